@@ -1,0 +1,3 @@
+//! Lagan: container registries for Kubernetes, with undelete, retention policies and online garbage collection.
+
+pub mod oci;

@@ -1,0 +1,3 @@
+//! The `lagan` program.
+
+fn main() {}

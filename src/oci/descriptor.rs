@@ -1,0 +1,39 @@
+//! Pointers to content.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, MediaType};
+
+/// What points to content: its type, its address and its size.
+///
+/// Only the fields that the registry acts on or answers with are kept; the manifest's bytes stay the truth.
+/// Source: OCI image-spec, `descriptor.md`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the content says that it is.
+    pub media_type: MediaType,
+    /// The content's address.
+    pub digest: Digest,
+    /// The content's length in bytes.
+    pub size: u64,
+    /// The artifact's type, where the descriptor points to a manifest that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Where else the content may be had; a layer with such places need not be in the registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+    /// Free text about the content.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// Whether the registry must hold the content before a manifest that names it is accepted.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.urls.is_empty() && !self.media_type.is_non_distributable()
+    }
+}
