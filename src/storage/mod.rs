@@ -1,0 +1,41 @@
+//! What the registry keeps: blobs, uploads, links, manifests, tags, tombstones and facts, over a driver.
+//!
+//! [`Catalog`] is the way in. It hands out [`Repository`] values, and the [`Trash`]. Everything that changes
+//! membership goes through the [`guard`]: an operation *enters* the keys it relies on, and a delete *freezes* those
+//! that it removes (PROTOCOL.md, *Being a replica*).
+//!
+//! Only [`layout`] knows where a thing lies; only a [`driver`] touches the medium.
+
+mod blob_descriptor;
+mod blob_reader;
+mod blob_store;
+mod blob_upload;
+mod catalog;
+mod clock;
+mod delete;
+pub mod driver;
+mod error;
+mod facts;
+mod guard;
+mod inventory;
+mod layout;
+mod linked_blob_store;
+mod manifest_store;
+mod pending;
+mod referrers;
+mod repository;
+mod tag_store;
+mod tombstone;
+mod trash;
+
+pub use blob_reader::BlobReader;
+pub use blob_upload::{BlobUpload, UploadId};
+pub use catalog::{Catalog, DeletionMode, Options, Page};
+pub use clock::Clock;
+pub use delete::{DeleteCause, PlannedDelete, PlannedOutcome};
+pub use error::{Error, InvalidReference};
+pub use inventory::{Inventory, RevisionEntry, TagEntry};
+pub use manifest_store::{PutManifest, StoredManifest};
+pub use repository::{Audience, Repository};
+pub use tombstone::{Tombstone, TombstoneId, TombstoneKind, TombstoneState};
+pub use trash::{Conflict, Restored, Trash, TrashFilter};
