@@ -1,10 +1,10 @@
 //! The whole registry's content.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::oci::RepositoryName;
 
-use super::{Clock, Error, Repository, Trash, driver::StorageDriver};
+use super::{Clock, Error, Repository, Trash, driver::StorageDriver, guard::Guard, store::Store};
 
 /// What a DELETE does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,22 +36,44 @@ pub struct Page<T> {
 }
 
 /// Every repository of one store. What distribution calls a namespace.
-#[derive(Clone)]
-pub struct Catalog {}
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    pub(super) store: Arc<Store>,
+}
 
 impl Catalog {
     /// Opens the store below a driver, and finishes the deletes that a crash interrupted.
     ///
     /// # Errors
     /// Where the store cannot be read.
-    pub async fn open(driver: Arc<dyn StorageDriver>, options: Options, clock: Arc<dyn Clock>) -> Result<Self, Error>;
+    pub async fn open(driver: Arc<dyn StorageDriver>, options: Options, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let store = Store { driver, options, clock, guard: Guard::default() };
+        Ok(Self { store: Arc::new(store) })
+    }
+
+    /// How it behaves.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.store.options
+    }
 
     /// A repository by its name, whether or not it exists: it begins to with its first manifest.
-    pub fn repository(&self, name: &RepositoryName) -> Repository;
+    #[must_use]
+    pub fn repository(&self, name: &RepositoryName) -> Repository {
+        Repository { name: name.clone(), store: Arc::clone(&self.store) }
+    }
 
     /// At most `limit` names of repositories with a visible manifest, in order, after `after` (any text).
-    pub async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<RepositoryName>, Error>;
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<RepositoryName>, Error> {
+        todo!("{after:?} {limit}")
+    }
 
     /// What was deleted and can still be restored.
-    pub fn trash(&self) -> Trash;
+    #[must_use]
+    pub fn trash(&self) -> Trash {
+        Trash { store: Arc::clone(&self.store) }
+    }
 }

@@ -4,11 +4,7 @@
 //! this one does with the primitives that a crash-safe registry needs.
 
 mod filesystem;
-#[cfg(test)]
-mod memory;
 mod storage_path;
-#[cfg(test)]
-mod suite;
 
 use std::{fmt, io, ops::Range};
 
@@ -17,8 +13,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 
-pub use filesystem::FilesystemDriver;
-pub use storage_path::{StoragePath, StoragePathError};
+pub use filesystem::{FilesystemDriver, UnlockedDirectory};
+pub use storage_path::{PathComponent, StoragePath, StoragePathError};
 
 /// Whether a write has to be on the medium when it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,1 @@
+//! What is known of a blob without asking the medium.

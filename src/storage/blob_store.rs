@@ -1,0 +1,1 @@
+//! The bytes, content-addressed and stored once for the whole registry.

@@ -1,0 +1,1 @@
+//! What was known of a manifest when it was pushed.

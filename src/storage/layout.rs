@@ -1,0 +1,208 @@
+//! Where everything lies. The only file that knows.
+//!
+//! Docker's `distribution` reads and writes this part, and Lagan does not change a byte of its layout:
+//!
+//! ```text
+//! docker/registry/v2/
+//! ├── blobs/<algorithm>/<2 hex>/<hex>/data            the bytes, once for the whole registry
+//! └── repositories/<name>/
+//!     ├── _layers/<algorithm>/<hex>/link              the repository has the blob; content: its digest
+//!     ├── _manifests/
+//!     │   ├── revisions/<algorithm>/<hex>/link        the repository has the manifest
+//!     │   └── tags/<tag>/
+//!     │       ├── current/link                        what the tag points to
+//!     │       └── index/<algorithm>/<hex>/link        what it has pointed to
+//!     └── _uploads/<id>/
+//!         ├── data                                    what has arrived
+//!         ├── startedat                               when it began, RFC 3339
+//!         └── hashstates/<algorithm>/<offset>         the hash after that many bytes
+//! ```
+//!
+//! Beside it, where distribution never looks, a repository's name ends at a component that begins with `_`:
+//!
+//! ```text
+//! lagan/v1/
+//! ├── facts/<name>/_m/<digest>                        a revision: media type, size, pushed at …
+//! ├── facts/<name>/_g/<tag>/<ulid>                    a push of a tag
+//! ├── referrers/<name>/_s/<subject>/<referrer>        a referrer's descriptor
+//! ├── referrers/<name>/_built                         the referrers above are complete
+//! ├── pending/<ulid>                                  a delete or restore that has begun
+//! ├── trash/<name>/_t/<digest>/<ulid>                 a tombstone
+//! ├── runs/<id>/<name>                                a policy's runs and plans
+//! └── adoption                                        when another registry's store was first served
+//! ```
+//!
+//! The filesystem driver keeps its lock, its clean-stop marker and its staging files below `lagan/v1/` as well
+//! (`local/`, see there); nothing else reads them.
+
+use ulid::Ulid;
+
+use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
+
+use super::{
+    UploadId,
+    driver::{PathComponent, StoragePath},
+};
+
+/// A place in the store. [`PathSpec::path`] says where that is; the names of its cases say what is there, a folder
+/// in the plural.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PathSpec<'a> {
+    /// The bytes of a blob or manifest.
+    BlobData(&'a Digest),
+    /// The folder of all repositories.
+    Repositories,
+    /// The folder of one repository, and of those whose names continue its own.
+    Repository(&'a RepositoryName),
+    /// The membership of a blob.
+    LayerLink(&'a RepositoryName, &'a Digest),
+    /// The folder that holds [`PathSpec::LayerLink`] alone.
+    LayerFolder(&'a RepositoryName, &'a Digest),
+    /// Memberships of blobs, for one algorithm; the names in it are hexadecimal.
+    Layers(&'a RepositoryName, Algorithm),
+    /// The membership of a manifest.
+    RevisionLink(&'a RepositoryName, &'a Digest),
+    /// The folder that holds [`PathSpec::RevisionLink`] alone.
+    RevisionFolder(&'a RepositoryName, &'a Digest),
+    /// Memberships of manifests, for one algorithm; the names in it are hexadecimal.
+    Revisions(&'a RepositoryName, Algorithm),
+    /// Folders named for the tags.
+    Tags(&'a RepositoryName),
+    /// The folder of one tag.
+    TagFolder(&'a RepositoryName, &'a Tag),
+    /// What a tag points to.
+    TagCurrent(&'a RepositoryName, &'a Tag),
+    /// That a tag has pointed to a manifest.
+    TagIndex(&'a RepositoryName, &'a Tag, &'a Digest),
+    /// Folders named for the uploads in progress.
+    Uploads(&'a RepositoryName),
+    /// The folder of one upload.
+    UploadFolder(&'a RepositoryName, &'a UploadId),
+    /// The bytes that have arrived.
+    UploadData(&'a RepositoryName, &'a UploadId),
+    /// When an upload began.
+    UploadStartedAt(&'a RepositoryName, &'a UploadId),
+    /// Hash states of an upload, for one algorithm; the names in it are offsets.
+    UploadHashStates(&'a RepositoryName, &'a UploadId, Algorithm),
+    /// The hash state after so many bytes.
+    UploadHashState(&'a RepositoryName, &'a UploadId, Algorithm, u64),
+    /// What was known of a manifest when it was pushed.
+    Fact(&'a RepositoryName, &'a Digest),
+    /// The facts of a repository's manifests; the names in it are digests.
+    Facts(&'a RepositoryName),
+    /// One push of a tag.
+    TagPush(&'a RepositoryName, &'a Tag, Ulid),
+    /// The pushes of a tag; the names in it are ULIDs.
+    TagPushes(&'a RepositoryName, &'a Tag),
+    /// The descriptor of the second digest, which refers to the first.
+    Referrer(&'a RepositoryName, &'a Digest, &'a Digest),
+    /// The referrers of a subject; the names in it are digests.
+    Referrers(&'a RepositoryName, &'a Digest),
+    /// That the repository's referrers are complete.
+    ReferrersBuilt(&'a RepositoryName),
+    /// A delete or restore that has begun.
+    Pending(Ulid),
+    /// Deletes and restores that have begun; the names in it are ULIDs.
+    Pendings,
+    /// A tombstone of a digest.
+    Tombstone(&'a RepositoryName, &'a Digest, Ulid),
+    /// The tombstones of a digest; the names in it are ULIDs.
+    Tombstones(&'a RepositoryName, &'a Digest),
+    /// A repository's trash; the names in it are digests.
+    RepositoryTrash(&'a RepositoryName),
+    /// All trash: folders by repository name, nested as names are, each with a [`PathSpec::TRASH_FOLDER`].
+    Trash,
+    /// One record of a run.
+    RunRecord(&'a PathComponent, &'a PathComponent),
+    /// The records of a run.
+    Run(&'a PathComponent),
+    /// Folders named for the runs.
+    Runs,
+    /// When a store that another registry wrote was first served.
+    Adoption,
+}
+
+const DISTRIBUTION: &str = "docker/registry/v2";
+const LAGAN: &str = "lagan/v1";
+
+impl PathSpec<'_> {
+    /// The folder in a repository's that holds its manifests. A folder without one is only a part of longer names.
+    pub(super) const MANIFESTS_FOLDER: &'static str = "_manifests";
+    /// The folder in a repository's trash that ends its name.
+    pub(super) const TRASH_FOLDER: &'static str = "_t";
+
+    /// Where it lies.
+    pub(super) fn path(self) -> StoragePath {
+        StoragePath::from_layout(self.text())
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::BlobData(digest) => {
+                let hex = digest.hex();
+                let fan_out = hex.get(..2).unwrap_or(hex);
+                format!("{DISTRIBUTION}/blobs/{}/{fan_out}/{hex}/data", digest.algorithm())
+            }
+            Self::Repositories => format!("{DISTRIBUTION}/repositories"),
+            Self::Repository(name) => format!("{DISTRIBUTION}/repositories/{name}"),
+            Self::LayerLink(name, digest) => in_repository(name, &format!("_layers/{}/link", pair(digest))),
+            Self::LayerFolder(name, digest) => in_repository(name, &format!("_layers/{}", pair(digest))),
+            Self::Layers(name, algorithm) => in_repository(name, &format!("_layers/{algorithm}")),
+            Self::RevisionLink(name, digest) => in_manifests(name, &format!("revisions/{}/link", pair(digest))),
+            Self::RevisionFolder(name, digest) => in_manifests(name, &format!("revisions/{}", pair(digest))),
+            Self::Revisions(name, algorithm) => in_manifests(name, &format!("revisions/{algorithm}")),
+            Self::Tags(name) => in_manifests(name, "tags"),
+            Self::TagFolder(name, tag) => in_manifests(name, &format!("tags/{tag}")),
+            Self::TagCurrent(name, tag) => in_manifests(name, &format!("tags/{tag}/current/link")),
+            Self::TagIndex(name, tag, digest) => in_manifests(name, &format!("tags/{tag}/index/{}/link", pair(digest))),
+            Self::Uploads(name) => in_repository(name, "_uploads"),
+            Self::UploadFolder(name, id) => in_repository(name, &format!("_uploads/{id}")),
+            Self::UploadData(name, id) => in_repository(name, &format!("_uploads/{id}/data")),
+            Self::UploadStartedAt(name, id) => in_repository(name, &format!("_uploads/{id}/startedat")),
+            Self::UploadHashStates(name, id, algorithm) => {
+                in_repository(name, &format!("_uploads/{id}/hashstates/{algorithm}"))
+            }
+            Self::UploadHashState(name, id, algorithm, offset) => {
+                in_repository(name, &format!("_uploads/{id}/hashstates/{algorithm}/{offset}"))
+            }
+            other => other.text_beside(),
+        }
+    }
+
+    /// What lies under `lagan/v1/`.
+    fn text_beside(self) -> String {
+        let rest = match self {
+            Self::Fact(name, digest) => format!("facts/{name}/_m/{digest}"),
+            Self::Facts(name) => format!("facts/{name}/_m"),
+            Self::TagPush(name, tag, id) => format!("facts/{name}/_g/{tag}/{id}"),
+            Self::TagPushes(name, tag) => format!("facts/{name}/_g/{tag}"),
+            Self::Referrer(name, subject, referrer) => format!("referrers/{name}/_s/{subject}/{referrer}"),
+            Self::Referrers(name, subject) => format!("referrers/{name}/_s/{subject}"),
+            Self::ReferrersBuilt(name) => format!("referrers/{name}/_built"),
+            Self::Pending(id) => format!("pending/{id}"),
+            Self::Pendings => "pending".into(),
+            Self::Tombstone(name, digest, id) => format!("trash/{name}/{}/{digest}/{id}", Self::TRASH_FOLDER),
+            Self::Tombstones(name, digest) => format!("trash/{name}/{}/{digest}", Self::TRASH_FOLDER),
+            Self::RepositoryTrash(name) => format!("trash/{name}/{}", Self::TRASH_FOLDER),
+            Self::Trash => "trash".into(),
+            Self::RunRecord(run, record) => format!("runs/{run}/{record}"),
+            Self::Run(run) => format!("runs/{run}"),
+            Self::Runs => "runs".into(),
+            Self::Adoption => "adoption".into(),
+            other => return other.text(),
+        };
+        format!("{LAGAN}/{rest}")
+    }
+}
+
+fn in_repository(name: &RepositoryName, rest: &str) -> String {
+    format!("{DISTRIBUTION}/repositories/{name}/{rest}")
+}
+
+fn in_manifests(name: &RepositoryName, rest: &str) -> String {
+    in_repository(name, &format!("{}/{rest}", PathSpec::MANIFESTS_FOLDER))
+}
+
+fn pair(digest: &Digest) -> String {
+    format!("{}/{}", digest.algorithm(), digest.hex())
+}

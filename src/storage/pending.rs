@@ -1,0 +1,1 @@
+//! Deletes and restores that have begun.

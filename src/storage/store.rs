@@ -1,0 +1,18 @@
+//! What all repositories of one catalog share.
+
+use std::sync::Arc;
+
+use super::{Clock, Options, driver::StorageDriver, guard::Guard};
+
+/// The parts that a [`Catalog`](super::Catalog) is made of.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// The medium.
+    pub(super) driver: Arc<dyn StorageDriver>,
+    /// How the catalog behaves.
+    pub(super) options: Options,
+    /// Where the time is read.
+    pub(super) clock: Arc<dyn Clock>,
+    /// Who relies on what, and who removes what.
+    pub(super) guard: Guard,
+}
