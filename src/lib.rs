@@ -46,5 +46,6 @@
 //! - No HTTP status exists outside `http`.
 //! - The list of images that a cluster runs never leaves `operator`.
 
+pub mod api;
 pub mod oci;
 pub mod storage;

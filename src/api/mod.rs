@@ -1,0 +1,13 @@
+//! What people and programs write to Lagan: the custom resources, the file of `lagan serve`, and the wire types.
+//!
+//! Every type here is raw: it has the shape of a text that was written elsewhere. `TryFrom` makes the types of
+//! the lower layers from them, which cannot be wrong.
+
+mod duration;
+mod quantity;
+pub mod serve_config;
+pub mod v1alpha1;
+pub mod wire;
+
+pub use duration::{Duration, DurationError};
+pub use quantity::{Quantity, QuantityError};

@@ -1,0 +1,22 @@
+//! Version `v1alpha1` of the resources of group `lagan.dev`.
+
+pub mod conditions;
+#[expect(clippy::doc_markdown, reason = "these comments are the text of kubectl explain, which knows no markdown")]
+mod registry;
+#[expect(clippy::doc_markdown, reason = "these comments are the text of kubectl explain, which knows no markdown")]
+mod retention_policy;
+mod rules;
+
+pub use registry::{
+    AccessMode, Anonymous, AuthSpec, ClaimTemplate, DeletionMode, DeletionSpec, DescriptorCacheSpec,
+    DescriptorCacheType, EmptyDirSpec, ExposeSpec, HtpasswdSpec, ImageSpec, InMemoryCacheSpec, LimitsSpec, LogFormat,
+    LogLevel, LoggingSpec, ManagementState, PersistentVolumeClaimSpec, PullPolicy, Registry, RegistryEndpoints,
+    RegistrySpec, RegistryStatus, SecretKeyReference, SecretReference, ServiceSpec, ServiceType, StorageSpec,
+    StorageStatus, StorageType, TlsMode, TlsSpec, WhenDeleted, WorkloadSpec, default_cache_entries,
+    default_drain_timeout, default_max_manifest_size, default_restore_window, default_storage_size,
+};
+pub use retention_policy::{
+    Always, Hold, HoldState, HoldStatus, InUseProtection, InUseSpec, KeepRule, LastRun, LimitsSpec as PolicyLimitsSpec,
+    Mode, PlanDecision, PlanSample, PlanStatus, RegistryReference, RepositorySelector, RetentionPolicy,
+    RetentionPolicySpec, RetentionPolicyStatus, RunOutcome, UnmatchedTags, UntaggedAction, UntaggedSpec,
+};

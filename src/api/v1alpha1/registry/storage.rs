@@ -1,0 +1,162 @@
+//! Where a registry's content lies.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::Quantity;
+use crate::api::v1alpha1::rules::rules;
+
+/// Where content lies.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[(
+        "self.type == 'EmptyDir' || !has(self.emptyDir)",
+        "emptyDir is for type EmptyDir: remove it, or set storage.type to EmptyDir when the Registry is created"
+    ),
+    (
+        "self.type == 'PersistentVolumeClaim' || !has(self.persistentVolumeClaim)",
+        "persistentVolumeClaim is for type PersistentVolumeClaim: remove it, or set storage.type to PersistentVolumeClaim when the Registry is created"
+    ),
+    (
+        "self.type == oldSelf.type",
+        "storage.type cannot change: make a new Registry and copy the images"
+    )])))]
+pub struct StorageSpec {
+    /// The kind of storage. Cannot change.
+    #[serde(rename = "type", default)]
+    pub type_: StorageType,
+    /// For type PersistentVolumeClaim: which claim. Where it is not given, the operator makes <name>-data with
+    /// 20Gi of the default storage class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<PersistentVolumeClaimSpec>,
+    /// For type EmptyDir: how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty_dir: Option<EmptyDirSpec>,
+}
+
+/// The kind of storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum StorageType {
+    /// A claim, which outlives the Registry.
+    #[default]
+    PersistentVolumeClaim,
+    /// A folder of the pod that is gone with it: for trying things out.
+    EmptyDir,
+}
+
+/// Which claim a registry's content lies on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[(
+        "!(has(self.claimName) && has(self.template))",
+        "give claimName for a claim that exists, or template for one that the operator makes, not both"
+    ),
+    (
+        "!(has(self.claimName) && has(self.whenDeleted) && self.whenDeleted == 'Delete')",
+        "whenDeleted: Delete is only for a claim that the operator made: remove it, or use template instead of claimName"
+    ),
+    (
+        "has(self.claimName) || !has(oldSelf.claimName)",
+        "claimName cannot be removed: the registry's content lies on that claim"
+    ),
+    (
+        "has(self.claimName) || (has(self.template) && has(self.template.storageClassName) ? self.template.storageClassName : '') == (has(oldSelf.template) && has(oldSelf.template.storageClassName) ? oldSelf.template.storageClassName : '')",
+        "template.storageClassName cannot change: restore a snapshot into a claim of the other class and name it in claimName"
+    ),
+    (
+        "has(self.claimName) || (has(self.template) && has(self.template.accessModes) ? self.template.accessModes : ['ReadWriteOnce']) == (has(oldSelf.template) && has(oldSelf.template.accessModes) ? oldSelf.template.accessModes : ['ReadWriteOnce'])",
+        "template.accessModes cannot change: restore a snapshot into a claim with other modes and name it in claimName"
+    ),
+    (
+        "has(self.claimName) || quantity(has(self.template) && has(self.template.size) ? string(self.template.size) : '20Gi').compareTo(quantity(has(oldSelf.template) && has(oldSelf.template.size) ? string(oldSelf.template.size) : '20Gi')) >= 0",
+        "template.size can only grow: a volume never shrinks"
+    )])))]
+pub struct PersistentVolumeClaimSpec {
+    /// A claim of this namespace that exists. It stays yours: the operator never changes or deletes it.
+    #[schemars(length(min = 1, max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_name: Option<String>,
+    /// The claim that the operator makes, <name>-data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<ClaimTemplate>,
+    /// What becomes of the claim that the operator made when the Registry is deleted. Retain where it is not
+    /// given: the claim stays, and a Registry of the same name finds its content again. Delete: it goes too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_deleted: Option<WhenDeleted>,
+}
+
+/// A claim to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimTemplate {
+    /// ReadWriteOnce where it is not given. Cannot change.
+    #[schemars(length(min = 1, max = 3), inner(length(max = 32)))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_modes: Option<Vec<String>>,
+    /// The cluster's default class where it is not given. Cannot change.
+    #[schemars(length(min = 1, max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class_name: Option<String>,
+    /// How large: 20Gi where it is not given. It can grow, where the class allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Quantity>,
+}
+
+/// What becomes of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum WhenDeleted {
+    /// It stays.
+    #[default]
+    Retain,
+    /// It goes with the Registry.
+    Delete,
+}
+
+/// A folder of the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EmptyDirSpec {
+    /// The pod is evicted when it holds more. No limit where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_limit: Option<Quantity>,
+}
+
+/// The size of a claim that does not say: enough for some dozens of images, little enough for most quotas.
+#[must_use]
+pub fn default_storage_size() -> Quantity {
+    Quantity::from_gibibytes(20)
+}
+
+impl StorageSpec {
+    /// The claim's name that was given, if one was.
+    #[must_use]
+    pub fn existing_claim(&self) -> Option<&str> {
+        self.persistent_volume_claim.as_ref()?.claim_name.as_deref()
+    }
+
+    /// The template of the claim to make, with what was not given empty.
+    #[must_use]
+    pub fn claim_template(&self) -> ClaimTemplate {
+        self.persistent_volume_claim.as_ref().and_then(|c| c.template.clone()).unwrap_or_default()
+    }
+
+    /// What becomes of the claim when the Registry is deleted.
+    #[must_use]
+    pub fn when_deleted(&self) -> WhenDeleted {
+        self.persistent_volume_claim.as_ref().and_then(|c| c.when_deleted).unwrap_or_default()
+    }
+}
+
+impl ClaimTemplate {
+    /// The size to ask for.
+    #[must_use]
+    pub fn size_or_default(&self) -> Quantity {
+        self.size.clone().unwrap_or_else(default_storage_size)
+    }
+
+    /// The access modes to ask for.
+    #[must_use]
+    pub fn access_modes_or_default(&self) -> Vec<String> {
+        self.access_modes.clone().unwrap_or_else(|| vec!["ReadWriteOnce".to_owned()])
+    }
+}

@@ -1,0 +1,80 @@
+//! What a policy is about, and how far it may go.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A Registry of the same namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryReference {
+    /// The Registry's name.
+    #[schemars(length(min = 1, max = 52))]
+    pub name: String,
+}
+
+/// Which repositories are meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RepositorySelector {
+    /// Patterns of which a repository's whole name must match one. `*` stands for anything but a slash, `**`
+    /// for anything: `team/*` is team/app but not team/app/cache, which `team/**` is too.
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 255)))]
+    pub include: Vec<String>,
+    /// Patterns of which it must match none.
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
+    pub exclude: Vec<String>,
+}
+
+impl Default for RepositorySelector {
+    fn default() -> Self {
+        Self { include: vec!["**".to_owned()], exclude: Vec::new() }
+    }
+}
+
+/// What becomes of tags that no rule matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum UnmatchedTags {
+    /// The policy says nothing about them.
+    #[default]
+    Ignore,
+    /// They are deleted.
+    Delete,
+}
+
+/// Whether images that the cluster runs are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InUseSpec {
+    /// Enabled: nothing is deleted that a pod runs or that a workload would run, scaled to zero or not; and
+    /// nothing at all, when that cannot be found out. Disabled: the cluster is not asked.
+    pub protection: InUseProtection,
+}
+
+/// Whether images that the cluster runs are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum InUseProtection {
+    /// They are.
+    #[default]
+    Enabled,
+    /// Nobody asks.
+    Disabled,
+}
+
+/// How much one run may delete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LimitsSpec {
+    /// How many tags and manifests together.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub max_deletions: u32,
+    /// How many of a hundred tags in the policy's repositories. 100 is no limit.
+    #[schemars(range(min = 0, max = 100))]
+    pub max_delete_percent: u32,
+}
+
+impl Default for LimitsSpec {
+    /// Enough for the daily work of a busy registry; a misspelled pattern that matches everything is more.
+    fn default() -> Self {
+        Self { max_deletions: 1000, max_delete_percent: 25 }
+    }
+}

@@ -1,0 +1,8 @@
+//! How a field of a resource carries rules that the API server checks.
+
+use serde_json::{Value, json};
+
+/// The value of `x-kubernetes-validations` for pairs of a CEL rule and the message for those who break it.
+pub(super) fn rules(rules: &[(&str, &str)]) -> Value {
+    rules.iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect()
+}

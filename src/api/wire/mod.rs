@@ -1,0 +1,18 @@
+//! What a registry and those who administer it say to each other, under `/v2/_lagan/`.
+//!
+//! Requests with unknown fields are refused, so that a misspelled field never does less than what was asked.
+//! Responses may gain fields: readers ignore what they do not know.
+
+mod error;
+mod retention;
+mod trash;
+
+pub use error::{ErrorBody, ErrorEntry, TrashDetail};
+pub use retention::{
+    ApplyRequest, Candidate, CandidatePage, InUse, PlanLine, PlanSummary, PolicySource, RunRequest, RunResult,
+    RunState, RunStatus,
+};
+pub use trash::{
+    Conflict, RestoreReferenceRequest, RestoreReport, RestoreRequest, TombstoneKind, TombstoneState, TombstoneView,
+    TrashPage,
+};
