@@ -131,3 +131,13 @@ pub enum Error {
         source: driver::Error,
     },
 }
+
+impl Error {
+    /// What failed at the medium, while doing `action` (a verb phrase).
+    pub(super) fn driver(action: &'static str, source: driver::Error) -> Self {
+        match source {
+            driver::Error::Poisoned => Self::Poisoned,
+            source => Self::Driver { action, source },
+        }
+    }
+}

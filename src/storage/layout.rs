@@ -24,10 +24,14 @@
 //! lagan/v1/
 //! ├── facts/<name>/_m/<digest>                        a revision: media type, size, pushed at …
 //! ├── facts/<name>/_g/<tag>/<ulid>                    a push of a tag
+//! ├── facts/<name>/_u/<digest>                        when a tag last moved away from a revision
+//! ├── facts/<name>/_r/<digest>                        when a revision was last restored
 //! ├── referrers/<name>/_s/<subject>/<referrer>        a referrer's descriptor
 //! ├── referrers/<name>/_built                         the referrers above are complete
 //! ├── pending/<ulid>                                  a delete or restore that has begun
 //! ├── trash/<name>/_t/<digest>/<ulid>                 a tombstone
+//! ├── trash/<name>/_n/<tag>/<ulid>                    which digest's tombstone holds a tag
+//! ├── trash/_i/<inverted ulid>                        where a tombstone lies; so a list is newest first
 //! ├── runs/<id>/<name>                                a policy's runs and plans
 //! └── adoption                                        when another registry's store was first served
 //! ```
@@ -94,6 +98,10 @@ pub(super) enum PathSpec<'a> {
     TagPush(&'a RepositoryName, &'a Tag, Ulid),
     /// The pushes of a tag; the names in it are ULIDs.
     TagPushes(&'a RepositoryName, &'a Tag),
+    /// When a tag last moved away from a manifest.
+    Untagged(&'a RepositoryName, &'a Digest),
+    /// When a manifest was last restored.
+    RestoredAt(&'a RepositoryName, &'a Digest),
     /// The descriptor of the second digest, which refers to the first.
     Referrer(&'a RepositoryName, &'a Digest, &'a Digest),
     /// The referrers of a subject; the names in it are digests.
@@ -108,6 +116,14 @@ pub(super) enum PathSpec<'a> {
     Tombstone(&'a RepositoryName, &'a Digest, Ulid),
     /// The tombstones of a digest; the names in it are ULIDs.
     Tombstones(&'a RepositoryName, &'a Digest),
+    /// That a tombstone holds a tag.
+    TrashedTag(&'a RepositoryName, &'a Tag, Ulid),
+    /// The tombstones that hold a tag; the names in it are ULIDs.
+    TrashedTags(&'a RepositoryName, &'a Tag),
+    /// Where the tombstone lies whose id has these bits inverted.
+    TrashEntry(Ulid),
+    /// All tombstones, newest first; the names in it are ULIDs with their bits inverted.
+    TrashEntries,
     /// A repository's trash; the names in it are digests.
     RepositoryTrash(&'a RepositoryName),
     /// All trash: folders by repository name, nested as names are, each with a [`PathSpec::TRASH_FOLDER`].
@@ -176,6 +192,8 @@ impl PathSpec<'_> {
             Self::Facts(name) => format!("facts/{name}/_m"),
             Self::TagPush(name, tag, id) => format!("facts/{name}/_g/{tag}/{id}"),
             Self::TagPushes(name, tag) => format!("facts/{name}/_g/{tag}"),
+            Self::Untagged(name, digest) => format!("facts/{name}/_u/{digest}"),
+            Self::RestoredAt(name, digest) => format!("facts/{name}/_r/{digest}"),
             Self::Referrer(name, subject, referrer) => format!("referrers/{name}/_s/{subject}/{referrer}"),
             Self::Referrers(name, subject) => format!("referrers/{name}/_s/{subject}"),
             Self::ReferrersBuilt(name) => format!("referrers/{name}/_built"),
@@ -183,6 +201,10 @@ impl PathSpec<'_> {
             Self::Pendings => "pending".into(),
             Self::Tombstone(name, digest, id) => format!("trash/{name}/{}/{digest}/{id}", Self::TRASH_FOLDER),
             Self::Tombstones(name, digest) => format!("trash/{name}/{}/{digest}", Self::TRASH_FOLDER),
+            Self::TrashedTag(name, tag, id) => format!("trash/{name}/_n/{tag}/{id}"),
+            Self::TrashedTags(name, tag) => format!("trash/{name}/_n/{tag}"),
+            Self::TrashEntry(inverted) => format!("trash/_i/{inverted}"),
+            Self::TrashEntries => "trash/_i".into(),
             Self::RepositoryTrash(name) => format!("trash/{name}/{}", Self::TRASH_FOLDER),
             Self::Trash => "trash".into(),
             Self::RunRecord(run, record) => format!("runs/{run}/{record}"),
