@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::oci::RepositoryName;
 
-use super::{Clock, Error, Repository, Trash, driver::StorageDriver, guard::Guard, store::Store};
+use super::{Clock, Error, Repository, Timing, Trash, driver::StorageDriver, guard::Guard, store::Store};
 
 /// What a DELETE does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,20 @@ impl Catalog {
     /// # Errors
     /// Where the store cannot be read.
     pub async fn open(driver: Arc<dyn StorageDriver>, options: Options, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let store = Store { driver, options, clock, guard: Guard::default() };
+        Self::open_with(driver, options, clock, Timing::default()).await
+    }
+
+    /// As [`Self::open`], with waits of another length.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(
+        driver: Arc<dyn StorageDriver>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        timing: Timing,
+    ) -> Result<Self, Error> {
+        let store = Store { driver, options, clock, guard: Guard::new(timing.guard_wait), timing };
         Ok(Self { store: Arc::new(store) })
     }
 

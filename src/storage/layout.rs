@@ -39,6 +39,8 @@
 //! The filesystem driver keeps its lock, its clean-stop marker and its staging files below `lagan/v1/` as well
 //! (`local/`, see there); nothing else reads them.
 
+use std::fmt;
+
 use ulid::Ulid;
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
@@ -161,70 +163,109 @@ impl PathSpec<'_> {
             }
             Self::Repositories => format!("{DISTRIBUTION}/repositories"),
             Self::Repository(name) => format!("{DISTRIBUTION}/repositories/{name}"),
-            Self::LayerLink(name, digest) => in_repository(name, &format!("_layers/{}/link", pair(digest))),
-            Self::LayerFolder(name, digest) => in_repository(name, &format!("_layers/{}", pair(digest))),
-            Self::Layers(name, algorithm) => in_repository(name, &format!("_layers/{algorithm}")),
-            Self::RevisionLink(name, digest) => in_manifests(name, &format!("revisions/{}/link", pair(digest))),
-            Self::RevisionFolder(name, digest) => in_manifests(name, &format!("revisions/{}", pair(digest))),
-            Self::Revisions(name, algorithm) => in_manifests(name, &format!("revisions/{algorithm}")),
-            Self::Tags(name) => in_manifests(name, "tags"),
-            Self::TagFolder(name, tag) => in_manifests(name, &format!("tags/{tag}")),
-            Self::TagCurrent(name, tag) => in_manifests(name, &format!("tags/{tag}/current/link")),
-            Self::TagIndex(name, tag, digest) => in_manifests(name, &format!("tags/{tag}/index/{}/link", pair(digest))),
-            Self::Uploads(name) => in_repository(name, "_uploads"),
-            Self::UploadFolder(name, id) => in_repository(name, &format!("_uploads/{id}")),
-            Self::UploadData(name, id) => in_repository(name, &format!("_uploads/{id}/data")),
-            Self::UploadStartedAt(name, id) => in_repository(name, &format!("_uploads/{id}/startedat")),
+            Self::LayerLink(name, digest) => in_repository(name, format_args!("_layers/{}/link", Pair(digest))),
+            Self::LayerFolder(name, digest) => in_repository(name, format_args!("_layers/{}", Pair(digest))),
+            Self::Layers(name, algorithm) => in_repository(name, format_args!("_layers/{algorithm}")),
+            Self::RevisionLink(name, digest) => in_manifests(name, format_args!("revisions/{}/link", Pair(digest))),
+            Self::RevisionFolder(name, digest) => in_manifests(name, format_args!("revisions/{}", Pair(digest))),
+            Self::Revisions(name, algorithm) => in_manifests(name, format_args!("revisions/{algorithm}")),
+            Self::Tags(name) => in_manifests(name, format_args!("tags")),
+            Self::TagFolder(name, tag) => in_manifests(name, format_args!("tags/{tag}")),
+            Self::TagCurrent(name, tag) => in_manifests(name, format_args!("tags/{tag}/current/link")),
+            Self::TagIndex(name, tag, to) => in_manifests(name, format_args!("tags/{tag}/index/{}/link", Pair(to))),
+            Self::Uploads(name) => in_repository(name, format_args!("_uploads")),
+            Self::UploadFolder(name, id) => in_repository(name, format_args!("_uploads/{id}")),
+            Self::UploadData(name, id) => in_repository(name, format_args!("_uploads/{id}/data")),
+            Self::UploadStartedAt(name, id) => in_repository(name, format_args!("_uploads/{id}/startedat")),
             Self::UploadHashStates(name, id, algorithm) => {
-                in_repository(name, &format!("_uploads/{id}/hashstates/{algorithm}"))
+                in_repository(name, format_args!("_uploads/{id}/hashstates/{algorithm}"))
             }
             Self::UploadHashState(name, id, algorithm, offset) => {
-                in_repository(name, &format!("_uploads/{id}/hashstates/{algorithm}/{offset}"))
+                in_repository(name, format_args!("_uploads/{id}/hashstates/{algorithm}/{offset}"))
             }
-            other => other.text_beside(),
+            Self::Fact(name, digest) => format!("{LAGAN}/facts/{name}/_m/{digest}"),
+            Self::Facts(name) => format!("{LAGAN}/facts/{name}/_m"),
+            Self::TagPush(name, tag, id) => format!("{LAGAN}/facts/{name}/_g/{tag}/{id}"),
+            Self::TagPushes(name, tag) => format!("{LAGAN}/facts/{name}/_g/{tag}"),
+            Self::Untagged(name, digest) => format!("{LAGAN}/facts/{name}/_u/{digest}"),
+            Self::RestoredAt(name, digest) => format!("{LAGAN}/facts/{name}/_r/{digest}"),
+            Self::Referrer(name, subject, referrer) => format!("{LAGAN}/referrers/{name}/_s/{subject}/{referrer}"),
+            Self::Referrers(name, subject) => format!("{LAGAN}/referrers/{name}/_s/{subject}"),
+            Self::ReferrersBuilt(name) => format!("{LAGAN}/referrers/{name}/_built"),
+            Self::Pending(id) => format!("{LAGAN}/pending/{id}"),
+            Self::Pendings => format!("{LAGAN}/pending"),
+            Self::Tombstone(name, digest, id) => in_trash(name, format_args!("/{digest}/{id}")),
+            Self::Tombstones(name, digest) => in_trash(name, format_args!("/{digest}")),
+            Self::TrashedTag(name, tag, id) => format!("{LAGAN}/trash/{name}/_n/{tag}/{id}"),
+            Self::TrashedTags(name, tag) => format!("{LAGAN}/trash/{name}/_n/{tag}"),
+            Self::TrashEntry(inverted) => format!("{LAGAN}/trash/_i/{inverted}"),
+            Self::TrashEntries => format!("{LAGAN}/trash/_i"),
+            Self::RepositoryTrash(name) => in_trash(name, format_args!("")),
+            Self::Trash => format!("{LAGAN}/trash"),
+            Self::RunRecord(run, record) => format!("{LAGAN}/runs/{run}/{record}"),
+            Self::Run(run) => format!("{LAGAN}/runs/{run}"),
+            Self::Runs => format!("{LAGAN}/runs"),
+            Self::Adoption => format!("{LAGAN}/adoption"),
         }
-    }
-
-    /// What lies under `lagan/v1/`.
-    fn text_beside(self) -> String {
-        let rest = match self {
-            Self::Fact(name, digest) => format!("facts/{name}/_m/{digest}"),
-            Self::Facts(name) => format!("facts/{name}/_m"),
-            Self::TagPush(name, tag, id) => format!("facts/{name}/_g/{tag}/{id}"),
-            Self::TagPushes(name, tag) => format!("facts/{name}/_g/{tag}"),
-            Self::Untagged(name, digest) => format!("facts/{name}/_u/{digest}"),
-            Self::RestoredAt(name, digest) => format!("facts/{name}/_r/{digest}"),
-            Self::Referrer(name, subject, referrer) => format!("referrers/{name}/_s/{subject}/{referrer}"),
-            Self::Referrers(name, subject) => format!("referrers/{name}/_s/{subject}"),
-            Self::ReferrersBuilt(name) => format!("referrers/{name}/_built"),
-            Self::Pending(id) => format!("pending/{id}"),
-            Self::Pendings => "pending".into(),
-            Self::Tombstone(name, digest, id) => format!("trash/{name}/{}/{digest}/{id}", Self::TRASH_FOLDER),
-            Self::Tombstones(name, digest) => format!("trash/{name}/{}/{digest}", Self::TRASH_FOLDER),
-            Self::TrashedTag(name, tag, id) => format!("trash/{name}/_n/{tag}/{id}"),
-            Self::TrashedTags(name, tag) => format!("trash/{name}/_n/{tag}"),
-            Self::TrashEntry(inverted) => format!("trash/_i/{inverted}"),
-            Self::TrashEntries => "trash/_i".into(),
-            Self::RepositoryTrash(name) => format!("trash/{name}/{}", Self::TRASH_FOLDER),
-            Self::Trash => "trash".into(),
-            Self::RunRecord(run, record) => format!("runs/{run}/{record}"),
-            Self::Run(run) => format!("runs/{run}"),
-            Self::Runs => "runs".into(),
-            Self::Adoption => "adoption".into(),
-            other => return other.text(),
-        };
-        format!("{LAGAN}/{rest}")
     }
 }
 
-fn in_repository(name: &RepositoryName, rest: &str) -> String {
+fn in_repository(name: &RepositoryName, rest: fmt::Arguments<'_>) -> String {
     format!("{DISTRIBUTION}/repositories/{name}/{rest}")
 }
 
-fn in_manifests(name: &RepositoryName, rest: &str) -> String {
-    in_repository(name, &format!("{}/{rest}", PathSpec::MANIFESTS_FOLDER))
+fn in_manifests(name: &RepositoryName, rest: fmt::Arguments<'_>) -> String {
+    in_repository(name, format_args!("{}/{rest}", PathSpec::MANIFESTS_FOLDER))
 }
 
-fn pair(digest: &Digest) -> String {
-    format!("{}/{}", digest.algorithm(), digest.hex())
+fn in_trash(name: &RepositoryName, rest: fmt::Arguments<'_>) -> String {
+    format!("{LAGAN}/trash/{name}/{}{rest}", PathSpec::TRASH_FOLDER)
+}
+
+/// A digest as two folders.
+struct Pair<'a>(&'a Digest);
+
+impl fmt::Display for Pair<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.algorithm(), self.0.hex())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distribution_finds_what_lagan_writes() {
+        let name: RepositoryName = "team/app".parse().unwrap();
+        let tag: Tag = "v1".parse().unwrap();
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let repository = "docker/registry/v2/repositories/team/app";
+        let cases = [
+            (PathSpec::BlobData(&digest), format!("docker/registry/v2/blobs/sha256/e3/{hex}/data")),
+            (PathSpec::LayerLink(&name, &digest), format!("{repository}/_layers/sha256/{hex}/link")),
+            (PathSpec::RevisionLink(&name, &digest), format!("{repository}/_manifests/revisions/sha256/{hex}/link")),
+            (PathSpec::TagCurrent(&name, &tag), format!("{repository}/_manifests/tags/v1/current/link")),
+            (
+                PathSpec::TagIndex(&name, &tag, &digest),
+                format!("{repository}/_manifests/tags/v1/index/sha256/{hex}/link"),
+            ),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(spec.path().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn a_repository_name_in_a_key_ends_where_an_underscore_begins() {
+        let name: RepositoryName = "team/app".parse().unwrap();
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let id = Ulid::nil();
+        assert_eq!(
+            PathSpec::Tombstone(&name, &digest, id).path().as_str(),
+            format!("lagan/v1/trash/team/app/_t/{digest}/{id}")
+        );
+        assert_eq!(PathSpec::RepositoryTrash(&name).path().as_str(), "lagan/v1/trash/team/app/_t");
+    }
 }

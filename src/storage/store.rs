@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Clock, Options, driver::StorageDriver, guard::Guard};
+use super::{Clock, Options, Timing, driver::StorageDriver, guard::Guard};
 
 /// The parts that a [`Catalog`](super::Catalog) is made of.
 #[derive(Debug)]
@@ -15,4 +15,6 @@ pub(super) struct Store {
     pub(super) clock: Arc<dyn Clock>,
     /// Who relies on what, and who removes what.
     pub(super) guard: Guard,
+    /// How long things may take.
+    pub(super) timing: Timing,
 }
