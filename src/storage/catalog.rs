@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::oci::RepositoryName;
 
-use super::{Clock, Error, Repository, Timing, Trash, driver::StorageDriver, guard::Guard, store::Store};
+use super::{
+    Clock, Error, Repository, Timing, Trash, driver::StorageDriver, guard::Guard, id_source::IdSource, reach::Reach,
+    store::Store,
+};
 
 /// What a DELETE does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +63,15 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         timing: Timing,
     ) -> Result<Self, Error> {
-        let store = Store { driver, options, clock, guard: Guard::new(timing.guard_wait), timing };
+        let store = Store {
+            driver,
+            options,
+            clock,
+            guard: Guard::new(timing.guard_wait),
+            ids: IdSource::default(),
+            reach: Reach::default(),
+            timing,
+        };
         Ok(Self { store: Arc::new(store) })
     }
 

@@ -1,1 +1,66 @@
 //! Deletes and restores that have begun.
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use ulid::Ulid;
+
+use crate::oci::{Digest, RepositoryName, Tag};
+
+use super::{Error, TombstoneKind, driver::Durability, layout::PathSpec, record::Lenient, store::Store};
+
+/// What has begun. Its key has the id of the tombstone that a delete writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Pending {
+    /// Whether something goes or comes back.
+    pub(super) operation: Operation,
+    /// Where.
+    pub(super) repository: RepositoryName,
+    /// What kind of thing.
+    pub(super) kind: TombstoneKind,
+    /// What.
+    pub(super) digest: Digest,
+    /// The tags that go or come with it.
+    pub(super) tags: Vec<Tag>,
+    /// The policy whose decision it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<String>,
+}
+
+/// Whether something goes or comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Operation {
+    /// It goes.
+    Delete,
+    /// It comes back.
+    Restore,
+}
+
+impl Store {
+    /// Writes down that a change begins.
+    pub(super) async fn put_pending(&self, id: Ulid, pending: &Pending) -> Result<(), Error> {
+        self.put_record(PathSpec::Pending(id), pending, Durability::Durable).await
+    }
+
+    /// Writes down that a change is over.
+    pub(super) async fn remove_pending(&self, id: Ulid) -> Result<(), Error> {
+        self.remove_record(PathSpec::Pending(id)).await.map(drop)
+    }
+
+    /// Every change that has begun and is not over, oldest first. One that cannot be read is reported, and left for a
+    /// person to look at: nothing is removed because of it.
+    pub(super) async fn pendings(&self) -> Result<Vec<(Ulid, Pending)>, Error> {
+        let mut pendings = Vec::new();
+        for text in self.names(PathSpec::Pendings).await? {
+            let Ok(id) = Ulid::from_string(&text) else {
+                warn!(name = text, "a name among the pending changes is no ULID");
+                continue;
+            };
+            if let Lenient::Read(pending) = self.lenient_record(PathSpec::Pending(id)).await? {
+                pendings.push((id, pending));
+            }
+        }
+        Ok(pendings)
+    }
+}

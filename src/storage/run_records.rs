@@ -2,15 +2,21 @@
 
 use bytes::Bytes;
 
-use super::{Catalog, Error, driver::PathComponent};
+use super::{
+    Catalog, Error,
+    driver::{self, Durability, PathComponent},
+    layout::PathSpec,
+};
 
 impl Catalog {
-    /// Keeps a record of a run.
+    /// Keeps a record of a run, in place of one of the same name; durable when answered.
     ///
     /// # Errors
     /// [`Error::Driver`].
     pub async fn put_run(&self, run: &PathComponent, record: &PathComponent, content: Bytes) -> Result<(), Error> {
-        todo!("{run} {record} {}", content.len())
+        let path = PathSpec::RunRecord(run, record).path();
+        let written = self.store.driver.put(&path, content, Durability::Durable).await;
+        written.map_err(|source| Error::driver("write a run's record", source))
     }
 
     /// A record of a run; `None` where there is none.
@@ -18,6 +24,28 @@ impl Catalog {
     /// # Errors
     /// [`Error::Driver`].
     pub async fn run(&self, run: &PathComponent, record: &PathComponent) -> Result<Option<Bytes>, Error> {
-        todo!("{run} {record}")
+        match self.store.driver.get(&PathSpec::RunRecord(run, record).path()).await {
+            Ok(content) => Ok(Some(content)),
+            Err(driver::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(Error::driver("read a run's record", source)),
+        }
+    }
+
+    /// The ids of the runs that have records, in order.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn runs(&self) -> Result<Vec<PathComponent>, Error> {
+        let names = self.store.names(PathSpec::Runs).await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Forgets a run with all of its records. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn remove_run(&self, run: &PathComponent) -> Result<(), Error> {
+        let removed = self.store.driver.delete_directory(&PathSpec::Run(run).path()).await;
+        removed.map_err(|source| Error::driver("remove a run's records", source))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Clock, Options, Timing, driver::StorageDriver, guard::Guard};
+use super::{Clock, Options, Timing, driver::StorageDriver, guard::Guard, id_source::IdSource, reach::Reach};
 
 /// The parts that a [`Catalog`](super::Catalog) is made of.
 #[derive(Debug)]
@@ -15,6 +15,10 @@ pub(super) struct Store {
     pub(super) clock: Arc<dyn Clock>,
     /// Who relies on what, and who removes what.
     pub(super) guard: Guard,
+    /// Names of tombstones and of pushes.
+    pub(super) ids: IdSource,
+    /// What may lead to a manifest.
+    pub(super) reach: Reach,
     /// How long things may take.
     pub(super) timing: Timing,
 }

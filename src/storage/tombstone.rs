@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
 use crate::oci::{Digest, MediaType, RepositoryName, Tag};
@@ -30,8 +31,21 @@ impl FromStr for TombstoneId {
     }
 }
 
+impl Serialize for TombstoneId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TombstoneId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// What was deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum TombstoneKind {
     /// A manifest, with its tags.
     Manifest,
@@ -42,7 +56,8 @@ pub enum TombstoneKind {
 }
 
 /// Whether an entry can be restored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum TombstoneState {
     /// It can.
     Restorable,
@@ -51,7 +66,8 @@ pub enum TombstoneState {
 }
 
 /// An entry of the trash.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Tombstone {
     /// Its name.
     pub id: TombstoneId,
@@ -85,4 +101,11 @@ pub struct Tombstone {
     pub restorable_until: Timestamp,
     /// Whether it can be.
     pub state: TombstoneState,
+}
+
+impl Tombstone {
+    /// Whether what it keeps is kept no longer.
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        self.restorable_until <= now
+    }
 }
