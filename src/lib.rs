@@ -46,6 +46,7 @@
 //! - No HTTP status exists outside `http`.
 //! - The list of images that a cluster runs never leaves `operator`.
 
-pub mod api;
 pub mod oci;
 pub mod storage;
+pub mod api;
+pub mod cli;

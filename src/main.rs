@@ -1,3 +1,7 @@
 //! The `lagan` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lagan::cli::main()
+}

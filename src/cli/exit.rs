@@ -1,0 +1,64 @@
+//! Exit codes, the same for every command.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: it did what it was asked to.
+    Done,
+    /// 1: it failed.
+    Failed,
+    /// 64: the command line or a configuration file is wrong; nothing was done. `EX_USAGE` of `sysexits.h`.
+    Usage,
+    /// 69: the registry did not answer. `EX_UNAVAILABLE` of `sysexits.h`.
+    Unavailable,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 64,
+            Exit::Unavailable => 69,
+        })
+    }
+}
+
+/// What a person wrote is wrong: the command line, a configuration, an object.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidUsage(pub String);
+
+/// Nobody answers where the registry should be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreachable(pub String);
+
+/// The exit that an error asks for.
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.downcast_ref::<InvalidUsage>().is_some() {
+        Exit::Usage
+    } else if error.downcast_ref::<Unreachable>().is_some() {
+        Exit::Unavailable
+    } else {
+        Exit::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn error_below_a_context_still_decides_the_exit() {
+        let wrong = Err::<(), _>(InvalidUsage("no".to_owned())).context("could not read it").unwrap_err();
+        assert_eq!(exit_of(&wrong), Exit::Usage);
+        let silent = Err::<(), _>(Unreachable("nobody".to_owned())).context("could not ask").unwrap_err();
+        assert_eq!(exit_of(&silent), Exit::Unavailable);
+        assert_eq!(exit_of(&anyhow::anyhow!("broken")), Exit::Failed);
+    }
+}

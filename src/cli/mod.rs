@@ -1,0 +1,92 @@
+//! The command line: one file a subcommand, and what they share.
+//!
+//! This layer wires the others together. It owns the process: the clock, the configuration, the log, the signals,
+//! the exit code. Nothing else does.
+
+mod clock;
+mod completion;
+mod config;
+mod crd;
+mod exit;
+mod output;
+mod registry_client;
+mod shutdown;
+mod telemetry;
+mod trash;
+mod version;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use exit::{Exit, exit_of};
+
+const ABOUT: &str = "Container registries with undelete and retention policies";
+
+const EXIT_CODES: &str = "Exit codes:
+  0   done
+  1   failed
+  64  the command line, a configuration or an object is wrong; nothing was done
+  69  the registry does not answer";
+
+/// What the user typed.
+#[derive(Debug, Parser)]
+#[command(name = "lagan", version, about = ABOUT, after_help = EXIT_CODES, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Trash(trash::Arguments),
+    /// Print the definitions of the custom resources as YAML.
+    Crd,
+    Completion(completion::Arguments),
+    /// Print the program's version.
+    Version,
+}
+
+/// Does what the command line says, and says on standard error what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let command = match CommandLine::try_parse() {
+        Ok(line) => line.command,
+        Err(help) => {
+            let exit = if help.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Nothing can be done about a terminal that is gone.
+            let _ = help.print();
+            return exit.into();
+        }
+    };
+    match dispatch(command) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "lagan: {error:#}");
+            exit_of(&error).into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<()> {
+    // The provider is the process's choice; that one was chosen before is no harm.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match command {
+        Command::Trash(arguments) => block_on(trash::run(arguments)),
+        Command::Crd => crd::run(),
+        Command::Completion(arguments) => completion::run(&arguments),
+        Command::Version => version::run(),
+    }
+}
+
+/// Runs a command that waits for the network or the disk. What it leaves behind is cut off when it answers.
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("could not start the runtime")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,56 @@
+//! What commands print, as a table for people or as data for programs.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// How a command that reads prints what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// For both.
+    Yaml,
+}
+
+impl OutputFormat {
+    /// Prints `value` as data, or what `table` makes of it.
+    ///
+    /// # Errors
+    /// If standard output cannot be written to.
+    pub fn print<T: Serialize>(self, value: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        let text = match self {
+            Self::Table => table(value),
+            Self::Json => serde_json::to_string_pretty(value).context("could not write JSON")?,
+            Self::Yaml => serde_yaml::to_string(value).context("could not write YAML")?,
+        };
+        print(&text)
+    }
+}
+
+/// Prints a text and ends its line. A reader that has gone away, such as `head`, is no error.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout().lock(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("could not write the output"),
+        _ => Ok(()),
+    }
+}
+
+/// A table without borders, as `kubectl` prints them.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,199 @@
+//! Talks to a running registry's `/v2/_lagan/` routes.
+
+use std::{fs, io::Read, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode, Url};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::api::wire::ErrorBody;
+
+use super::exit::{InvalidUsage, Unreachable};
+
+/// Long enough for a loaded registry on the other side of the world to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A restore waits up to 15 s for a delete of the same image, and then writes links for every manifest of an index.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// A password is a line, not a file that was piped by mistake.
+const MAX_PASSWORD_BYTES: u64 = 4096;
+
+/// Which registry, and who asks.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
+pub struct RegistryArguments {
+    /// Address of the registry.
+    #[arg(long, value_name = "URL", env = "LAGAN_REGISTRY", default_value = "http://127.0.0.1:5000", global = true)]
+    registry: Url,
+    /// User to log in as. The password comes from LAGAN_PASSWORD, or from standard input.
+    #[arg(long, value_name = "NAME", env = "LAGAN_USERNAME", global = true)]
+    username: Option<String>,
+    /// Read the password from standard input.
+    #[arg(long, global = true)]
+    password_stdin: bool,
+    /// PEM file with the authority that signed the registry's certificate.
+    #[arg(long, value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
+}
+
+/// A registry that can be asked.
+pub struct RegistryClient {
+    http: Client,
+    base: Url,
+    login: Option<(String, String)>,
+}
+
+impl RegistryClient {
+    /// Prepares to ask; nothing is sent yet.
+    ///
+    /// # Errors
+    /// If the address, the credentials or the authority's file cannot be used.
+    pub fn new(arguments: &RegistryArguments) -> anyhow::Result<Self> {
+        let base = base_of(&arguments.registry)?;
+        let mut builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
+        if let Some(file) = &arguments.ca {
+            builder = builder.tls_certs_only(authorities(file)?);
+        }
+        let http = builder.build().context("could not prepare the connection")?;
+        Ok(Self { http, base, login: login(arguments)? })
+    }
+
+    /// Asks for a thing.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or answers with an error.
+    pub async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
+        self.send(self.request(Method::GET, path)?.query(query)).await
+    }
+
+    /// Asks for a change.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or answers with an error.
+    pub async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> anyhow::Result<T> {
+        self.send(self.request(Method::POST, path)?.json(body)).await
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| InvalidUsage(format!("--registry {}: the address cannot have a path", self.base)))?
+            .pop_if_empty()
+            .extend(["v2", "_lagan"])
+            .extend(path);
+        let request = self.http.request(method, url);
+        Ok(match &self.login {
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        })
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if !status.is_success() {
+            return Err(self.refusal(status, &body));
+        }
+        serde_json::from_slice(&body)
+            .with_context(|| format!("{} does not answer as Lagan does: is it another registry?", self.base))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let hint = if cause.to_string().contains("certificate") {
+            "give the authority that signed its certificate with --ca FILE"
+        } else {
+            "is it running? `lagan up` starts one; another address goes into --registry URL"
+        };
+        Unreachable(format!("{} does not answer ({cause}): {hint}", self.base)).into()
+    }
+
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> anyhow::Error {
+        let said: Vec<String> = serde_json::from_slice::<ErrorBody>(body)
+            .map(|body| body.errors)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| match entry.detail {
+                Some(detail) => format!("{} {detail}", entry.message),
+                None => entry.message,
+            })
+            .collect();
+        let said = if said.is_empty() { format!("it answers {status}") } else { said.join("; ") };
+        match status {
+            StatusCode::UNAUTHORIZED => InvalidUsage(format!(
+                "{} wants to know who asks: give --username, and the password in LAGAN_PASSWORD or with --password-stdin",
+                self.base
+            ))
+            .into(),
+            StatusCode::FORBIDDEN => anyhow::anyhow!("{}: this user may not do that: {said}", self.base),
+            _ => anyhow::anyhow!("{}: {said}", self.base),
+        }
+    }
+}
+
+/// The address without what may follow the host and port.
+fn base_of(registry: &Url) -> Result<Url, InvalidUsage> {
+    let plain = registry.path().trim_matches('/').is_empty() && registry.query().is_none();
+    if !matches!(registry.scheme(), "http" | "https") || !registry.has_host() || !plain {
+        return Err(InvalidUsage(format!(
+            "--registry {registry} is no registry's address: write a scheme, a host and a port, such as http://127.0.0.1:5000"
+        )));
+    }
+    Ok(registry.clone())
+}
+
+fn authorities(file: &PathBuf) -> anyhow::Result<Vec<Certificate>> {
+    let wrong = |reason: String| InvalidUsage(format!("--ca {}: {reason}", file.display()));
+    let pem = fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+    if found.is_empty() {
+        return Err(wrong("no PEM certificate is in it".to_owned()).into());
+    }
+    Ok(found)
+}
+
+fn login(arguments: &RegistryArguments) -> anyhow::Result<Option<(String, String)>> {
+    let password = if arguments.password_stdin {
+        let mut text = String::new();
+        std::io::stdin().take(MAX_PASSWORD_BYTES).read_to_string(&mut text).context("could not read the password")?;
+        Some(text.trim_end_matches(['\r', '\n']).to_owned())
+    } else {
+        std::env::var("LAGAN_PASSWORD").ok()
+    };
+    match (&arguments.username, password) {
+        (Some(user), Some(password)) => Ok(Some((user.clone(), password))),
+        (Some(user), None) => Err(InvalidUsage(format!(
+            "--username {user} needs a password: put it into LAGAN_PASSWORD, or pipe it in with --password-stdin"
+        ))
+        .into()),
+        (None, Some(_)) if arguments.password_stdin => {
+            Err(InvalidUsage("--password-stdin needs --username".to_owned()).into())
+        }
+        (None, _) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_with_a_path_or_another_scheme_is_refused() {
+        for (text, fine) in [
+            ("http://127.0.0.1:5000", true),
+            ("https://registry.example.com/", true),
+            ("http://[::1]:5000", true),
+            ("ftp://host", false),
+            ("http://host/v2/", false),
+            ("docker://host/app", false),
+        ] {
+            assert_eq!(base_of(&text.parse().unwrap()).is_ok(), fine, "{text}");
+        }
+    }
+}

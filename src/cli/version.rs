@@ -1,0 +1,11 @@
+//! `lagan version`
+
+use super::output;
+
+/// Prints the program's version.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn run() -> anyhow::Result<()> {
+    output::print(&format!("lagan {}", env!("CARGO_PKG_VERSION")))
+}
