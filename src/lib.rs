@@ -49,4 +49,5 @@
 pub mod oci;
 pub mod storage;
 pub mod api;
+pub mod maintenance;
 pub mod cli;

@@ -1,0 +1,54 @@
+//! What can go wrong with maintenance.
+
+use crate::storage;
+
+use super::RunId;
+
+/// An error of the maintenance layer. Which HTTP status it becomes is `http`'s business.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request makes no sense, whatever the registry holds.
+    #[error("{reason}")]
+    InvalidRequest {
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// No such run: never asked for, or forgotten since.
+    #[error("run {run} is not known")]
+    RunUnknown {
+        /// Its id.
+        run: RunId,
+    },
+    /// One run at a time: another one is in progress.
+    #[error("run {active} is in progress")]
+    Busy {
+        /// The other one.
+        active: RunId,
+    },
+    /// The run is not that far yet.
+    #[error("run {run} is still {state}")]
+    NotReady {
+        /// Its id.
+        run: RunId,
+        /// What it is doing.
+        state: &'static str,
+    },
+    /// The storage failed.
+    #[error("could not {action}")]
+    Storage {
+        /// What was being done, as a verb phrase.
+        action: &'static str,
+        /// The storage's error.
+        source: storage::Error,
+    },
+    /// A record of a run could not be understood.
+    #[error("record {record} of run {run} could not be read")]
+    Corrupt {
+        /// The run.
+        run: RunId,
+        /// Which of its records.
+        record: &'static str,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+}
