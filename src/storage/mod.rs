@@ -18,6 +18,8 @@ mod delete;
 pub mod driver;
 mod error;
 mod facts;
+#[cfg(test)]
+mod fixtures;
 mod guard;
 mod id_source;
 mod inventory;

@@ -3,8 +3,14 @@
 //! A driver knows nothing of blobs or tags. What distribution's `storagedriver` interface does with eleven methods,
 //! this one does with the primitives that a crash-safe registry needs.
 
+#[cfg(test)]
+pub(in crate::storage) mod faulty;
 mod filesystem;
+#[cfg(test)]
+pub(in crate::storage) mod memory;
 mod storage_path;
+#[cfg(test)]
+mod suite;
 
 use std::{fmt, io, ops::Range};
 

@@ -1,0 +1,154 @@
+//! A decorator whose writes fail when a test says so.
+
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::{ByteStream, Durability, Entry, Error, Metadata, StorageDriver, StoragePath};
+
+/// How a write fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::storage) enum Fault {
+    /// It has no effect.
+    Refused,
+    /// It takes effect, and yet reports an error, as a request whose answer was lost.
+    Ambiguous,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    /// How many more writes succeed.
+    after: u64,
+    fault: Fault,
+    /// Whether the writes after the failing one fail too, as in a process that died.
+    and_all_later: bool,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    writes: u64,
+    plan: Option<Plan>,
+}
+
+/// Passes everything on to `inner`, except the writes that are to fail.
+#[derive(Debug)]
+pub(in crate::storage) struct FaultyDriver {
+    inner: Arc<dyn StorageDriver>,
+    progress: Mutex<Progress>,
+}
+
+impl FaultyDriver {
+    pub(in crate::storage) fn new(inner: Arc<dyn StorageDriver>) -> Self {
+        Self { inner, progress: Mutex::default() }
+    }
+
+    /// Lets the write after the next `after` ones fail, and no other.
+    pub(in crate::storage) fn fail_once(&self, after: u64, fault: Fault) {
+        self.set(Some(Plan { after, fault, and_all_later: false }));
+    }
+
+    /// Lets the write after the next `after` ones fail, and none succeed after it, until [`Self::heal`].
+    pub(in crate::storage) fn crash(&self, after: u64, fault: Fault) {
+        self.set(Some(Plan { after, fault, and_all_later: true }));
+    }
+
+    /// Lets all writes succeed again.
+    pub(in crate::storage) fn heal(&self) {
+        self.set(None);
+    }
+
+    /// How many writes there were, failed ones included.
+    pub(in crate::storage) fn writes(&self) -> u64 {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).writes
+    }
+
+    fn set(&self, plan: Option<Plan>) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).plan = plan;
+    }
+
+    /// Counts a write; how it is to fail.
+    fn next(&self) -> Option<Fault> {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.writes += 1;
+        let plan = progress.plan.as_mut()?;
+        if plan.after > 0 {
+            plan.after -= 1;
+            return None;
+        }
+        let fault = plan.fault;
+        if plan.and_all_later {
+            plan.fault = Fault::Refused;
+        } else {
+            progress.plan = None;
+        }
+        Some(fault)
+    }
+
+    async fn write<T: Send>(
+        &self,
+        path: &StoragePath,
+        write: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        let fault = self.next();
+        if fault != Some(Fault::Refused) {
+            let done = write.await;
+            if fault.is_none() {
+                return done;
+            }
+        }
+        Err(Error::Io { action: "write", path: path.clone(), source: io::Error::other("injected fault") })
+    }
+}
+
+#[async_trait]
+impl StorageDriver for FaultyDriver {
+    async fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
+        self.inner.get(path).await
+    }
+
+    async fn read(&self, path: &StoragePath, range: Range<u64>) -> Result<ByteStream, Error> {
+        self.inner.read(path, range).await
+    }
+
+    async fn stat(&self, path: &StoragePath) -> Result<Metadata, Error> {
+        self.inner.stat(path).await
+    }
+
+    async fn list(&self, directory: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.inner.list(directory, after, limit).await
+    }
+
+    async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), Error> {
+        self.write(path, self.inner.put(path, content, durability)).await
+    }
+
+    async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), Error> {
+        self.write(path, self.inner.append(path, offset, chunk)).await
+    }
+
+    async fn sync(&self, path: &StoragePath) -> Result<(), Error> {
+        self.write(path, self.inner.sync(path)).await
+    }
+
+    async fn publish(&self, staged: &StoragePath, target: &StoragePath) -> Result<(), Error> {
+        self.write(target, self.inner.publish(staged, target)).await
+    }
+
+    async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {
+        self.write(path, self.inner.touch(path, modified)).await
+    }
+
+    async fn delete(&self, path: &StoragePath) -> Result<(), Error> {
+        self.write(path, self.inner.delete(path)).await
+    }
+
+    async fn delete_directory(&self, path: &StoragePath) -> Result<(), Error> {
+        self.write(path, self.inner.delete_directory(path)).await
+    }
+}

@@ -1,0 +1,205 @@
+//! Files in memory, for tests; a crash loses what was not made durable.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream;
+use jiff::Timestamp;
+
+use crate::storage::Clock;
+
+use super::{ByteStream, Durability, Entry, Error, Metadata, StorageDriver, StoragePath};
+
+/// How much of a file a stream yields at once: little, so that tests see several chunks.
+const CHUNK_BYTES: usize = 1024;
+
+type Files = BTreeMap<StoragePath, File>;
+
+#[derive(Debug, Clone)]
+struct File {
+    content: Bytes,
+    modified: Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct Images {
+    /// What every reader sees.
+    visible: Files,
+    /// What is left after a crash.
+    durable: Files,
+}
+
+/// A store in memory.
+#[derive(Debug)]
+pub(in crate::storage) struct MemoryDriver {
+    images: Mutex<Images>,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryDriver {
+    pub(in crate::storage) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { images: Mutex::default(), clock }
+    }
+
+    /// Forgets everything that was not durable.
+    pub(in crate::storage) fn crash(&self) {
+        let mut images = self.images();
+        images.visible = images.durable.clone();
+    }
+
+    /// The paths of all files that readers see.
+    pub(in crate::storage) fn paths(&self) -> Vec<StoragePath> {
+        self.images().visible.keys().cloned().collect()
+    }
+
+    fn images(&self) -> MutexGuard<'_, Images> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, path: &StoragePath) -> Result<File, Error> {
+        self.images().visible.get(path).cloned().ok_or_else(|| not_found(path))
+    }
+}
+
+#[async_trait]
+impl StorageDriver for MemoryDriver {
+    async fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
+        self.file(path).map(|file| file.content)
+    }
+
+    async fn read(&self, path: &StoragePath, range: Range<u64>) -> Result<ByteStream, Error> {
+        let content = self.file(path)?.content;
+        let range = to_usize(range.start)..to_usize(range.end);
+        if range.start > range.end || range.end > content.len() {
+            return Err(invalid(path, "read", "the range is not within the file"));
+        }
+        let wanted = content.slice(range);
+        let chunks: Vec<_> = wanted.chunks(CHUNK_BYTES).map(|chunk| Ok(wanted.slice_ref(chunk))).collect();
+        Ok(Box::pin(stream::iter(chunks)))
+    }
+
+    async fn stat(&self, path: &StoragePath) -> Result<Metadata, Error> {
+        let images = self.images();
+        if let Some(File { content, modified }) = images.visible.get(path) {
+            return Ok(Metadata { size: content.len() as u64, modified: *modified, is_directory: false });
+        }
+        let inside = images.visible.iter().filter(|(at, _)| at.starts_with(path));
+        let modified = inside.map(|(_, file)| file.modified).max().ok_or_else(|| not_found(path))?;
+        Ok(Metadata { size: 0, modified, is_directory: true })
+    }
+
+    async fn list(&self, directory: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
+        let images = self.images();
+        let depth = directory.components().count();
+        let mut names = BTreeMap::new();
+        for path in images.visible.keys().filter(|path| path.starts_with(directory) && *path != directory) {
+            let mut rest = path.components().skip(depth);
+            if let Some(name) = rest.next() {
+                names.insert(name, rest.next().is_some());
+            }
+        }
+        if names.is_empty() {
+            return Err(not_found(directory));
+        }
+        let wanted = names.into_iter().filter(|(name, _)| after.is_none_or(|after| *name > after));
+        Ok(wanted.take(limit).map(|(name, is_directory)| Entry { name: name.into(), is_directory }).collect())
+    }
+
+    async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), Error> {
+        let file = File { content, modified: self.clock.now() };
+        let mut images = self.images();
+        if durability == Durability::Durable {
+            images.durable.insert(path.clone(), file.clone());
+        }
+        images.visible.insert(path.clone(), file);
+        Ok(())
+    }
+
+    async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), Error> {
+        let mut images = self.images();
+        let before = images.visible.get(path).map(|file| file.content.clone()).unwrap_or_default();
+        if !images.visible.contains_key(path) && offset > 0 {
+            return Err(not_found(path));
+        }
+        let Some(kept) = before.get(..to_usize(offset)) else {
+            return Err(invalid(path, "append to", "the offset is behind the end"));
+        };
+        let content = [kept, &chunk].concat().into();
+        images.visible.insert(path.clone(), File { content, modified: self.clock.now() });
+        Ok(())
+    }
+
+    async fn sync(&self, path: &StoragePath) -> Result<(), Error> {
+        let file = self.file(path)?;
+        self.images().durable.insert(path.clone(), file);
+        Ok(())
+    }
+
+    async fn publish(&self, staged: &StoragePath, target: &StoragePath) -> Result<(), Error> {
+        let mut images = self.images();
+        let file = images.visible.remove(staged).ok_or_else(|| not_found(staged))?;
+        let synced = images.durable.remove(staged);
+        assert_eq!(synced.map(|file| file.content), Some(file.content.clone()), "{staged} is published unsynced");
+        images.durable.insert(target.clone(), file.clone());
+        images.visible.insert(target.clone(), file);
+        Ok(())
+    }
+
+    async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {
+        let mut images = self.images();
+        images.visible.get_mut(path).ok_or_else(|| not_found(path))?.modified = modified;
+        Ok(())
+    }
+
+    async fn delete(&self, path: &StoragePath) -> Result<(), Error> {
+        let mut images = self.images();
+        images.durable.remove(path);
+        images.visible.remove(path).map(drop).ok_or_else(|| not_found(path))
+    }
+
+    async fn delete_directory(&self, path: &StoragePath) -> Result<(), Error> {
+        let mut images = self.images();
+        images.durable.retain(|at, _| !at.starts_with(path));
+        images.visible.retain(|at, _| !at.starts_with(path));
+        Ok(())
+    }
+}
+
+fn not_found(path: &StoragePath) -> Error {
+    Error::NotFound { path: path.clone() }
+}
+
+fn invalid(path: &StoragePath, action: &'static str, reason: &'static str) -> Error {
+    Error::Io { action, path: path.clone(), source: io::Error::new(io::ErrorKind::InvalidInput, reason) }
+}
+
+fn to_usize(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+mod tests {
+    use crate::storage::{driver::suite, fixtures::ManualClock};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_suite_passes() {
+        suite::run(Arc::new(MemoryDriver::new(Arc::new(ManualClock::new())))).await;
+    }
+
+    #[tokio::test]
+    async fn a_crash_loses_what_was_only_visible() {
+        let driver = MemoryDriver::new(Arc::new(ManualClock::new()));
+        let (durable, visible) = ("durable".parse().unwrap(), "visible".parse().unwrap());
+        driver.put(&durable, Bytes::from("x"), Durability::Durable).await.unwrap();
+        driver.put(&visible, Bytes::from("x"), Durability::Visible).await.unwrap();
+        driver.crash();
+        assert_eq!(driver.paths(), [durable]);
+    }
+}
