@@ -47,6 +47,7 @@
 //! - The list of images that a cluster runs never leaves `operator`.
 
 pub mod oci;
+pub mod retention;
 pub mod storage;
 pub mod api;
 pub mod maintenance;

@@ -1,0 +1,47 @@
+//! The retention engine: policies, a snapshot of a repository and the time go in, a plan comes out, with a reason
+//! for every decision.
+//!
+//! Pure: no IO, no clock, no logging, no serialization. A registry is planned a repository at a time
+//! ([`plan_repository`]) and the results are summed ([`Plan`]), so that the whole of it is never needed at once.
+//!
+//! # Semantics
+//!
+//! - Policies delete *tags*. A tag goes if the policy that runs wants it gone (a rule matches it and none of the
+//!   criteria of any matching rule holds; or no rule matches and `unmatchedTags` is Delete) and *nothing* keeps it.
+//! - What keeps, beats every wish to delete, whichever policy of the Registry says it, in DryRun or suspended too:
+//!   a hold, use by the cluster, a criterion, the `minimumAge` of any policy whose repositories it is among, a
+//!   restore less than a restore window ago, a fact that is missing or unreadable.
+//! - A *manifest* follows only if `untagged` of the running policy is Delete, no tag points to it, no kept index
+//!   lists it, its subject is not kept, and no tag has pointed to it for `untagged.minimumAge`. With 0s it goes in
+//!   the same run as its last tag. Referrers go with their subject.
+//! - An unreadable manifest may refer to anything: no manifest of its repository is deleted, only tags.
+
+mod decision;
+mod graph;
+mod hold;
+mod manifests;
+mod pattern;
+mod plan;
+mod planning;
+mod policy;
+mod protection;
+mod reason;
+mod repository_plan;
+mod rule;
+mod schedule;
+mod snapshot;
+mod tags;
+mod usage;
+
+pub use decision::{Action, Decision, Deletion};
+pub use hold::Hold;
+pub use pattern::{PatternError, RepositoryPatterns, TagPatterns};
+pub use plan::{LimitExceeded, Plan, Remark};
+pub use planning::Planning;
+pub use policy::{InUseProtection, Limits, Mode, Policy, PolicyId, UnmatchedTags, Untagged, UntaggedAction};
+pub use reason::Reason;
+pub use repository_plan::{RepositoryPlan, plan_repository};
+pub use rule::{Criterion, Rule, RuleError};
+pub use schedule::{Due, Schedule, ScheduleError};
+pub use snapshot::{Blob, ManifestContent, ManifestSnapshot, RepositorySnapshot, TagSnapshot};
+pub use usage::Usage;

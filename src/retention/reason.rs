@@ -1,0 +1,199 @@
+//! Why something stays or goes.
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::oci::{Digest, Tag};
+
+use super::Criterion;
+
+/// Why something stays or goes. `Display` says it in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Stays: a hold names it, or holds what it belongs to.
+    Held {
+        /// The policy that holds it, as `namespace/name`.
+        policy: String,
+        /// Until when; `None`: for good.
+        until: Option<Timestamp>,
+        /// Why.
+        why: Option<String>,
+    },
+    /// Stays: the cluster uses it, or something that it belongs to.
+    InUse {
+        /// What uses it.
+        by: String,
+    },
+    /// Stays: it was restored less than a restore window ago.
+    Restored {
+        /// When.
+        at: Timestamp,
+        /// The restore window.
+        window: Duration,
+    },
+    /// Stays: it is younger than a policy's floor.
+    TooYoung {
+        /// When it was pushed.
+        pushed_at: Timestamp,
+        /// The floor.
+        minimum_age: Duration,
+    },
+    /// Stays: a criterion holds.
+    Kept {
+        /// Which one.
+        criterion: Criterion,
+        /// The other policy that it is from; `None`: the one that runs.
+        policy: Option<String>,
+    },
+    /// Stays: no rule matches it, and the policy says nothing of such tags.
+    NotCovered,
+    /// Stays: nobody knows when it was pushed.
+    PushTimeUnknown,
+    /// Stays: its manifest cannot be read, or is not there.
+    Unreadable,
+    /// Stays: another manifest cannot be read, and may refer to it.
+    MayBeReferred {
+        /// The one that cannot be read.
+        unreadable: Digest,
+    },
+    /// Stays: a kept tag points to it.
+    Tagged {
+        /// That tag.
+        tag: Tag,
+    },
+    /// Stays: a kept index lists it.
+    ChildOf {
+        /// The index.
+        index: Digest,
+    },
+    /// Stays: it says something about a manifest that is kept.
+    ReferrerOf {
+        /// That manifest.
+        subject: Digest,
+    },
+    /// Stays: the policy deletes no manifests.
+    UntaggedKept,
+    /// Stays: not long enough without a tag.
+    UntaggedTooShort {
+        /// Since when; `None`: its last tag goes in this run.
+        since: Option<Timestamp>,
+        /// For how long it must have been.
+        minimum_age: Duration,
+    },
+    /// Goes: rules match it, and none of their criteria holds.
+    NoCriterion {
+        /// The criteria, none of which holds.
+        criteria: Vec<Criterion>,
+    },
+    /// Goes: no rule matches it, and the policy deletes such tags.
+    Unmatched,
+    /// Goes: no tag has reached it for long enough.
+    Untagged {
+        /// Since when.
+        since: Timestamp,
+        /// For how long it must have been.
+        minimum_age: Duration,
+    },
+    /// Goes: it says something about a manifest that goes.
+    SubjectDeleted {
+        /// That manifest.
+        subject: Digest,
+    },
+}
+
+/// A length of time as a policy writes it: in the largest unit that divides it.
+pub(super) struct Span(pub(super) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0 => f.write_str("0s"),
+            s if s % 3600 == 0 => write!(f, "{}h", s / 3600),
+            s if s % 60 == 0 => write!(f, "{}m", s / 60),
+            s => write!(f, "{s}s"),
+        }
+    }
+}
+
+/// Criteria that do not hold, each with a "not".
+struct Missed<'a>(&'a [Criterion]);
+
+impl fmt::Display for Missed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, criterion) in self.0.iter().enumerate() {
+            write!(f, "{}not {criterion}", if at == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held { policy, until, why } => {
+                write!(f, "held by policy {policy}")?;
+                until.map_or(Ok(()), |until| write!(f, " until {until}"))?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+            Self::InUse { by } => write!(f, "in use: {by}"),
+            Self::Restored { at, window } => {
+                write!(f, "restored at {at}, less than the restore window of {} ago", Span(*window))
+            }
+            Self::TooYoung { pushed_at, minimum_age } => {
+                write!(f, "pushed at {pushed_at}, less than the minimum age of {} ago", Span(*minimum_age))
+            }
+            Self::Kept { criterion, policy: None } => criterion.fmt(f),
+            Self::Kept { criterion, policy: Some(policy) } => write!(f, "{criterion}, by policy {policy}"),
+            Self::NotCovered => f.write_str("no rule matches it, and unmatchedTags is Ignore"),
+            Self::PushTimeUnknown => f.write_str("it is not known when it was pushed"),
+            Self::Unreadable => f.write_str("its manifest could not be read"),
+            Self::MayBeReferred { unreadable } => {
+                write!(f, "manifest {unreadable} could not be read, and may refer to it")
+            }
+            Self::Tagged { tag } => write!(f, "tag {tag} points to it"),
+            Self::ChildOf { index } => write!(f, "listed by {index}, which is kept"),
+            Self::ReferrerOf { subject } => write!(f, "refers to {subject}, which is kept"),
+            Self::UntaggedKept => f.write_str("no tag reaches it, and untagged.action is Keep"),
+            Self::UntaggedTooShort { since: Some(since), minimum_age } => {
+                write!(f, "without a tag since {since}, less than {} ago", Span(*minimum_age))
+            }
+            Self::UntaggedTooShort { since: None, minimum_age } => {
+                write!(f, "its last tag goes now; it follows after {}", Span(*minimum_age))
+            }
+            Self::NoCriterion { criteria } => Missed(criteria).fmt(f),
+            Self::Unmatched => f.write_str("no rule matches it, and unmatchedTags is Delete"),
+            Self::Untagged { since, minimum_age } => {
+                write!(f, "without a tag since {since}, at least {} ago", Span(*minimum_age))
+            }
+            Self::SubjectDeleted { subject } => write!(f, "refers to {subject}, which goes"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_policies_write_them() {
+        for (seconds, text) in [(0, "0s"), (45, "45s"), (90, "90s"), (600, "10m"), (3600, "1h"), (604_800, "168h")] {
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_deletion_names_every_criterion_that_does_not_hold() {
+        let criteria = vec![
+            Criterion::MostRecentlyPushed(NonZeroU32::new(10).unwrap()),
+            Criterion::PushedWithin(Duration::from_secs(2_592_000)),
+        ];
+        assert_eq!(
+            Reason::NoCriterion { criteria }.to_string(),
+            "not among the 10 most recently pushed, not pushed within 720h"
+        );
+    }
+}
