@@ -1,22 +1,45 @@
 //! `lagan crd`
 
+use std::{fs, path::PathBuf};
+
 use anyhow::Context;
+use clap::Args;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
 use crate::api::v1alpha1::{Registry, RetentionPolicy};
 
 use super::output;
 
-/// Prints the definitions of all resources, as `crds/` has them.
+/// Print the definitions of the custom resources as YAML.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Write a file for each into this folder, as crds/ has them, instead of printing them.
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+/// Prints the definitions of all resources, or writes them.
 ///
 /// # Errors
-/// If standard output cannot be written to.
-pub fn run() -> anyhow::Result<()> {
+/// If the files or standard output cannot be written to.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let definitions = [Registry::crd(), RetentionPolicy::crd()];
-    let documents = definitions
-        .iter()
-        .map(serde_yaml::to_string)
-        .collect::<Result<Vec<String>, _>>()
-        .context("could not write the definitions")?;
-    output::print(&documents.join("---\n"))
+    match &arguments.directory {
+        None => {
+            let documents: Vec<String> = definitions.iter().map(text).collect::<Result<_, _>>()?;
+            output::print(&documents.join("---\n"))
+        }
+        Some(directory) => {
+            fs::create_dir_all(directory).with_context(|| format!("could not make {}", directory.display()))?;
+            definitions.iter().try_for_each(|definition| {
+                let file = directory.join(format!("{}.yaml", definition.spec.names.plural));
+                fs::write(&file, text(definition)?).with_context(|| format!("could not write {}", file.display()))
+            })
+        }
+    }
+}
+
+fn text(definition: &CustomResourceDefinition) -> anyhow::Result<String> {
+    serde_yaml::to_string(definition).context("could not write a definition")
 }

@@ -44,8 +44,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Trash(trash::Arguments),
-    /// Print the definitions of the custom resources as YAML.
-    Crd,
+    Crd(crd::Arguments),
     Completion(completion::Arguments),
     /// Print the program's version.
     Version,
@@ -77,7 +76,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match command {
         Command::Trash(arguments) => block_on(trash::run(arguments)),
-        Command::Crd => crd::run(),
+        Command::Crd(arguments) => crd::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Version => version::run(),
     }
