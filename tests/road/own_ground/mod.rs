@@ -1,0 +1,9 @@
+//! What needs a node, its containerd or an API server to play with: the cluster of `tests/cluster`, no other.
+
+mod crash;
+mod drain;
+mod node;
+mod node_pull;
+mod unreachable_api_server;
+
+use node::Node;

@@ -1,0 +1,21 @@
+//! What the tests stand on: real programs, run and awaited.
+
+mod address;
+mod condition;
+mod image;
+mod kubectl;
+mod namespace;
+mod operator;
+mod policy;
+mod program;
+mod registry;
+
+pub(crate) use address::{Answer, Credentials, RegistryAddress};
+pub(crate) use condition::{eventually, eventually_within};
+pub(crate) use image::{Image, Layer};
+pub(crate) use kubectl::Kubectl;
+pub(crate) use namespace::Namespace;
+pub(crate) use operator::{NAMESPACE as OPERATOR_NAMESPACE, Operator, helm_template};
+pub(crate) use policy::{Policy, planned_tag_deletions};
+pub(crate) use program::{Output, Program};
+pub(crate) use registry::Registry;

@@ -1,0 +1,82 @@
+//! A `RetentionPolicy` of the cluster.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{Kubectl, Namespace, eventually_within};
+
+/// Longer than a registry may plan and the operator may list on a busy machine.
+const RUN: Duration = Duration::from_secs(180);
+
+/// A policy that was applied. It runs when it is told to.
+pub(crate) struct Policy {
+    kubectl: Kubectl,
+    object: String,
+    runs: u32,
+}
+
+impl Policy {
+    /// Applies a policy, which the schedule runs once a year, and awaits that it is ready. `spec` is YAML in
+    /// braces' form without the braces.
+    pub(crate) fn applied(namespace: &Namespace, name: &str, registry: &str, spec: &str) -> Self {
+        let policy =
+            Self { kubectl: Kubectl::namespaced(namespace.name()), object: format!("retentionpolicy/{name}"), runs: 0 };
+        namespace.apply(&format!(
+            "{{apiVersion: lagan.dev/v1alpha1, kind: RetentionPolicy, metadata: {{name: {name}}}, \
+             spec: {{registryRef: {{name: {registry}}}, schedule: '0 0 1 1 *', {spec}}}}}"
+        ));
+        policy.kubectl.await_condition(&policy.object, "Ready", "True");
+        policy
+    }
+
+    pub(crate) fn patch(&self, spec: &Value) {
+        self.kubectl.patch(&self.object, &json!({"spec": spec}));
+        self.kubectl.await_condition(&self.object, "Ready", "True");
+    }
+
+    /// Asks for a run, and does not wait for it. Returns what to await it by.
+    pub(crate) fn ask_for_run(&mut self) -> String {
+        self.runs += 1;
+        let trigger = format!("run-{}", self.runs);
+        self.kubectl.annotate(&self.object, &format!("lagan.dev/run-at={trigger}"));
+        trigger
+    }
+
+    /// Runs now, and returns the status once the run has ended.
+    pub(crate) fn run(&mut self) -> Value {
+        let trigger = self.ask_for_run();
+        self.await_run(&trigger)
+    }
+
+    /// Awaits the end of a run that was asked for.
+    pub(crate) fn await_run(&self, trigger: &str) -> Value {
+        eventually_within(RUN, &format!("{} has made the run {trigger}", self.object), || {
+            let status = self.kubectl.try_get(&self.object)?["status"].clone();
+            let ended = status["lastRun"]["completionTime"].is_string();
+            if status["lastHandledRunAt"] == trigger && ended { Ok(status) } else { Err(format!("{status:#}")) }
+        })
+    }
+
+    /// Awaits this state of a hold, by its reference as the status writes it.
+    pub(crate) fn await_hold(&self, reference: &str, state: &str) {
+        eventually_within(RUN, &format!("the hold of {reference} is {state}"), || {
+            let status = self.kubectl.try_get(&self.object)?["status"].clone();
+            let holds = status["holds"].as_array().cloned().unwrap_or_default();
+            let found = holds.iter().any(|hold| hold["reference"] == reference && hold["state"] == state);
+            if found { Ok(()) } else { Err(format!("{status:#}")) }
+        });
+    }
+
+    pub(crate) fn await_reason(&self, condition: &str, status: &str, reason: &str) -> String {
+        self.kubectl.await_reason(&self.object, condition, status, reason)
+    }
+}
+
+/// The references of tags that a plan's sample says are to be deleted.
+pub(crate) fn planned_tag_deletions(status: &Value) -> BTreeSet<String> {
+    let sample = status["plan"]["sample"].as_array().unwrap_or_else(|| panic!("no plan in {status:#}"));
+    let deletions = sample.iter().filter(|line| line["decision"] == "Delete");
+    let references = deletions.map(|line| line["reference"].as_str().unwrap().to_owned());
+    references.filter(|reference| !reference.contains('@')).collect()
+}

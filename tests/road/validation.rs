@@ -1,0 +1,87 @@
+//! What is wrong is refused, or a condition says what to change.
+
+use crate::support::{Kubectl, Namespace, Operator, Registry};
+
+fn registry(spec: &str) -> String {
+    format!("{{apiVersion: lagan.dev/v1alpha1, kind: Registry, metadata: {{name: wrong}}, spec: {{{spec}}}}}")
+}
+
+fn policy(spec: &str) -> String {
+    format!(
+        "{{apiVersion: lagan.dev/v1alpha1, kind: RetentionPolicy, metadata: {{name: wrong}}, \
+         spec: {{registryRef: {{name: registry}}, {spec}}}}}"
+    )
+}
+
+#[test]
+#[ignore = "needs a cluster: tests/run"]
+fn invalid_objects_are_refused_with_words_that_say_what_is_wrong() {
+    Operator::installed();
+    let namespace = Namespace::new("refused");
+    let claim_and_empty_dir = "storage: {type: PersistentVolumeClaim, persistentVolumeClaim: {}, emptyDir: {}}";
+    let table = [
+        (registry("accessMode: Sometimes"), "ReadOnly"),
+        (registry(claim_and_empty_dir), "emptyDir is for type EmptyDir"),
+        (registry("storage: {persistentVolumeClaim: {claimName: a, template: {size: 1Gi}}}"), "not both"),
+        (registry("replicas: 2"), "object storage"),
+        (registry("deletion: {restoreWindow: 1m}"), "at least 10m"),
+        (registry("tls: {mode: SecretRef}"), "secretRef"),
+        (policy("mode: Perhaps"), "Enforce"),
+        (policy("startingDeadline: soon"), "startingDeadline"),
+        (policy("keep: [{name: a, tags: ['*']}]"), "keep"),
+        (policy("unmatchedTags: Delete, repositories: {include: []}"), "unmatchedTags"),
+    ];
+    for (object, words) in table {
+        let refusal = namespace.refused(&object);
+        assert!(refusal.contains(words), "{object}\nis refused without the words {words:?}:\n{refusal}");
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster: tests/run"]
+fn what_must_not_change_is_refused() {
+    Operator::installed();
+    let namespace = Namespace::new("immutable");
+    namespace.apply(&registry("storage: {persistentVolumeClaim: {template: {size: 2Gi}}}"));
+    let refusal = namespace.refused(&registry("storage: {type: EmptyDir}"));
+    assert!(refusal.contains("storage.type cannot change"), "{refusal}");
+    let refusal = namespace.refused(&registry("storage: {persistentVolumeClaim: {template: {size: 1Gi}}}"));
+    assert!(refusal.contains("can only grow"), "{refusal}");
+}
+
+#[test]
+#[ignore = "needs a cluster: tests/run"]
+fn policy_without_its_registry_says_so_and_recovers() {
+    Operator::installed();
+    let namespace = Namespace::new("orphan");
+    namespace.apply(&policy("schedule: '0 3 * * *'"));
+    let message = namespace.await_reason("retentionpolicy/wrong", "Ready", "False", "RegistryNotFound");
+    assert!(message.contains("registry"), "{message}");
+
+    Registry::applied(&namespace, "registry", "");
+    namespace.await_reason("retentionpolicy/wrong", "Ready", "True", "Scheduled");
+}
+
+#[test]
+#[ignore = "needs a cluster: tests/run"]
+fn schedule_that_is_none_and_zone_that_is_nowhere_are_conditions() {
+    Operator::installed();
+    let namespace = Namespace::new("schedules");
+    Registry::applied(&namespace, "registry", "");
+    namespace.apply(&policy("schedule: 'every now and then'"));
+    let message = namespace.await_reason("retentionpolicy/wrong", "Ready", "False", "InvalidPolicy");
+    assert!(message.contains("schedule"), "{message}");
+    namespace.apply(&policy("timeZone: Atlantis/Capital"));
+    let message = namespace.await_reason("retentionpolicy/wrong", "Ready", "False", "InvalidPolicy");
+    assert!(message.contains("Atlantis"), "{message}");
+}
+
+#[test]
+#[ignore = "needs a cluster: tests/run"]
+fn every_field_is_explained() {
+    Operator::installed();
+    let text = Kubectl::cluster().run("explain registry.spec.deletion.restoreWindow");
+    assert!(text.contains("How long the trash keeps"), "{text}");
+    let text = Kubectl::cluster().run("explain retentionpolicy.spec.holds");
+    assert!(text.contains("restored if they are in the trash"), "{text}");
+}
