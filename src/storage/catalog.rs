@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use crate::oci::RepositoryName;
 
 use super::{
-    Clock, Error, Repository, Timing, Trash, driver::StorageDriver, guard::Guard, id_source::IdSource, reach::Reach,
-    store::Store,
+    Clock, Error, Repository, Timing, Trash, changes::Changes, driver::StorageDriver, guard::Guard,
+    id_source::IdSource, reach::Reach, store::Store,
 };
 
 /// What a DELETE does.
@@ -68,11 +68,18 @@ impl Catalog {
             options,
             clock,
             guard: Guard::new(timing.guard_wait),
+            changes: Changes::default(),
             ids: IdSource::default(),
             reach: Reach::default(),
             timing,
         };
+        store.recover().await?;
         Ok(Self { store: Arc::new(store) })
+    }
+
+    /// Waits until every push, delete and restore that runs is over, whether or not somebody waits for its answer.
+    pub async fn drain(&self) {
+        self.store.changes.drain().await;
     }
 
     /// How it behaves.

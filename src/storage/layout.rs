@@ -80,6 +80,8 @@ pub(super) enum PathSpec<'a> {
     TagCurrent(&'a RepositoryName, &'a Tag),
     /// That a tag has pointed to a manifest.
     TagIndex(&'a RepositoryName, &'a Tag, &'a Digest),
+    /// What a tag has pointed to, for one algorithm; the names in it are hexadecimal.
+    TagIndexes(&'a RepositoryName, &'a Tag, Algorithm),
     /// Folders named for the uploads in progress.
     Uploads(&'a RepositoryName),
     /// The folder of one upload.
@@ -173,6 +175,7 @@ impl PathSpec<'_> {
             Self::TagFolder(name, tag) => in_manifests(name, format_args!("tags/{tag}")),
             Self::TagCurrent(name, tag) => in_manifests(name, format_args!("tags/{tag}/current/link")),
             Self::TagIndex(name, tag, to) => in_manifests(name, format_args!("tags/{tag}/index/{}/link", Pair(to))),
+            Self::TagIndexes(name, tag, algorithm) => in_manifests(name, format_args!("tags/{tag}/index/{algorithm}")),
             Self::Uploads(name) => in_repository(name, format_args!("_uploads")),
             Self::UploadFolder(name, id) => in_repository(name, format_args!("_uploads/{id}")),
             Self::UploadData(name, id) => in_repository(name, format_args!("_uploads/{id}/data")),

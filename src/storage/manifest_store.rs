@@ -1,10 +1,19 @@
-//! Manifests of a repository.
+//! Manifests of a repository: reading them.
 
 use bytes::Bytes;
 
-use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference};
+use crate::oci::{Algorithm, Descriptor, Digest, Manifest, MediaType, Reference, RepositoryName};
 
-use super::{Error, Repository};
+use super::{
+    Error, Repository,
+    driver::{self},
+    layout::PathSpec,
+    store::Store,
+};
+
+/// How often a tag that moves while it is read is read again. A tag that moves faster than it can be read is answered as
+/// unknown, which its next reader can correct.
+const MAX_TAG_READS: usize = 4;
 
 /// A manifest as it was pushed.
 #[derive(Debug, Clone)]
@@ -15,30 +24,14 @@ pub struct StoredManifest {
     pub bytes: Bytes,
 }
 
-/// A manifest to store.
-#[derive(Debug, Clone)]
-pub struct PutManifest {
-    /// The tag that it is pushed under, or its digest.
-    pub reference: Reference,
-    /// The `Content-Type` that came with it.
-    pub media_type: Option<MediaType>,
-    /// What it says.
-    pub manifest: Manifest,
-    /// Its bytes.
-    pub bytes: Bytes,
-    /// Its address. For a tag, the SHA-256 of the bytes.
-    pub digest: Digest,
-    /// Who pushes.
-    pub actor: String,
-}
-
 impl Repository {
     /// What a reference points to.
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`], [`Error::Driver`].
     pub async fn stat_manifest(&self, reference: &Reference) -> Result<Descriptor, Error> {
-        todo!("{reference}")
+        let (digest, stored) = self.find_manifest(reference).await?;
+        Ok(Descriptor { digest, ..stored })
     }
 
     /// A manifest.
@@ -46,14 +39,105 @@ impl Repository {
     /// # Errors
     /// [`Error::ManifestUnknown`], [`Error::Driver`].
     pub async fn manifest(&self, reference: &Reference) -> Result<StoredManifest, Error> {
-        todo!("{reference}")
+        let (digest, stored) = self.find_manifest(reference).await?;
+        match self.store.driver.get(&PathSpec::BlobData(&stored.digest).path()).await {
+            Ok(bytes) => Ok(StoredManifest { descriptor: Descriptor { digest, ..stored }, bytes }),
+            Err(driver::Error::NotFound { .. }) => Err(self.manifest_unknown(reference).await),
+            Err(source) => Err(Error::driver("read a manifest", source)),
+        }
     }
 
-    /// Stores a manifest, and moves the tag that it was pushed under.
-    ///
-    /// # Errors
-    /// [`Error::InvalidReferences`], [`Error::DigestMismatch`], [`Error::Frozen`], [`Error::Driver`].
-    pub async fn put_manifest(&self, put: PutManifest) -> Result<Digest, Error> {
-        todo!("{put:?}")
+    /// The digest that a reference names, and the descriptor of the content that is stored for it.
+    async fn find_manifest(&self, reference: &Reference) -> Result<(Digest, Descriptor), Error> {
+        let found = match reference {
+            Reference::Digest(digest) => self.revision(digest).await?.map(|stored| (digest.clone(), stored)),
+            Reference::Tag(tag) => {
+                let mut last = None;
+                let mut found = None;
+                for _ in 0..MAX_TAG_READS {
+                    let target = self.store.tag_target(&self.name, tag).await?;
+                    // The same as before: it does not move, its manifest is not visible.
+                    let Some(digest) = target.filter(|target| last.as_ref() != Some(target)) else { break };
+                    if let Some(stored) = self.revision(&digest).await? {
+                        found = Some((digest, stored));
+                        break;
+                    }
+                    last = Some(digest);
+                }
+                found
+            }
+        };
+        match found {
+            Some(found) => Ok(found),
+            None => Err(self.manifest_unknown(reference).await),
+        }
+    }
+
+    /// What is stored for a visible manifest.
+    async fn revision(&self, digest: &Digest) -> Result<Option<Descriptor>, Error> {
+        self.store.read_revision(&self.name, digest).await
+    }
+
+    /// The answer for a reference that leads to nothing visible, with what the trash says of it.
+    pub(super) async fn manifest_unknown(&self, reference: &Reference) -> Error {
+        let trash = self.store.explain_manifest(&self.name, reference).await;
+        Error::ManifestUnknown { repository: self.name.clone(), reference: reference.clone(), trash }
+    }
+}
+
+impl Store {
+    /// What is stored for a visible manifest, read from the medium: the digest is the link's target, the media type the
+    /// one that it was pushed with.
+    pub(super) async fn read_revision(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Descriptor>, Error> {
+        let Some(target) = self.link(PathSpec::RevisionLink(name, digest), digest).await? else { return Ok(None) };
+        let Some(size) = self.stored_size(&target).await? else { return Ok(None) };
+        let media_type = match self.revision_fact(name, digest).await?.read() {
+            Some(fact) => Some(fact.media_type),
+            None => self.media_type_inside(&target).await?,
+        };
+        Ok(media_type.map(|media_type| Descriptor {
+            media_type,
+            digest: target,
+            size,
+            artifact_type: None,
+            urls: Vec::new(),
+            annotations: std::collections::BTreeMap::new(),
+        }))
+    }
+
+    /// What a manifest without facts says that it is; one that cannot be read is served as what it most likely is.
+    async fn media_type_inside(&self, target: &Digest) -> Result<Option<MediaType>, Error> {
+        let Some(bytes) = self.manifest_bytes(target).await? else { return Ok(None) };
+        let parsed = Manifest::parse(None, &bytes).map(|manifest| manifest.media_type).ok();
+        Ok(parsed.or_else(|| MediaType::OCI_MANIFEST.parse().ok()))
+    }
+
+    /// Whether a manifest is visible in a repository, read from the medium.
+    pub(super) async fn is_visible(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.age(PathSpec::RevisionLink(name, digest)).await?.is_some())
+    }
+
+    /// The digests of a repository's manifests; a folder whose link is gone is passed over by who reads the link.
+    pub(super) async fn revision_names(&self, name: &RepositoryName) -> Result<Vec<Digest>, Error> {
+        let mut digests = Vec::new();
+        for algorithm in Algorithm::ALL {
+            let names = self.names(PathSpec::Revisions(name, algorithm)).await?;
+            digests.extend(names.iter().filter_map(|hex| format!("{algorithm}:{hex}").parse::<Digest>().ok()));
+        }
+        Ok(digests)
+    }
+
+    /// Whether a repository exists: it has a visible manifest.
+    pub(super) async fn has_revision(&self, name: &RepositoryName) -> Result<bool, Error> {
+        for digest in self.revision_names(name).await? {
+            if self.is_visible(name, &digest).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Clock, Options, Timing, driver::StorageDriver, guard::Guard, id_source::IdSource, reach::Reach};
+use super::{
+    Clock, Options, Timing, changes::Changes, driver::StorageDriver, guard::Guard, id_source::IdSource, reach::Reach,
+};
 
 /// The parts that a [`Catalog`](super::Catalog) is made of.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(super) struct Store {
     pub(super) clock: Arc<dyn Clock>,
     /// Who relies on what, and who removes what.
     pub(super) guard: Guard,
+    /// The changes that run.
+    pub(super) changes: Changes,
     /// Names of tombstones and of pushes.
     pub(super) ids: IdSource,
     /// What may lead to a manifest.

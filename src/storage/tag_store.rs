@@ -1,15 +1,140 @@
 //! Tags of a repository.
 
-use crate::oci::Tag;
+use std::collections::BTreeSet;
 
-use super::{Error, Page, Repository};
+use jiff::Timestamp;
+
+use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
+
+use super::{
+    Error, Page, Repository,
+    concurrent::concurrently,
+    driver::{self, Entry},
+    layout::PathSpec,
+    link::Link,
+    store::Store,
+};
 
 impl Repository {
-    /// At most `limit` visible tags in order, after `after` (any text).
+    /// At most `limit` visible tags in byte order, after `after` (any text).
+    ///
+    /// The links are not read: a delete unlinks its tags before it is answered, and hides them while it does.
     ///
     /// # Errors
     /// [`Error::RepositoryUnknown`], [`Error::Driver`].
     pub async fn tags(&self, after: Option<&str>, limit: usize) -> Result<Page<Tag>, Error> {
-        todo!("{after:?} {limit}")
+        let mut entries = Vec::new();
+        let mut after = after.map(String::from);
+        loop {
+            // One more than is wanted tells whether more follow.
+            let wanted = limit.saturating_sub(entries.len()).saturating_add(1);
+            let batch = self.store.tag_names(&self.name, after.as_deref(), wanted).await?;
+            let is_last = batch.len() < wanted;
+            after = batch.last().map(|entry| entry.name.clone());
+            let tags = batch.into_iter().filter(|entry| entry.is_directory).filter_map(|entry| entry.name.parse().ok());
+            entries.extend(tags.filter(|tag| !self.store.changes.hides(&self.name, tag)));
+            if is_last || entries.len() > limit {
+                break;
+            }
+        }
+        if entries.is_empty() && !self.store.has_revision(&self.name).await? {
+            return Err(Error::RepositoryUnknown { repository: self.name.clone() });
+        }
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        Ok(Page { entries, more })
+    }
+}
+
+impl Store {
+    async fn tag_names(&self, name: &RepositoryName, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
+        match self.driver.list(&PathSpec::Tags(name).path(), after, limit).await {
+            Ok(entries) => Ok(entries),
+            Err(driver::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(source) => Err(Error::driver("list tags", source)),
+        }
+    }
+
+    /// What a tag's link points to, whether or not that is visible.
+    pub(super) async fn tag_target(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
+        match self.raw_link(PathSpec::TagCurrent(name, tag)).await? {
+            Some(Link::To(digest)) => Ok(Some(digest)),
+            Some(Link::Torn) => self.newest_in_index(name, tag).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What a tag whose link is torn pointed to: the youngest entry of its index, which was written just before.
+    async fn newest_in_index(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
+        let mut newest: Option<(Timestamp, Digest)> = None;
+        for algorithm in Algorithm::ALL {
+            for hex in self.names(PathSpec::TagIndexes(name, tag, algorithm)).await? {
+                let Ok(digest) = format!("{algorithm}:{hex}").parse::<Digest>() else { continue };
+                let Some(modified) = self.age(PathSpec::TagIndex(name, tag, &digest)).await? else { continue };
+                if newest.as_ref().is_none_or(|(youngest, _)| *youngest < modified) {
+                    newest = Some((modified, digest));
+                }
+            }
+        }
+        Ok(newest.map(|(_, digest)| digest))
+    }
+
+    /// The tags that point to a manifest.
+    pub(super) async fn tags_to(&self, name: &RepositoryName, digest: &Digest) -> Result<BTreeSet<Tag>, Error> {
+        let candidates = match self.reach.tags.to(name, digest) {
+            Some(candidates) => candidates,
+            None => self.read_tags_to(name, digest).await?,
+        };
+        let mut tags = BTreeSet::new();
+        for tag in candidates {
+            if self.tag_target(name, &tag).await?.as_ref() == Some(digest) {
+                tags.insert(tag);
+            }
+        }
+        Ok(tags)
+    }
+
+    async fn read_tags_to(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
+        let reading = self.reach.tags.begin(name);
+        let all: Vec<(Digest, Tag)> =
+            self.all_tags(name).await?.into_iter().map(|(tag, digest)| (digest, tag)).collect();
+        let pointing = all.iter().filter(|(to, _)| to == digest).map(|(_, tag)| tag.clone()).collect();
+        if self.reach.tags.finish(name, reading, all) {
+            return Ok(self.reach.tags.to(name, digest).unwrap_or(pointing));
+        }
+        // What was read is complete for who holds the freeze of the manifest, and only a guess for anybody else anyway.
+        Ok(pointing)
+    }
+
+    /// Every tag and what its link points to, in order.
+    pub(super) async fn all_tags(&self, name: &RepositoryName) -> Result<Vec<(Tag, Digest)>, Error> {
+        let names = self.tag_names(name, None, usize::MAX).await?;
+        let tags = names.into_iter().filter_map(|entry| entry.name.parse::<Tag>().ok());
+        let reads = tags.map(|tag| async move {
+            let target = self.tag_target(name, &tag).await?;
+            Ok::<_, Error>(target.map(|digest| (tag, digest)))
+        });
+        let read: Vec<_> = concurrently(reads).await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    /// Removes a tag where it still points to `digest`, as distribution does: with its index.
+    pub(super) async fn unlink_tag(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), Error> {
+        if self.tag_target(name, tag).await?.is_some_and(|target| target != *digest) {
+            return Ok(());
+        }
+        // The link first: the folder does not go in one step.
+        self.remove_link(PathSpec::TagCurrent(name, tag)).await?;
+        let removed = self.driver.delete_directory(&PathSpec::TagFolder(name, tag).path()).await;
+        removed.map_err(|source| Error::driver("remove a tag", source))
+    }
+
+    /// When a file was last written; `None` where there is none.
+    pub(super) async fn age(&self, spec: PathSpec<'_>) -> Result<Option<Timestamp>, Error> {
+        match self.driver.stat(&spec.path()).await {
+            Ok(metadata) => Ok(Some(metadata.modified)),
+            Err(driver::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(Error::driver("look at a file", source)),
+        }
     }
 }

@@ -1,0 +1,151 @@
+//! Everything that a manifest needs to be complete.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use tracing::warn;
+
+use crate::oci::{Descriptor, Digest, Manifest, MediaType, RepositoryName};
+
+use super::{
+    Error,
+    concurrent::concurrently,
+    driver::{self},
+    layout::PathSpec,
+    store::Store,
+};
+
+/// A manifest with all that it reaches: config, layers, children and their closures; not its subject, and not content
+/// that may be had elsewhere and was never pushed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Closure {
+    /// The manifests, the root first, parents before their children.
+    pub(super) manifests: Vec<ClosureManifest>,
+    /// Configs and layers.
+    pub(super) blobs: BTreeSet<Digest>,
+    /// Of both, what the store does not have, or has damaged.
+    pub(super) missing: Vec<Digest>,
+}
+
+/// A manifest of a closure.
+#[derive(Debug, Clone)]
+pub(super) struct ClosureManifest {
+    /// Its address.
+    pub(super) digest: Digest,
+    /// Its length in bytes; `None` where its bytes are missing.
+    pub(super) size: Option<u64>,
+    /// What it says; `None` where that cannot be read.
+    pub(super) manifest: Option<Manifest>,
+}
+
+impl Closure {
+    /// Every digest in it, the root first.
+    pub(super) fn digests(&self) -> Vec<Digest> {
+        self.manifests.iter().map(|manifest| &manifest.digest).chain(&self.blobs).cloned().collect()
+    }
+}
+
+impl Store {
+    /// The closure of a manifest, whether or not its links stand. `known` are digests that belong to it although they
+    /// may be had elsewhere, because they did when it was deleted.
+    pub(super) async fn closure(
+        &self,
+        name: &RepositoryName,
+        root: &Digest,
+        known: &[Digest],
+    ) -> Result<Closure, Error> {
+        let mut closure = Closure::default();
+        let mut optional = BTreeSet::new();
+        let mut seen = BTreeSet::from([root.clone()]);
+        let mut queue = VecDeque::from([(root.clone(), None)]);
+        while let Some((digest, media_type)) = queue.pop_front() {
+            let found = self.closure_manifest(name, digest, media_type).await?;
+            for descriptor in found.manifest.iter().flat_map(Manifest::children) {
+                if seen.insert(descriptor.digest.clone()) {
+                    queue.push_back((descriptor.digest.clone(), Some(descriptor.media_type.clone())));
+                }
+            }
+            for blob in found.manifest.iter().flat_map(Manifest::blobs) {
+                let kept = blob.is_required() || known.contains(&blob.digest);
+                if kept { &mut closure.blobs } else { &mut optional }.insert(blob.digest.clone());
+            }
+            if found.size.is_none() {
+                closure.missing.push(found.digest.clone());
+            }
+            closure.manifests.push(found);
+        }
+        for digest in optional {
+            if self.link(PathSpec::LayerLink(name, &digest), &digest).await?.is_some() {
+                closure.blobs.insert(digest);
+            }
+        }
+        closure.missing.extend(self.missing_blobs(name, &closure.blobs).await?);
+        Ok(closure)
+    }
+
+    async fn closure_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        media_type: Option<MediaType>,
+    ) -> Result<ClosureManifest, Error> {
+        let Some(bytes) = self.manifest_bytes(&digest).await? else {
+            return Ok(ClosureManifest { digest, size: None, manifest: None });
+        };
+        let fact = self.revision_fact(name, &digest).await?.read();
+        let media_type = fact.map(|fact| fact.media_type).or(media_type);
+        let manifest = Manifest::parse(media_type.as_ref(), &bytes).or_else(|_| Manifest::parse(None, &bytes));
+        let manifest = manifest.inspect_err(|error| warn!(%digest, %error, "a manifest could not be read")).ok();
+        Ok(ClosureManifest { digest, size: Some(bytes.len() as u64), manifest })
+    }
+
+    /// A manifest's bytes, verified; `None` where they are not there, or damaged.
+    pub(super) async fn manifest_bytes(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
+        match self.driver.get(&PathSpec::BlobData(digest).path()).await {
+            Ok(bytes) if digest.matches(&bytes) => Ok(Some(bytes)),
+            Ok(_) => {
+                warn!(%digest, "the bytes of a manifest are damaged");
+                Ok(None)
+            }
+            Err(driver::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(Error::driver("read a manifest", source)),
+        }
+    }
+
+    async fn missing_blobs(&self, name: &RepositoryName, blobs: &BTreeSet<Digest>) -> Result<Vec<Digest>, Error> {
+        let looks = blobs.iter().map(|digest| async move {
+            let target = self.link(PathSpec::LayerLink(name, digest), digest).await?;
+            let size = self.stored_size(target.as_ref().unwrap_or(digest)).await?;
+            Ok::<_, Error>(size.is_none().then(|| digest.clone()))
+        });
+        let found: Vec<_> = concurrently(looks).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The length in bytes of what is stored under a digest, read from the medium.
+    pub(super) async fn stored_size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        match self.driver.stat(&PathSpec::BlobData(digest).path()).await {
+            Ok(metadata) => Ok(Some(metadata.size)),
+            Err(driver::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(Error::driver("look at a blob", source)),
+        }
+    }
+
+    /// The length in bytes of what a descriptor names, where the repository has it: its link stands and its bytes are
+    /// there. Read from the medium.
+    pub(super) async fn member_size(
+        &self,
+        name: &RepositoryName,
+        descriptor: &Descriptor,
+    ) -> Result<Option<u64>, Error> {
+        let digest = &descriptor.digest;
+        let spec = match descriptor.media_type.is_manifest() {
+            true => PathSpec::RevisionLink(name, digest),
+            false => PathSpec::LayerLink(name, digest),
+        };
+        match self.link(spec, digest).await? {
+            Some(target) => self.stored_size(&target).await,
+            None => Ok(None),
+        }
+    }
+}

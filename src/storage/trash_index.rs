@@ -1,0 +1,167 @@
+//! Where tombstones lie: by digest, by the tags they hold, and by the time of the delete.
+//!
+//! The tombstone itself lies with its digest and is the truth. The entries by tag and by time are written before it and
+//! removed after it, so each tombstone has them; one that leads nowhere means nothing.
+
+use futures::future;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use ulid::Ulid;
+
+use crate::oci::{Digest, Reference, RepositoryName, Tag};
+
+use super::{
+    Error, Tombstone, TombstoneId, TombstoneKind, TombstoneState, driver::Durability, layout::PathSpec,
+    record::Lenient, store::Store,
+};
+
+/// Where a tombstone lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Place {
+    pub(super) repository: RepositoryName,
+    pub(super) digest: Digest,
+}
+
+/// The id with its bits inverted, so that names sort newest first.
+pub(super) fn inverted(id: Ulid) -> Ulid {
+    Ulid(!id.0)
+}
+
+impl Store {
+    /// Writes a tombstone, durably.
+    pub(super) async fn bury(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        let (name, id) = (&tombstone.repository, tombstone.id.0);
+        let place = Place { repository: name.clone(), digest: tombstone.digest.clone() };
+        let by_time = self.put_record(PathSpec::TrashEntry(inverted(id)), &place, Durability::Durable);
+        let by_tag = tombstone
+            .tags
+            .iter()
+            .map(|tag| self.put_record(PathSpec::TrashedTag(name, tag, id), &tombstone.digest, Durability::Durable));
+        let (by_time, by_tag) = future::join(by_time, future::join_all(by_tag)).await;
+        by_time?;
+        by_tag.into_iter().collect::<Result<(), Error>>()?;
+        self.put_tombstone(tombstone).await
+    }
+
+    async fn put_tombstone(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        let spec = PathSpec::Tombstone(&tombstone.repository, &tombstone.digest, tombstone.id.0);
+        self.put_record(spec, tombstone, Durability::Durable).await
+    }
+
+    /// Removes a tombstone.
+    pub(super) async fn exhume(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        let (name, id) = (&tombstone.repository, tombstone.id.0);
+        self.remove_record(PathSpec::Tombstone(name, &tombstone.digest, id)).await?;
+        for tag in &tombstone.tags {
+            self.remove_record(PathSpec::TrashedTag(name, tag, id)).await?;
+        }
+        self.remove_record(PathSpec::TrashEntry(inverted(id))).await.map(drop)
+    }
+
+    /// Whether a delete has written its tombstone, readable or not.
+    pub(super) async fn has_tombstone(&self, name: &RepositoryName, digest: &Digest, id: Ulid) -> Result<bool, Error> {
+        Ok(self.age(PathSpec::Tombstone(name, digest, id)).await?.is_some())
+    }
+
+    /// A tombstone by where it lies.
+    pub(super) async fn tombstone_at(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        id: Ulid,
+    ) -> Result<Option<Tombstone>, Error> {
+        let read: Lenient<Tombstone> = self.lenient_record(PathSpec::Tombstone(name, digest, id)).await?;
+        Ok(read.read())
+    }
+
+    /// A tombstone by its id alone.
+    pub(super) async fn tombstone(&self, id: TombstoneId) -> Result<Option<Tombstone>, Error> {
+        let place: Lenient<Place> = self.lenient_record(PathSpec::TrashEntry(inverted(id.0))).await?;
+        match place.read() {
+            Some(place) => self.tombstone_at(&place.repository, &place.digest, id.0).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The tombstones that would bring a reference back, newest first; expired ones are passed over.
+    pub(super) async fn tombstones_for(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Vec<Tombstone>, Error> {
+        let found = match reference {
+            Reference::Digest(digest) => self.tombstones_of(name, digest).await?,
+            Reference::Tag(tag) => self.tombstones_with(name, tag).await?,
+        };
+        let now = self.clock.now();
+        Ok(found.into_iter().filter(|tombstone| !tombstone.is_expired(now)).collect())
+    }
+
+    async fn tombstones_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tombstone>, Error> {
+        let mut found = Vec::new();
+        for id in newest_first(&self.names(PathSpec::Tombstones(name, digest)).await?) {
+            found.extend(self.tombstone_at(name, digest, id).await?);
+        }
+        Ok(found)
+    }
+
+    async fn tombstones_with(&self, name: &RepositoryName, tag: &Tag) -> Result<Vec<Tombstone>, Error> {
+        let mut found = Vec::new();
+        for id in newest_first(&self.names(PathSpec::TrashedTags(name, tag)).await?) {
+            let digest: Lenient<Digest> = self.lenient_record(PathSpec::TrashedTag(name, tag, id)).await?;
+            if let Some(digest) = digest.read() {
+                found.extend(self.tombstone_at(name, &digest, id).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What the trash says of a manifest or tag that was not found. It only explains, so it never fails.
+    pub(super) async fn explain_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Option<Box<Tombstone>> {
+        let found = self.tombstones_for(name, reference).await;
+        newest(found, |tombstone| tombstone.kind != TombstoneKind::Blob)
+    }
+
+    /// What the trash says of a blob that was not found.
+    pub(super) async fn explain_blob(&self, name: &RepositoryName, digest: &Digest) -> Option<Box<Tombstone>> {
+        let found = self.tombstones_for(name, &Reference::Digest(digest.clone())).await;
+        newest(found, |tombstone| tombstone.kind == TombstoneKind::Blob || tombstone.layer_link)
+    }
+
+    /// Marks the tombstones of a manifest that was pushed again, and of the tag that it was pushed under.
+    pub(super) async fn revive(&self, name: &RepositoryName, digest: &Digest, tag: Option<&Tag>) -> Result<(), Error> {
+        for mut tombstone in self.tombstones_of(name, digest).await? {
+            let is_back = match tombstone.kind {
+                TombstoneKind::Manifest => true,
+                TombstoneKind::Tag => tag.is_some_and(|tag| tombstone.tags.contains(tag)),
+                TombstoneKind::Blob => false,
+            };
+            if is_back && tombstone.state == TombstoneState::Restorable {
+                tombstone.state = TombstoneState::Revived;
+                self.put_tombstone(&tombstone).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn newest(found: Result<Vec<Tombstone>, Error>, matches: impl Fn(&Tombstone) -> bool) -> Option<Box<Tombstone>> {
+    match found {
+        Ok(tombstones) => tombstones.into_iter().find(matches).map(Box::new),
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "could not look into the trash");
+            None
+        }
+    }
+}
+
+fn newest_first(names: &[String]) -> Vec<Ulid> {
+    let mut ids: Vec<Ulid> = names.iter().filter_map(|name| Ulid::from_string(name).ok()).collect();
+    ids.sort_unstable_by(|a, b| b.cmp(a));
+    ids
+}
