@@ -1,0 +1,154 @@
+//! Files in a folder of this machine.
+//!
+//! # Durability
+//! A durable write syncs the file, moves it to its place, and then syncs the folder, and the parent of each folder that
+//! is not known to be durable. A sync that fails is not retried: from then on every write is refused.
+//!
+//! A file that another request is still making durable is found ([`get`](StorageDriver::get),
+//! [`stat`](StorageDriver::stat)) only when it is.
+//!
+//! # Assumptions
+//! - Only this process writes: it holds the lock.
+//! - A rename replaces a file atomically, and after a power cut either name is whole. What was put
+//!   [`Durability::Visible`] may be empty then, on file systems that write names before content.
+//! - `fsync` of a folder makes the names in it durable.
+
+mod barriers;
+mod health;
+mod lock;
+mod read;
+mod remove;
+mod root;
+mod unsynced_folders;
+mod volume;
+mod write;
+
+use std::{io, ops::Range, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+
+use super::{ByteStream, Durability, Entry, Error, Metadata, StorageDriver, StoragePath};
+
+pub use lock::UnlockedDirectory;
+use volume::Volume;
+
+/// A store in a folder of this machine, whose lock this process holds.
+#[derive(Debug)]
+pub struct FilesystemDriver {
+    volume: Arc<Volume>,
+    was_clean: bool,
+}
+
+impl FilesystemDriver {
+    /// Prepares a folder, creating it where it is absent, without taking its lock.
+    ///
+    /// # Errors
+    /// Where the folder cannot be created or opened.
+    pub async fn prepare(root: &Path) -> io::Result<UnlockedDirectory> {
+        UnlockedDirectory::prepare(root).await
+    }
+
+    /// Prepares a folder and waits for its lock.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`] and [`UnlockedDirectory::lock`].
+    pub async fn open(root: &Path) -> io::Result<Self> {
+        Self::prepare(root).await?.lock().await
+    }
+
+    /// Whether the process that held the lock before stopped in order.
+    #[must_use]
+    pub fn was_clean(&self) -> bool {
+        self.was_clean
+    }
+
+    /// Whether a sync failed, so that nothing is written any more.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.volume.health.is_poisoned()
+    }
+
+    /// Ends all writing in order: waits for what is in progress, and refuses what comes later. The lock goes with the
+    /// driver itself.
+    ///
+    /// # Errors
+    /// Where the marker of a clean stop cannot be written; the next start then takes its time to sync everything.
+    pub async fn close(&self) -> io::Result<()> {
+        let volume = Arc::clone(&self.volume);
+        lock::blocking(move || volume.close()).await
+    }
+
+    /// Runs a whole operation on a thread that may block. It runs to its end even if the caller goes away.
+    async fn hop<T: Send + 'static>(
+        &self,
+        path: &StoragePath,
+        operation: impl FnOnce(&Volume, &StoragePath) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (volume, at) = (Arc::clone(&self.volume), path.clone());
+        let done = spawn_blocking(move || operation(&volume, &at)).await;
+        done.map_err(|error| Error::Io {
+            action: "finish work on",
+            path: path.clone(),
+            source: io::Error::other(error),
+        })?
+    }
+}
+
+#[async_trait]
+impl StorageDriver for FilesystemDriver {
+    async fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
+        let content = self.hop(path, Volume::get).await?;
+        self.volume.barriers.closed(path).await;
+        Ok(content)
+    }
+
+    async fn read(&self, path: &StoragePath, range: Range<u64>) -> Result<ByteStream, Error> {
+        Ok(self.hop(path, move |volume, at| volume.read(at, range)).await?.into_stream())
+    }
+
+    async fn stat(&self, path: &StoragePath) -> Result<Metadata, Error> {
+        let metadata = self.hop(path, Volume::stat).await?;
+        self.volume.barriers.closed(path).await;
+        Ok(metadata)
+    }
+
+    async fn list(&self, directory: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
+        let after = after.map(str::to_owned);
+        self.hop(directory, move |volume, at| volume.list(at, after.as_deref(), limit)).await
+    }
+
+    async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), Error> {
+        self.hop(path, move |volume, at| volume.put(at, &content, durability)).await
+    }
+
+    async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), Error> {
+        self.hop(path, move |volume, at| volume.append(at, offset, &chunk)).await
+    }
+
+    async fn sync(&self, path: &StoragePath) -> Result<(), Error> {
+        self.hop(path, Volume::sync).await
+    }
+
+    async fn publish(&self, staged: &StoragePath, target: &StoragePath) -> Result<(), Error> {
+        let target = target.clone();
+        self.hop(staged, move |volume, staged| volume.publish(staged, &target)).await
+    }
+
+    async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {
+        self.hop(path, move |volume, at| volume.touch(at, modified)).await
+    }
+
+    async fn delete(&self, path: &StoragePath) -> Result<(), Error> {
+        self.hop(path, Volume::delete).await
+    }
+
+    async fn delete_directory(&self, path: &StoragePath) -> Result<(), Error> {
+        self.hop(path, Volume::delete_directory).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Looking, without changing anything.
+
+use std::{
+    io,
+    ops::Range,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use rustix::{
+    buffer::spare_capacity,
+    fs::{self as sys, AtFlags, Dir, FileType, OFlags, Stat},
+    io::Errno,
+};
+use tokio::task::spawn_blocking;
+
+use crate::storage::driver::{ByteStream, Entry, Error, Metadata, StoragePath};
+
+use super::volume::{Volume, fault, retry};
+
+/// How much a stream reads at once: enough that the hop to another thread costs little, and little enough that a
+/// thousand slow readers fit into memory.
+const CHUNK_BYTES: u64 = 512 * 1024;
+
+impl Volume {
+    pub(super) fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
+        let (file, size) = self.open_file(path)?;
+        read_up_to(&file, 0, size).map(Bytes::from).map_err(|errno| fault("read", path, errno))
+    }
+
+    pub(super) fn stat(&self, path: &StoragePath) -> Result<Metadata, Error> {
+        let file = self.root.open_at(path, OFlags::PATH).map_err(|errno| fault("look at", path, errno))?;
+        let stat = sys::fstat(&file).map_err(|errno| fault("look at", path, errno))?;
+        metadata(&stat).ok_or_else(|| Error::NotFound { path: path.clone() })
+    }
+
+    pub(super) fn list(&self, path: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
+        let folder = self.root.open_folder(path).map_err(|errno| fault("list", path, errno))?;
+        let mut entries = entries(folder, after).map_err(|errno| fault("list", path, errno))?;
+        if limit < entries.len() {
+            entries.select_nth_unstable_by(limit, |a, b| a.name.cmp(&b.name));
+            entries.truncate(limit);
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Opens a stream; its first chunk is read at once, so that a small file costs one hop.
+    pub(super) fn read(&self, path: &StoragePath, range: Range<u64>) -> Result<Reading, Error> {
+        let (file, size) = self.open_file(path)?;
+        if range.start > range.end || range.end > size {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "the range is not within the file");
+            return Err(Error::Io { action: "read", path: path.clone(), source });
+        }
+        let mut reading = Reading { file: Arc::new(file), path: path.clone(), range, first: None };
+        reading.first = reading.next_chunk()?;
+        Ok(reading)
+    }
+
+    /// Opens a file; anything else is not there. A pipe that somebody put there does not make this wait.
+    fn open_file(&self, path: &StoragePath) -> Result<(OwnedFd, u64), Error> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let file = self.root.open_at(path, flags).map_err(|errno| fault("open", path, errno))?;
+        let stat = sys::fstat(&file).map_err(|errno| fault("open", path, errno))?;
+        match metadata(&stat) {
+            Some(Metadata { size, is_directory: false, .. }) => Ok((file, size)),
+            _ => Err(Error::NotFound { path: path.clone() }),
+        }
+    }
+}
+
+/// A file that is being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    file: Arc<OwnedFd>,
+    path: StoragePath,
+    /// What is still to be read.
+    range: Range<u64>,
+    first: Option<Bytes>,
+}
+
+impl Reading {
+    /// The chunks, each read when it is asked for.
+    pub(super) fn into_stream(mut self) -> ByteStream {
+        let first = stream::iter(self.first.take().map(Ok));
+        let rest = stream::try_unfold(self, |mut reading| async move {
+            if reading.range.is_empty() {
+                return Ok(None);
+            }
+            let path = reading.path.clone();
+            let hop = spawn_blocking(move || reading.next_chunk().map(|chunk| chunk.map(|chunk| (chunk, reading))));
+            hop.await.map_err(|error| Error::Io { action: "read", path, source: io::Error::other(error) })?
+        });
+        first.chain(rest).boxed()
+    }
+
+    /// Reads on; `None` at the end of the range.
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.range.is_empty() {
+            return Ok(None);
+        }
+        let wanted = (self.range.end - self.range.start).min(CHUNK_BYTES);
+        let chunk = read_up_to(&self.file, self.range.start, wanted).map_err(|e| fault("read", &self.path, e))?;
+        if (chunk.len() as u64) < wanted {
+            let source = io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter");
+            return Err(Error::Io { action: "read", path: self.path.clone(), source });
+        }
+        self.range.start += wanted;
+        Ok(Some(chunk.into()))
+    }
+}
+
+/// Reads `length` bytes at `offset`, fewer only where the file ends before.
+fn read_up_to(file: &OwnedFd, offset: u64, length: u64) -> Result<Vec<u8>, Errno> {
+    let length = usize::try_from(length).map_err(|_| Errno::FBIG)?;
+    let mut content = Vec::with_capacity(length);
+    while content.len() < length {
+        let at = offset + content.len() as u64;
+        if retry(|| rustix::io::pread(file, spare_capacity(&mut content), at))? == 0 {
+            break;
+        }
+    }
+    // The allocator may have given more room than was asked for.
+    content.truncate(length);
+    Ok(content)
+}
+
+/// What a file or folder is; `None` for anything else.
+fn metadata(stat: &Stat) -> Option<Metadata> {
+    let is_directory = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => true,
+        FileType::RegularFile => false,
+        _ => return None,
+    };
+    let modified = Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).ok()?).ok()?;
+    let size = if is_directory { 0 } else { u64::try_from(stat.st_size).ok()? };
+    Some(Metadata { size, modified, is_directory })
+}
+
+/// The files and folders in a folder, in the order in which they lie. What is neither, or has a name that is no text,
+/// was put there by somebody else, and is passed over.
+fn entries(folder: OwnedFd, after: Option<&str>) -> Result<Vec<Entry>, Errno> {
+    let mut found = Vec::new();
+    let mut dir = Dir::new(folder)?;
+    while let Some(entry) = dir.next() {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if matches!(name, "." | "..") || after.is_some_and(|after| name <= after) {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => match sys::statat(dir.fd()?.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                Err(Errno::NOENT) => continue,
+                Err(errno) => return Err(errno),
+            },
+            known => known,
+        };
+        if matches!(kind, FileType::Directory | FileType::RegularFile) {
+            found.push(Entry { name: name.into(), is_directory: kind == FileType::Directory });
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,133 @@
+//! Finding files below the root, and nowhere else.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rustix::{
+    fs::{self as sys, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+
+use crate::storage::driver::StoragePath;
+
+/// What a new file may be used for; the process's umask narrows it, as it does for distribution.
+pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
+
+/// No way out of the root: neither a link, nor a magic one of `/proc`.
+const CONFINED: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// The folder that everything lies in. It may itself be reached through a link; nothing below it is.
+#[derive(Debug)]
+pub(super) struct Root {
+    folder: OwnedFd,
+    /// Whether the kernel has `openat2`. Sandboxes such as gVisor do not; there the path is walked.
+    has_openat2: AtomicBool,
+}
+
+impl Root {
+    /// Opens the root, and creates it first, durably, where it is absent.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        create_durably(path)?;
+        let folder = sys::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { folder, has_openat2: AtomicBool::new(true) })
+    }
+
+    /// Everything on the file system of the root reaches the medium.
+    pub(super) fn sync_all(&self) -> io::Result<()> {
+        Ok(sys::syncfs(&self.folder)?)
+    }
+
+    /// Opens a file or folder.
+    pub(super) fn open_at(&self, path: &StoragePath, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if path.is_root() {
+            return sys::openat(&self.folder, ".", flags, Mode::empty());
+        }
+        // The kernel refuses a mode for a file that is not to be created.
+        let mode = if flags.contains(OFlags::CREATE) { FILE_MODE } else { Mode::empty() };
+        if self.has_openat2.load(Ordering::Relaxed) {
+            match sys::openat2(&self.folder, path.as_str(), flags, mode, CONFINED) {
+                Err(Errno::NOSYS | Errno::PERM) => self.has_openat2.store(false, Ordering::Relaxed),
+                opened => return opened,
+            }
+        }
+        self.walk(path, flags, mode)
+    }
+
+    /// Opens a folder, to list, to sync, or to name files in.
+    pub(super) fn open_folder(&self, path: &StoragePath) -> Result<OwnedFd, Errno> {
+        self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    /// Creates a folder in one that exists. Not durable.
+    pub(super) fn create_folder(&self, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+        sys::mkdirat(parent, name, FOLDER_MODE)
+    }
+
+    fn walk(&self, path: &StoragePath, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut names = path.components().peekable();
+        let mut folder: Option<OwnedFd> = None;
+        while let Some(name) = names.next() {
+            let from = folder.as_ref().map_or(self.folder.as_fd(), |folder| folder.as_fd());
+            if names.peek().is_none() {
+                return sys::openat(from, name, flags, mode);
+            }
+            folder = Some(sys::openat(from, name, step, Mode::empty())?);
+        }
+        Err(Errno::NOENT)
+    }
+}
+
+fn create_durably(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_durably(path.parent().ok_or(error)?)?;
+            fs::create_dir(path)?;
+        }
+        created => created?,
+    }
+    // The parent of a relative path of one component is the empty path.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_walk_finds_what_the_kernel_finds() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/file"), "x").unwrap();
+        std::os::unix::fs::symlink("b", folder.path().join("a/link")).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        for has_openat2 in [true, false] {
+            root.has_openat2.store(has_openat2, Ordering::Relaxed);
+            let open = |text: &str| root.open_at(&text.parse().unwrap(), OFlags::RDONLY);
+            assert!(open("a").is_ok());
+            assert!(open("a/b/file").is_ok());
+            assert_eq!(open("a/c").unwrap_err(), Errno::NOENT);
+            assert_eq!(open("a/b/file/x").unwrap_err(), Errno::NOTDIR);
+            assert_eq!(open("a/link").unwrap_err(), Errno::LOOP);
+            assert!(open("a/link/file").is_err());
+        }
+    }
+
+    #[test]
+    fn a_root_that_is_absent_is_created() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("x/y/z");
+        Root::open(&deep).unwrap();
+        Root::open(&deep).unwrap();
+        assert!(deep.is_dir());
+    }
+}
