@@ -4,10 +4,12 @@
 //! the lower layers from them, which cannot be wrong.
 
 mod duration;
+mod invalid;
 mod quantity;
 pub mod serve_config;
 pub mod v1alpha1;
 pub mod wire;
 
 pub use duration::{Duration, DurationError};
+pub use invalid::{FieldError, Invalid};
 pub use quantity::{Quantity, QuantityError};

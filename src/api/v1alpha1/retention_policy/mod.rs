@@ -1,5 +1,6 @@
 //! `RetentionPolicy`: what a registry keeps, and what it deletes on a schedule.
 
+mod compile;
 mod keep;
 mod scope;
 mod status;
