@@ -3,6 +3,7 @@
 //! Every type here is raw: it has the shape of a text that was written elsewhere. `TryFrom` makes the types of
 //! the lower layers from them, which cannot be wrong.
 
+mod crd;
 mod duration;
 mod invalid;
 mod quantity;
@@ -10,6 +11,7 @@ pub mod serve_config;
 pub mod v1alpha1;
 pub mod wire;
 
+pub use crd::{CrdError, crd_values, crds};
 pub use duration::{Duration, DurationError};
 pub use invalid::{FieldError, Invalid};
 pub use quantity::{Quantity, QuantityError};

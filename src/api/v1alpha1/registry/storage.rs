@@ -9,7 +9,8 @@ use crate::api::v1alpha1::rules::rules;
 /// Where content lies.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
         "self.type == 'EmptyDir' || !has(self.emptyDir)",
         "emptyDir is for type EmptyDir: remove it, or set storage.type to EmptyDir when the Registry is created"
     ),
@@ -20,7 +21,24 @@ use crate::api::v1alpha1::rules::rules;
     (
         "self.type == oldSelf.type",
         "storage.type cannot change: make a new Registry and copy the images"
-    )])))]
+    ),
+    (
+        "self.?persistentVolumeClaim.?claimName.hasValue() || !oldSelf.?persistentVolumeClaim.?claimName.hasValue()",
+        "claimName cannot be removed: the registry's content lies on that claim"
+    ),
+    (
+        "self.?persistentVolumeClaim.?claimName.hasValue() || self.?persistentVolumeClaim.?template.?storageClassName.orValue('') == oldSelf.?persistentVolumeClaim.?template.?storageClassName.orValue('')",
+        "template.storageClassName cannot change: restore a snapshot into a claim of the other class and name it in claimName"
+    ),
+    (
+        "self.?persistentVolumeClaim.?claimName.hasValue() || self.?persistentVolumeClaim.?template.?accessModes.orValue(['ReadWriteOnce']) == oldSelf.?persistentVolumeClaim.?template.?accessModes.orValue(['ReadWriteOnce'])",
+        "template.accessModes cannot change: restore a snapshot into a claim with other modes and name it in claimName"
+    ),
+    (
+        "self.?persistentVolumeClaim.?claimName.hasValue() || quantity(string(self.?persistentVolumeClaim.?template.?size.orValue('20Gi'))).compareTo(quantity(string(oldSelf.?persistentVolumeClaim.?template.?size.orValue('20Gi')))) >= 0",
+        "template.size can only grow, and is 20Gi where it is not given: a volume never shrinks"
+    ),
+])))]
 pub struct StorageSpec {
     /// The kind of storage. Cannot change.
     #[serde(rename = "type", default)]
@@ -47,7 +65,8 @@ pub enum StorageType {
 /// Which claim a registry's content lies on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
         "!(has(self.claimName) && has(self.template))",
         "give claimName for a claim that exists, or template for one that the operator makes, not both"
     ),
@@ -55,22 +74,7 @@ pub enum StorageType {
         "!(has(self.claimName) && has(self.whenDeleted) && self.whenDeleted == 'Delete')",
         "whenDeleted: Delete is only for a claim that the operator made: remove it, or use template instead of claimName"
     ),
-    (
-        "has(self.claimName) || !has(oldSelf.claimName)",
-        "claimName cannot be removed: the registry's content lies on that claim"
-    ),
-    (
-        "has(self.claimName) || (has(self.template) && has(self.template.storageClassName) ? self.template.storageClassName : '') == (has(oldSelf.template) && has(oldSelf.template.storageClassName) ? oldSelf.template.storageClassName : '')",
-        "template.storageClassName cannot change: restore a snapshot into a claim of the other class and name it in claimName"
-    ),
-    (
-        "has(self.claimName) || (has(self.template) && has(self.template.accessModes) ? self.template.accessModes : ['ReadWriteOnce']) == (has(oldSelf.template) && has(oldSelf.template.accessModes) ? oldSelf.template.accessModes : ['ReadWriteOnce'])",
-        "template.accessModes cannot change: restore a snapshot into a claim with other modes and name it in claimName"
-    ),
-    (
-        "has(self.claimName) || quantity(has(self.template) && has(self.template.size) ? string(self.template.size) : '20Gi').compareTo(quantity(has(oldSelf.template) && has(oldSelf.template.size) ? string(oldSelf.template.size) : '20Gi')) >= 0",
-        "template.size can only grow: a volume never shrinks"
-    )])))]
+])))]
 pub struct PersistentVolumeClaimSpec {
     /// A claim of this namespace that exists. It stays yours: the operator never changes or deletes it.
     #[schemars(length(min = 1, max = 253))]

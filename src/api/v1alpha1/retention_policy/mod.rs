@@ -47,10 +47,6 @@ pub use status::{
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(
-    "self.unmatchedTags != 'Delete' || size(self.keep) > 0 || size(self.repositories.include) > 0",
-    "unmatchedTags: Delete without any keep rule deletes every tag: name the repositories that are meant in repositories.include"
-)])))]
 pub struct RetentionPolicySpec {
     /// The Registry of this namespace that the policy is for. Cannot change.
     #[schemars(extend("x-kubernetes-validations" = rules(&[(
