@@ -51,4 +51,5 @@ pub mod retention;
 pub mod storage;
 pub mod api;
 pub mod maintenance;
+pub mod http;
 pub mod cli;

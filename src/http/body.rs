@@ -1,0 +1,182 @@
+//! The bodies of requests and answers, as streams that hold one piece at a time.
+
+use std::{
+    error::Error as StdError,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::time::timeout;
+
+use crate::storage::driver::ByteStream;
+
+use super::{Error, observation::Observation};
+
+/// How long a client may send nothing in the middle of a body. Long enough for a stalled mobile link to recover,
+/// short enough that a dead client does not hold its upload for an afternoon.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How much of an unread body is read away after an error. A connection that is closed with bytes unread is reset,
+/// and the reset may overtake the answer that says what was wrong.
+const DRAIN_BYTES: u64 = 1 << 20;
+
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// What a request carries.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    incoming: Incoming,
+    received: u64,
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming) -> Self {
+        Self { incoming, received: 0 }
+    }
+
+    /// The bytes read so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The `Content-Length`; `None` for a stream of unknown length.
+    pub(super) fn declared(&self) -> Option<u64> {
+        self.incoming.size_hint().exact().map(|rest| rest + self.received)
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// Where the client goes away, or stalls, before the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let frame = timeout(IDLE_TIMEOUT, self.incoming.frame())
+                .await
+                .map_err(|_| Error::BodyStalled { after: IDLE_TIMEOUT })?;
+            let Some(frame) = frame else { return Ok(None) };
+            // Trailers mean nothing here.
+            if let Ok(data) = frame.map_err(|source| Error::BodyBroken { source })?.into_data() {
+                self.received += data.len() as u64;
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// The whole body, if it has at most `limit` bytes; `None` if it has more.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub(super) async fn collect(&mut self, limit: u64) -> Result<Option<Bytes>, Error> {
+        if self.declared().is_some_and(|size| size > limit) {
+            return Ok(None);
+        }
+        let mut whole = BytesMut::new();
+        while let Some(piece) = self.next().await? {
+            if whole.len() as u64 + piece.len() as u64 > limit {
+                return Ok(None);
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Some(whole.freeze()))
+    }
+
+    /// Reads away what is left of a body that nobody wants, within bounds.
+    pub(super) async fn drain(&mut self) {
+        let end = self.received + DRAIN_BYTES;
+        let rest = async { while self.received < end && matches!(self.next().await, Ok(Some(_))) {} };
+        // Whether or not it ended: the connection is closed otherwise.
+        let _ = timeout(DRAIN_TIME, rest).await;
+    }
+
+    /// Whether everything was read.
+    pub(super) fn is_read(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+}
+
+enum Content {
+    Full(Bytes),
+    Stream { stream: ByteStream, remaining: u64 },
+}
+
+/// What an answer carries. Its length is always known.
+pub(super) struct Body {
+    content: Content,
+    observation: Option<Observation>,
+}
+
+impl Body {
+    pub(super) fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
+        Self { content: Content::Full(bytes.into()), observation: None }
+    }
+
+    /// A stream that yields exactly `length` bytes; one that yields less or more breaks the connection, so that no
+    /// client takes a part for the whole.
+    pub(super) fn stream(stream: ByteStream, length: u64) -> Self {
+        Self { content: Content::Stream { stream, remaining: length }, observation: None }
+    }
+
+    /// Keeps the request under observation until the body was sent or dropped.
+    pub(super) fn observed(mut self, observation: Observation) -> Self {
+        self.observation = Some(observation);
+        self
+    }
+
+    fn remaining(&self) -> u64 {
+        match &self.content {
+            Content::Full(bytes) => bytes.len() as u64,
+            Content::Stream { remaining, .. } => *remaining,
+        }
+    }
+}
+
+type BodyError = Box<dyn StdError + Send + Sync>;
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if this.remaining() == 0 {
+            return Poll::Ready(None);
+        }
+        let piece = match &mut this.content {
+            Content::Full(bytes) => std::mem::take(bytes),
+            Content::Stream { stream, remaining } => match futures::ready!(stream.poll_next_unpin(cx)) {
+                Some(Ok(piece)) if piece.len() as u64 <= *remaining => {
+                    *remaining -= piece.len() as u64;
+                    piece
+                }
+                Some(Ok(_)) => return Poll::Ready(Some(Err("the content is longer than it should be".into()))),
+                Some(Err(error)) => {
+                    tracing::error!(error = &error as &(dyn StdError + 'static), "could not send content");
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                None => return Poll::Ready(Some(Err("the content is shorter than it should be".into()))),
+            },
+        };
+        if let Some(observation) = &mut this.observation {
+            observation.sent(piece.len() as u64);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining())
+    }
+}

@@ -1,0 +1,39 @@
+//! The listener for the operator: the administrative routes, for whoever has a certificate of its authority.
+
+use hyper::{Request, Response, body::Incoming};
+
+use super::{
+    App, Error,
+    body::{Body, RequestBody},
+    extension,
+    observation::Observation,
+    query::Query,
+    router::Route,
+    service::{Call, finish, refuse_if_read_only},
+};
+
+/// The actor where a certificate has no common name.
+const NAMELESS: &str = "control";
+
+/// Answers a request of a caller that mutual TLS has verified. There are no other credentials: the certificate is
+/// the right to everything here.
+pub(super) async fn respond(app: &App, peer: Option<&str>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, incoming) = request.into_parts();
+    let mut body = RequestBody::new(incoming);
+    let mut observation = Observation::begin(app.metrics.clone(), "control", parts.method.clone(), parts.uri.path());
+    let actor = peer.unwrap_or(NAMELESS);
+    observation.identified(actor);
+    let result = async {
+        let route = Route::parse(&parts.method, parts.uri.path())?;
+        observation.routed(route.class(), None);
+        refuse_if_read_only(app, route.verb(&parts.method))?;
+        let query = Query::parse(parts.uri.query());
+        let call = Call { app, headers: &parts.headers, method: &parts.method, query: &query, actor, may_push: false };
+        match route {
+            Route::Extension(route) => extension::respond(&call, route, &mut body).await,
+            _ => Err(Error::RouteUnknown),
+        }
+    }
+    .await;
+    finish(result, observation, body).await
+}

@@ -1,0 +1,74 @@
+//! What clients write wrong.
+
+use hyper::StatusCode as S;
+use serde_json::json;
+
+use crate::oci::{DigestError, ManifestError, MediaTypeError, RepositoryNameError, TagError};
+
+use super::{
+    below::{MANIFEST_UNKNOWN, RUN_UNKNOWN, TOMBSTONE_UNKNOWN, UPLOAD_UNKNOWN},
+    reply::Reply,
+};
+
+/// A part of a request that is outside of its grammar.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::http) enum Malformed {
+    #[error("the repository name is malformed")]
+    Name { source: RepositoryNameError },
+    #[error("the digest is malformed")]
+    Digest { source: DigestError },
+    #[error("the digest parameter is missing")]
+    DigestMissing,
+    #[error("the tag is malformed")]
+    Tag { source: TagError },
+    /// A tag in a request that reads: to the reader, it is one that does not exist.
+    #[error("no manifest can have this tag")]
+    TagToRead,
+    #[error("the upload's id is malformed")]
+    UploadId,
+    #[error("the id of an entry of the trash is malformed")]
+    TombstoneId,
+    #[error("the id of a run is malformed")]
+    RunId,
+    #[error("the query parameter {name} is malformed")]
+    Parameter { name: &'static str },
+    #[error("the page size is malformed")]
+    PageSize,
+    #[error("the content type is malformed")]
+    ContentType { source: MediaTypeError },
+    #[error("the manifest is invalid")]
+    Manifest { source: ManifestError },
+    #[error("the chunk's Content-Range is malformed")]
+    ChunkRange,
+    #[error("the chunk has another length than its Content-Range says")]
+    ChunkSize,
+    #[error("the request's body is not the JSON that is expected")]
+    Json { source: serde_json::Error },
+}
+
+impl Malformed {
+    pub(super) fn reply(&self) -> Reply {
+        let bad = |code, message| Reply::new(S::BAD_REQUEST, code, message);
+        match self {
+            Self::Name { source } => bad("NAME_INVALID", "invalid repository name").reason(source),
+            Self::Digest { source } => bad("DIGEST_INVALID", "malformed digest").reason(source),
+            Self::DigestMissing => bad("DIGEST_INVALID", "the query parameter digest is required"),
+            Self::Tag { source } => bad("MANIFEST_INVALID", "malformed tag").reason(source),
+            Self::TagToRead => Reply::new(S::NOT_FOUND, "MANIFEST_UNKNOWN", MANIFEST_UNKNOWN),
+            Self::UploadId => Reply::new(S::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", UPLOAD_UNKNOWN),
+            Self::TombstoneId => Reply::new(S::NOT_FOUND, "NOT_FOUND", TOMBSTONE_UNKNOWN),
+            Self::RunId => Reply::new(S::NOT_FOUND, "NOT_FOUND", RUN_UNKNOWN),
+            Self::Parameter { name } => {
+                bad("UNSUPPORTED", "a query parameter is malformed").detail(json!({ "parameter": name }))
+            }
+            Self::PageSize => bad("PAGINATION_NUMBER_INVALID", "n must be a whole number that is not negative"),
+            Self::ContentType { source } => bad("MANIFEST_INVALID", "malformed Content-Type").reason(source),
+            Self::Manifest { source } => bad("MANIFEST_INVALID", "manifest invalid").reason(source),
+            Self::ChunkRange => bad("BLOB_UPLOAD_INVALID", "Content-Range must be <first byte>-<last byte>"),
+            Self::ChunkSize => bad("SIZE_INVALID", "the chunk has another length than its Content-Range says"),
+            Self::Json { source } => {
+                bad("UNSUPPORTED", "the body is not the JSON that this route expects").reason(source)
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `/v2/_lagan/`: what the specification has no word for.
+
+mod retention;
+mod trash;
+
+use hyper::{Response, StatusCode};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Error, Malformed,
+    body::{Body, RequestBody},
+    response::Answer,
+    router::ExtensionRoute,
+    service::Call,
+};
+
+/// The largest body of an administrative request. A Registry's policies, or what is in use of some 100,000
+/// candidates, fit.
+const MAX_BODY: u64 = 32 << 20;
+
+/// What runs here, for clients that want to know before they ask for more.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    version: &'static str,
+    capabilities: &'static [&'static str],
+}
+
+pub(super) async fn respond(
+    call: &Call<'_>,
+    route: ExtensionRoute,
+    body: &mut RequestBody,
+) -> Result<Response<Body>, Error> {
+    match route {
+        ExtensionRoute::Version => Ok(version(call)),
+        ExtensionRoute::Trash => trash::list(call).await,
+        ExtensionRoute::TrashEntry { id } => trash::show(call, &id).await,
+        ExtensionRoute::TrashRestore { id } => trash::restore(call, &id, body).await,
+        ExtensionRoute::Restore => trash::restore_reference(call, body).await,
+        ExtensionRoute::Runs => retention::start(call, body).await,
+        ExtensionRoute::Run { id } => retention::show(call, &id).await,
+        ExtensionRoute::Candidates { id } => retention::candidates(call, &id).await,
+        ExtensionRoute::Apply { id } => retention::apply(call, &id, body).await,
+    }
+}
+
+fn version(call: &Call<'_>) -> Response<Body> {
+    let capabilities: &[_] = match call.app.runs {
+        Some(_) => &["trash", "restore", "retention"],
+        None => &["trash", "restore"],
+    };
+    let version = Version { version: env!("CARGO_PKG_VERSION"), capabilities };
+    Answer::json(StatusCode::OK, &version).build()
+}
+
+/// Reads a request's body as JSON. An empty one is an empty object, so that requests whose fields all have defaults
+/// can be made without one.
+async fn read_json<T: DeserializeOwned>(body: &mut RequestBody) -> Result<T, Error> {
+    let bytes = body.collect(MAX_BODY).await?.ok_or(Error::BodyTooLarge { limit: MAX_BODY })?;
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    Ok(serde_json::from_slice(text).map_err(|source| Malformed::Json { source })?)
+}

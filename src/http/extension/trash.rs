@@ -1,0 +1,98 @@
+//! What was deleted, and bringing it back.
+
+use hyper::{Response, StatusCode};
+
+use crate::api::wire;
+use crate::http::{
+    Error, Malformed,
+    body::{Body, RequestBody},
+    page::PageRequest,
+    response::Answer,
+    service::Call,
+};
+use crate::storage::{Conflict, Restored, Tombstone, TombstoneId, TombstoneKind, TombstoneState, TrashFilter};
+
+use super::read_json;
+
+/// `GET /v2/_lagan/trash?repository=&reference=&n=&last=`
+pub(super) async fn list(call: &Call<'_>) -> Result<Response<Body>, Error> {
+    let page = PageRequest::parse(call.query)?;
+    let repository = call.query.get("repository").map(str::parse).transpose();
+    let reference = call.query.get("reference").map(str::parse).transpose();
+    let filter = TrashFilter {
+        repository: repository.map_err(|_| Malformed::Parameter { name: "repository" })?,
+        reference: reference.map_err(|_| Malformed::Parameter { name: "reference" })?,
+    };
+    let after: Option<TombstoneId> =
+        page.after.map(str::parse).transpose().map_err(|_| Malformed::Parameter { name: "last" })?;
+    let found = call.app.catalog.trash().list(&filter, after.as_ref(), page.limit.max(1)).await?;
+    let next = found.entries.last().filter(|_| found.more).map(|last| last.id.to_string());
+    let entries = found.entries.into_iter().map(view).collect();
+    Ok(Answer::json(StatusCode::OK, &wire::TrashPage { entries, next }).build())
+}
+
+/// `GET /v2/_lagan/trash/<id>`
+pub(super) async fn show(call: &Call<'_>, id: &TombstoneId) -> Result<Response<Body>, Error> {
+    let tombstone = call.app.catalog.trash().get(id).await?;
+    Ok(Answer::json(StatusCode::OK, &view(tombstone)).build())
+}
+
+/// `POST /v2/_lagan/trash/<id>/restore`
+pub(super) async fn restore(
+    call: &Call<'_>,
+    id: &TombstoneId,
+    body: &mut RequestBody,
+) -> Result<Response<Body>, Error> {
+    let request: wire::RestoreRequest = read_json(body).await?;
+    let restored = call.app.catalog.trash().restore(id, conflict(request.conflict), call.actor).await?;
+    Ok(report(restored))
+}
+
+/// `POST /v2/_lagan/restore`
+pub(super) async fn restore_reference(call: &Call<'_>, body: &mut RequestBody) -> Result<Response<Body>, Error> {
+    let request: wire::RestoreReferenceRequest = read_json(body).await?;
+    let trash = call.app.catalog.trash();
+    let conflict = conflict(request.conflict);
+    let restored = trash.restore_reference(&request.repository, &request.reference, conflict, call.actor).await?;
+    Ok(report(restored))
+}
+
+fn report(restored: Restored) -> Response<Body> {
+    let Restored { repository, digest, tags, manifests, already_present } = restored;
+    let report = wire::RestoreReport { repository, digest, tags, manifests, already_present };
+    Answer::json(StatusCode::OK, &report).build()
+}
+
+fn conflict(conflict: wire::Conflict) -> Conflict {
+    match conflict {
+        wire::Conflict::Fail => Conflict::Fail,
+        wire::Conflict::Replace => Conflict::Replace,
+    }
+}
+
+fn view(tombstone: Tombstone) -> wire::TombstoneView {
+    wire::TombstoneView {
+        id: tombstone.id.to_string(),
+        repository: tombstone.repository,
+        kind: match tombstone.kind {
+            TombstoneKind::Manifest => wire::TombstoneKind::Manifest,
+            TombstoneKind::Tag => wire::TombstoneKind::Tag,
+            TombstoneKind::Blob => wire::TombstoneKind::Blob,
+        },
+        digest: tombstone.digest,
+        tags: tombstone.tags,
+        media_type: tombstone.media_type,
+        size_bytes: tombstone.size,
+        closure: tombstone.closure,
+        group: tombstone.group,
+        actor: tombstone.actor,
+        reason: tombstone.reason,
+        policy: tombstone.policy,
+        deleted_at: tombstone.deleted_at,
+        restorable_until: tombstone.restorable_until,
+        state: match tombstone.state {
+            TombstoneState::Restorable => wire::TombstoneState::Restorable,
+            TombstoneState::Revived => wire::TombstoneState::Revived,
+        },
+    }
+}

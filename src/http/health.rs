@@ -1,0 +1,98 @@
+//! Probes and metrics.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE};
+
+use super::{Metrics, body::Body, response::Answer};
+
+/// How far the process is in its life. Clones share one state.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+impl Readiness {
+    /// A process that waits for its storage.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Requests are welcome.
+    pub fn ready(&self) {
+        // A process that drains never becomes ready again.
+        let _ = self.0.compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// No new requests, please: the process ends.
+    pub fn draining(&self) {
+        self.0.store(DRAINING, Ordering::Release);
+    }
+
+    fn status(&self) -> (StatusCode, &'static str) {
+        match self.0.load(Ordering::Acquire) {
+            READY => (StatusCode::OK, "ready\n"),
+            DRAINING => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "starting: waiting for the storage\n"),
+        }
+    }
+}
+
+/// What the health listener tells.
+#[derive(Debug)]
+pub struct Health {
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+}
+
+impl Health {
+    /// Tells of a process.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>, readiness: Readiness) -> Self {
+        Self { metrics, readiness }
+    }
+
+    pub(super) fn respond(&self, request: &Request<Incoming>) -> Response<Body> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        }
+        match request.uri().path() {
+            "/healthz" => plain(StatusCode::OK, "ok\n"),
+            "/readyz" => {
+                let (status, text) = self.readiness.status();
+                plain(status, text)
+            }
+            "/metrics" => Answer::empty(StatusCode::OK)
+                .body(Body::full(self.metrics.encode()))
+                .header(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+                .build(),
+            _ => plain(StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n"),
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    Answer::empty(status).body(Body::full(text)).header(CONTENT_TYPE, "text/plain; charset=utf-8").build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_drains_does_not_become_ready_again() {
+        let readiness = Readiness::new();
+        assert_eq!(readiness.status().0, StatusCode::SERVICE_UNAVAILABLE);
+        readiness.ready();
+        assert_eq!(readiness.status().0, StatusCode::OK);
+        readiness.draining();
+        readiness.ready();
+        assert_eq!(readiness.status().0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

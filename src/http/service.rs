@@ -1,0 +1,165 @@
+//! From a request to its answer.
+
+use std::sync::Arc;
+
+use hyper::{
+    HeaderMap, Method, Request, Response,
+    body::Incoming,
+    header::{CONNECTION, HeaderName, HeaderValue, WWW_AUTHENTICATE},
+};
+
+use crate::api::v1alpha1::AccessMode;
+
+use super::{
+    App, Authenticator, Error, Health,
+    auth::{Identity, Verb},
+    blob_uploads, blobs,
+    body::{Body, RequestBody},
+    catalog, control, extension, manifests,
+    observation::Observation,
+    query::Query,
+    referrers,
+    response::Answer,
+    router::Route,
+    tags,
+};
+
+/// Tells Docker's clients that they have found a registry.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// What a listener serves.
+#[derive(Debug, Clone)]
+pub enum Service {
+    /// The registry, for clients.
+    Registry {
+        /// The registry.
+        app: Arc<App>,
+        /// Who may do what.
+        authenticator: Arc<Authenticator>,
+    },
+    /// The administrative routes, for callers that mutual TLS has verified.
+    Control {
+        /// The registry.
+        app: Arc<App>,
+    },
+    /// Probes and metrics.
+    Health(Arc<Health>),
+}
+
+/// A request on its way to a handler.
+pub(super) struct Call<'a> {
+    pub(super) app: &'a App,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) method: &'a Method,
+    pub(super) query: &'a Query,
+    /// Who asks, for records.
+    pub(super) actor: &'a str,
+    /// Whether the caller may push, so that what is said to exist is a promise.
+    pub(super) may_push: bool,
+}
+
+impl Service {
+    /// Answers a request. `peer` is the name in the client's certificate, where there is one.
+    pub(super) async fn respond(&self, request: Request<Incoming>, peer: Option<&str>) -> Response<Body> {
+        match self {
+            Self::Registry { app, authenticator } => registry(app, authenticator, request).await,
+            Self::Control { app } => control::respond(app, peer, request).await,
+            Self::Health(health) => health.respond(&request),
+        }
+    }
+}
+
+async fn registry(app: &App, authenticator: &Authenticator, request: Request<Incoming>) -> Response<Body> {
+    let (parts, incoming) = request.into_parts();
+    let mut body = RequestBody::new(incoming);
+    let mut observation = Observation::begin(app.metrics.clone(), "registry", parts.method.clone(), parts.uri.path());
+    let result = async {
+        let route = Route::parse(&parts.method, parts.uri.path())?;
+        observation.routed(route.class(), route.repository().map(ToString::to_string));
+        let identity = authenticator.authenticate(&parts.headers).await?;
+        observation.identified(identity.actor());
+        let verb = route.verb(&parts.method);
+        if !authenticator.allows(&identity, verb) {
+            return Err(authenticator.unauthorized());
+        }
+        let query = Query::parse(parts.uri.query());
+        let call = Call {
+            app,
+            headers: &parts.headers,
+            method: &parts.method,
+            query: &query,
+            actor: identity.actor(),
+            may_push: may_push(app, authenticator, &identity),
+        };
+        dispatch(&call, authenticator, route, verb, &mut body).await
+    }
+    .await;
+    finish(result, observation, body).await
+}
+
+fn may_push(app: &App, authenticator: &Authenticator, identity: &Identity) -> bool {
+    app.settings.access_mode == AccessMode::ReadWrite && authenticator.allows(identity, Verb::Push)
+}
+
+async fn dispatch(
+    call: &Call<'_>,
+    authenticator: &Authenticator,
+    route: Route,
+    verb: Verb,
+    body: &mut RequestBody,
+) -> Result<Response<Body>, Error> {
+    refuse_if_read_only(call.app, verb)?;
+    match route {
+        Route::Base => Ok(base(authenticator)),
+        Route::Catalog => catalog::list(call).await,
+        Route::Tags { name } => tags::list(call, &name).await,
+        Route::Referrers { name, subject } => referrers::list(call, &name, &subject).await,
+        Route::Manifest { name, reference } => manifests::respond(call, &name, reference, body).await,
+        Route::Blob { name, digest } => blobs::respond(call, &name, &digest).await,
+        Route::Uploads { name } => blob_uploads::begin(call, &name, body).await,
+        Route::Upload { name, id } => blob_uploads::go_on(call, &name, &id, body).await,
+        Route::Extension(route) => extension::respond(call, route, body).await,
+    }
+}
+
+/// A registry that is read-only restores nothing either: a restore writes.
+pub(super) fn refuse_if_read_only(app: &App, verb: Verb) -> Result<(), Error> {
+    let writes = match verb {
+        Verb::Push | Verb::Delete | Verb::Restore => true,
+        // Runs plan in a read-only registry, and apply nothing: theirs to say.
+        Verb::Pull | Verb::Admin => false,
+    };
+    if writes && app.settings.access_mode == AccessMode::ReadOnly { Err(Error::ReadOnly) } else { Ok(()) }
+}
+
+/// Where clients find out what this is, and whether their credentials are right.
+fn base(authenticator: &Authenticator) -> Response<Body> {
+    let answer = Answer::json(hyper::StatusCode::OK, &serde_json::json!({}));
+    match authenticator.offered_challenge() {
+        Some(challenge) => answer.header(WWW_AUTHENTICATE, challenge.clone()).build(),
+        None => answer.build(),
+    }
+}
+
+/// Makes an answer of a result, and hands the observation to its body.
+pub(super) async fn finish(
+    result: Result<Response<Body>, Error>,
+    mut observation: Observation,
+    mut body: RequestBody,
+) -> Response<Body> {
+    let mut response = match result {
+        Ok(response) => response,
+        Err(error) => {
+            if !body.is_read() {
+                body.drain().await;
+            }
+            error.into_response()
+        }
+    };
+    observation.answered(response.status(), body.received());
+    if !body.is_read() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    response.map(|content| content.observed(observation))
+}
