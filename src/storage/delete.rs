@@ -10,7 +10,7 @@ use super::{
     DeletionMode, Error, Repository, Tombstone, TombstoneId, TombstoneKind, TombstoneState,
     changes::{Change, Settled},
     delete_planned::PlannedDelete,
-    facts::RevisionFact,
+    facts::{RevisionFact, TagPush},
     guard::Key,
     layout::PathSpec,
     pending::{Operation, Pending},
@@ -193,6 +193,7 @@ impl Repository {
             repository: self.name.clone(),
             kind: target.kind,
             digest: target.digest.clone(),
+            manifests: Vec::new(),
             tags: target.tags.iter().cloned().collect(),
             policy: cause.policy.clone(),
         };
@@ -250,6 +251,7 @@ impl Repository {
             media_type = self.keep_facts(digest, root.and_then(|root| root.manifest.as_ref())).await?;
             (closure.digests(), root.and_then(|root| root.size))
         };
+        self.keep_history(&target).await?;
         if target.kind == TombstoneKind::Tag {
             store.put_untagged(name, digest, now).await?;
         }
@@ -291,6 +293,23 @@ impl Repository {
             }
         }
         Ok(Some(stored.media_type))
+    }
+}
+
+impl Repository {
+    /// Makes sure that the time of a tag's push outlives its link, whose age it is where another registry pushed.
+    async fn keep_history(&self, target: &Target) -> Result<(), Error> {
+        for tag in &target.tags {
+            if self.store.tag_pushed_at(&self.name, tag, &target.digest).await?.is_some() {
+                continue;
+            }
+            if let Some(pushed_at) = self.store.age(PathSpec::TagCurrent(&self.name, tag)).await? {
+                let actor = String::from("unknown");
+                let push = TagPush { digest: target.digest.clone(), pushed_at, actor, restored: false };
+                self.store.put_tag_push(&self.name, tag, &push).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) struct Pending {
     pub(super) kind: TombstoneKind,
     /// What.
     pub(super) digest: Digest,
+    /// All manifests that come with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) manifests: Vec<Digest>,
     /// The tags that go or come with it.
     pub(super) tags: Vec<Tag>,
     /// The policy whose decision it is.

@@ -2,9 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::oci::{Digest, Reference, RepositoryName, Tag};
+use crate::oci::{Reference, RepositoryName};
 
-use super::{Error, Page, Tombstone, TombstoneId, store::Store};
+use super::{
+    Error, Page, Tombstone, TombstoneId,
+    driver::{self, Entry},
+    layout::PathSpec,
+    record::Lenient,
+    store::Store,
+    trash_index::{Place, inverted},
+};
+
+/// How many names of the trash are read at once. Lists are asked for in pages of about this size.
+const BATCH: usize = 256;
 
 /// All live tombstones.
 #[derive(Debug, Clone)]
@@ -21,32 +31,22 @@ pub struct TrashFilter {
     pub reference: Option<Reference>,
 }
 
-/// What to do with a tag that points elsewhere by now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Conflict {
-    /// Restore nothing.
-    Fail,
-    /// Delete what it points to, then restore.
-    Replace,
-}
+impl TrashFilter {
+    fn admits_repository(&self, name: &RepositoryName) -> bool {
+        self.repository.as_ref().is_none_or(|wanted| wanted == name)
+    }
 
-/// What a restore brought back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
-    /// Where.
-    pub repository: RepositoryName,
-    /// What.
-    pub digest: Digest,
-    /// Its tags.
-    pub tags: Vec<Tag>,
-    /// Every manifest that is visible again.
-    pub manifests: Vec<Digest>,
-    /// Whether there was nothing to do.
-    pub already_present: bool,
+    fn admits(&self, tombstone: &Tombstone) -> bool {
+        match &self.reference {
+            None => true,
+            Some(Reference::Digest(digest)) => tombstone.digest == *digest,
+            Some(Reference::Tag(tag)) => tombstone.tags.contains(tag),
+        }
+    }
 }
 
 impl Trash {
-    /// At most `limit` entries after `after`.
+    /// At most `limit` entries, newest first, that are older than `after`. What has expired is not listed.
     ///
     /// # Errors
     /// [`Error::Driver`].
@@ -56,37 +56,69 @@ impl Trash {
         after: Option<&TombstoneId>,
         limit: usize,
     ) -> Result<Page<Tombstone>, Error> {
-        todo!("{filter:?} {after:?} {limit} {:?}", self.store)
+        // One more than is wanted tells whether more follow.
+        let wanted = limit.saturating_add(1);
+        let mut entries = match filter {
+            TrashFilter { repository: Some(name), reference: Some(reference) } => {
+                let found = self.store.tombstones_for(name, reference).await?;
+                found.into_iter().filter(|entry| after.is_none_or(|after| entry.id < *after)).take(wanted).collect()
+            }
+            _ => self.walk(filter, after, wanted).await?,
+        };
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        Ok(Page { entries, more })
+    }
+
+    async fn walk(
+        &self,
+        filter: &TrashFilter,
+        after: Option<&TombstoneId>,
+        wanted: usize,
+    ) -> Result<Vec<Tombstone>, Error> {
+        let mut entries = Vec::new();
+        let mut after = after.map(|id| inverted(id.0).to_string());
+        loop {
+            let batch = self.names(after.as_deref()).await?;
+            for entry in &batch {
+                entries.extend(self.listed(filter, &entry.name).await?);
+                if entries.len() >= wanted {
+                    return Ok(entries);
+                }
+            }
+            if batch.len() < BATCH {
+                return Ok(entries);
+            }
+            after = batch.into_iter().last().map(|entry| entry.name);
+        }
+    }
+
+    async fn names(&self, after: Option<&str>) -> Result<Vec<Entry>, Error> {
+        match self.store.driver.list(&PathSpec::TrashEntries.path(), after, BATCH).await {
+            Ok(batch) => Ok(batch),
+            Err(driver::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(source) => Err(Error::driver("list the trash", source)),
+        }
+    }
+
+    async fn listed(&self, filter: &TrashFilter, name: &str) -> Result<Option<Tombstone>, Error> {
+        let Ok(TombstoneId(key)) = name.parse() else { return Ok(None) };
+        let place: Lenient<Place> = self.store.lenient_record(PathSpec::TrashEntry(key)).await?;
+        let Some(place) = place.read().filter(|place| filter.admits_repository(&place.repository)) else {
+            return Ok(None);
+        };
+        let found = self.store.tombstone_at(&place.repository, &place.digest, inverted(key)).await?;
+        let now = self.store.clock.now();
+        Ok(found.filter(|tombstone| !tombstone.is_expired(now) && filter.admits(tombstone)))
     }
 
     /// One entry.
     ///
     /// # Errors
-    /// [`Error::TombstoneUnknown`], [`Error::Driver`].
+    /// [`Error::TombstoneUnknown`], also where it has expired; [`Error::Driver`].
     pub async fn get(&self, id: &TombstoneId) -> Result<Tombstone, Error> {
-        todo!("{id}")
-    }
-
-    /// Brings an entry back.
-    ///
-    /// # Errors
-    /// [`Error::TombstoneUnknown`], [`Error::TagConflict`], [`Error::ContentGone`], [`Error::Frozen`],
-    /// [`Error::Driver`].
-    pub async fn restore(&self, id: &TombstoneId, conflict: Conflict, actor: &str) -> Result<Restored, Error> {
-        todo!("{id} {conflict:?} {actor}")
-    }
-
-    /// Brings back the newest entry that a reference names.
-    ///
-    /// # Errors
-    /// [`Error::NotInTrash`], and as [`Self::restore`].
-    pub async fn restore_reference(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-        conflict: Conflict,
-        actor: &str,
-    ) -> Result<Restored, Error> {
-        todo!("{repository} {reference} {conflict:?} {actor}")
+        let now = self.store.clock.now();
+        let found = self.store.tombstone(*id).await?.filter(|tombstone| !tombstone.is_expired(now));
+        found.ok_or(Error::TombstoneUnknown { id: *id })
     }
 }

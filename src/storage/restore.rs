@@ -1,0 +1,365 @@
+//! Bringing back what was deleted (PROTOCOL.md, *Deleting and restoring*).
+
+use std::collections::BTreeSet;
+
+use futures::future;
+use jiff::Timestamp;
+use tracing::warn;
+
+use crate::oci::{Digest, Manifest, Reference, RepositoryName, Tag};
+
+use super::{
+    DeleteCause, Error, Repository, Tombstone, TombstoneId, TombstoneKind, Trash,
+    changes::Change,
+    closure::{Closure, ClosureManifest},
+    facts::TagPush,
+    guard::{Entered, Key},
+    layout::PathSpec,
+    pending::{Operation, Pending},
+};
+
+/// How many tags a restore replaces before it gives up, because they are pushed again as fast.
+const MAX_REPLACED: usize = 1_000;
+
+/// What to do with a tag that points elsewhere by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// Restore nothing.
+    Fail,
+    /// Delete what it points to, then restore.
+    Replace,
+}
+
+/// What a restore brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Where.
+    pub repository: RepositoryName,
+    /// What.
+    pub digest: Digest,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+    /// Every manifest that is visible again.
+    pub manifests: Vec<Digest>,
+    /// Whether there was nothing to do.
+    pub already_present: bool,
+}
+
+/// A tombstone, with all that must exist for it.
+struct Part {
+    tombstone: Tombstone,
+    closure: Closure,
+}
+
+impl Trash {
+    /// Brings an entry back: a manifest with every manifest that it lists, its tags, and what refers to it and was deleted
+    /// in the same group.
+    ///
+    /// # Guarantees
+    /// The bytes are those that were pushed. The time of the push stays. No policy deletes it for a restore window.
+    ///
+    /// # Errors
+    /// [`Error::TombstoneUnknown`], [`Error::TagConflict`], [`Error::ContentGone`], [`Error::Frozen`],
+    /// [`Error::Driver`]. After an error some of it may be visible; the entry is still there, and can be asked for again.
+    ///
+    /// # Cancel safety
+    /// It runs to its end also when it is dropped.
+    pub async fn restore(&self, id: &TombstoneId, conflict: Conflict, actor: &str) -> Result<Restored, Error> {
+        let (this, id, actor) = (self.clone(), *id, actor.to_owned());
+        self.store.changes.run(async move { this.restore_entry(id, conflict, &actor).await }).await
+    }
+
+    /// Brings back the newest entry that a reference names. What exists is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotInTrash`], and as [`Self::restore`].
+    pub async fn restore_reference(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        conflict: Conflict,
+        actor: &str,
+    ) -> Result<Restored, Error> {
+        let here = self.repository(repository);
+        match here.stat_manifest(reference).await {
+            Ok(found) => Ok(Restored {
+                repository: repository.clone(),
+                manifests: vec![found.digest.clone()],
+                digest: found.digest,
+                tags: match reference {
+                    Reference::Tag(tag) => vec![tag.clone()],
+                    Reference::Digest(_) => Vec::new(),
+                },
+                already_present: true,
+            }),
+            Err(Error::ManifestUnknown { .. }) => {
+                let found = self.store.tombstones_for(repository, reference).await?;
+                match found.into_iter().find(|tombstone| tombstone.kind != TombstoneKind::Blob) {
+                    Some(tombstone) => self.restore(&tombstone.id, conflict, actor).await,
+                    None => Err(Error::NotInTrash { repository: repository.clone(), reference: reference.clone() }),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn repository(&self, name: &RepositoryName) -> Repository {
+        Repository { name: name.clone(), store: self.store.clone() }
+    }
+
+    async fn restore_entry(&self, id: TombstoneId, conflict: Conflict, actor: &str) -> Result<Restored, Error> {
+        self.store.settle_parked().await;
+        for _ in 0..MAX_REPLACED {
+            let tombstone = self.get(&id).await?;
+            let repository = self.repository(&tombstone.repository);
+            let attempt = match tombstone.kind {
+                TombstoneKind::Blob => repository.restore_blob(tombstone).await,
+                TombstoneKind::Manifest | TombstoneKind::Tag => repository.restore_manifest(tombstone, actor).await,
+            };
+            match attempt {
+                Err(Error::TagConflict { tag, .. }) if conflict == Conflict::Replace => {
+                    let cause = DeleteCause {
+                        actor: actor.to_owned(),
+                        reason: format!("replaced by restoring {id}"),
+                        policy: None,
+                        group: None,
+                    };
+                    repository.displace(&tag, &cause).await?;
+                }
+                other => return other,
+            }
+        }
+        Err(Error::Frozen { key: id.to_string() })
+    }
+}
+
+impl Repository {
+    async fn restore_blob(&self, tombstone: Tombstone) -> Result<Restored, Error> {
+        let digest = tombstone.digest.clone();
+        let keys = vec![Key::Revision(self.name.clone(), digest.clone())];
+        let change = self.begin_restore(&tombstone, &[], keys).await?;
+        let done = async {
+            self.still_there(&tombstone).await?;
+            let keys = tombstone.closure.iter().map(|digest| Key::Blob(digest.clone()));
+            let _entered = self.store.guard.enter(keys).await?;
+            self.link_layer(&digest, &tombstone.closure).await?;
+            self.store.forget_descriptors(&self.name, &digest);
+            self.store.exhume(&tombstone).await
+        };
+        self.end(change, done.await).await?;
+        Ok(Restored {
+            repository: self.name.clone(),
+            digest,
+            tags: Vec::new(),
+            manifests: Vec::new(),
+            already_present: false,
+        })
+    }
+
+    async fn restore_manifest(&self, tombstone: Tombstone, actor: &str) -> Result<Restored, Error> {
+        let parts = self.parts(tombstone.clone()).await?;
+        self.find_conflict(&parts).await?;
+        let manifests: BTreeSet<&Digest> = manifests_of(&parts).map(|manifest| &manifest.digest).collect();
+        let tags = parts.iter().flat_map(|part| &part.tombstone.tags);
+        let keys = tags.map(|tag| Key::Tag(self.name.clone(), tag.clone()));
+        let keys = keys.chain(manifests.iter().map(|digest| Key::Revision(self.name.clone(), (*digest).clone())));
+        let manifests: Vec<Digest> = manifests.iter().map(|digest| (*digest).clone()).collect();
+        let change = self.begin_restore(&tombstone, &manifests, keys.collect()).await?;
+        let done = self.bring_back(&parts, actor).await;
+        self.end(change, done).await?;
+        Ok(Restored {
+            repository: self.name.clone(),
+            digest: tombstone.digest,
+            tags: tombstone.tags,
+            manifests,
+            already_present: false,
+        })
+    }
+
+    async fn begin_restore(
+        &self,
+        tombstone: &Tombstone,
+        manifests: &[Digest],
+        keys: Vec<Key>,
+    ) -> Result<Change, Error> {
+        let pending = Pending {
+            operation: Operation::Restore,
+            repository: self.name.clone(),
+            kind: tombstone.kind,
+            digest: tombstone.digest.clone(),
+            manifests: manifests.to_vec(),
+            tags: tombstone.tags.clone(),
+            policy: None,
+        };
+        let id = self.store.ids.next(self.store.clock.now());
+        self.store.begin(id, pending, keys).await
+    }
+
+    /// What a failed restore wrote stays, and so does its tombstone.
+    async fn end(&self, change: Change, done: Result<(), Error>) -> Result<(), Error> {
+        match done {
+            Ok(()) => self.store.complete(change).await,
+            Err(_) => self.store.undo(change).await,
+        }
+        done
+    }
+
+    /// The tombstone, and those of its group that refer to what it brings back.
+    async fn parts(&self, tombstone: Tombstone) -> Result<Vec<Part>, Error> {
+        let closure = self.store.closure(&self.name, &tombstone.digest, &tombstone.closure).await?;
+        if !closure.missing.is_empty() {
+            return Err(Error::ContentGone { missing: closure.missing });
+        }
+        let group = tombstone.group.clone();
+        let mut subjects: Vec<Digest> = closure.manifests.iter().map(|manifest| manifest.digest.clone()).collect();
+        let mut seen: BTreeSet<Digest> = subjects.iter().cloned().collect();
+        let mut parts = vec![Part { tombstone, closure }];
+        while let Some(subject) = subjects.pop() {
+            for referrer in self.store.referrer_names(&self.name, &subject).await? {
+                if !seen.insert(referrer.clone()) {
+                    continue;
+                }
+                let Some(part) = self.referrer_of_group(&referrer, &group).await? else { continue };
+                subjects.extend(part.closure.manifests.iter().map(|manifest| manifest.digest.clone()));
+                parts.push(part);
+            }
+        }
+        Ok(parts)
+    }
+
+    async fn referrer_of_group(&self, referrer: &Digest, group: &str) -> Result<Option<Part>, Error> {
+        let found = self.store.tombstones_for(&self.name, &Reference::Digest(referrer.clone())).await?;
+        let of_group = |tombstone: &Tombstone| tombstone.kind == TombstoneKind::Manifest && tombstone.group == group;
+        let Some(tombstone) = found.into_iter().find(of_group) else { return Ok(None) };
+        let closure = self.store.closure(&self.name, referrer, &tombstone.closure).await?;
+        if closure.missing.is_empty() {
+            return Ok(Some(Part { tombstone, closure }));
+        }
+        warn!(repository = %self.name, digest = %referrer, "a referrer is not restored, because its content is gone");
+        Ok(None)
+    }
+
+    async fn bring_back(&self, parts: &[Part], actor: &str) -> Result<(), Error> {
+        for part in parts {
+            self.still_there(&part.tombstone).await?;
+        }
+        let _entered = self.enter_content(parts).await?;
+        self.check_content(parts).await?;
+        self.find_conflict(parts).await?;
+        let now = self.store.clock.now();
+        for part in parts {
+            self.link_part(part, now).await?;
+        }
+        for part in parts {
+            self.retag(&part.tombstone, actor, now).await?;
+        }
+        for part in parts {
+            self.store.exhume(&part.tombstone).await?;
+        }
+        Ok(())
+    }
+
+    /// Nobody else restored it meanwhile.
+    async fn still_there(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        match self.store.has_tombstone(&self.name, &tombstone.digest, tombstone.id.0).await? {
+            true => Ok(()),
+            false => Err(Error::TombstoneUnknown { id: tombstone.id }),
+        }
+    }
+
+    async fn enter_content(&self, parts: &[Part]) -> Result<Entered, Error> {
+        let frozen: BTreeSet<&Digest> = manifests_of(parts).map(|manifest| &manifest.digest).collect();
+        let blobs: BTreeSet<&Digest> = parts.iter().flat_map(|part| &part.closure.blobs).collect();
+        let members = blobs.difference(&frozen).map(|digest| Key::Revision(self.name.clone(), (*digest).clone()));
+        let keys: Vec<Key> = blobs.union(&frozen).map(|digest| Key::Blob((*digest).clone())).chain(members).collect();
+        self.store.guard.enter(keys).await
+    }
+
+    async fn check_content(&self, parts: &[Part]) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for Part { tombstone, .. } in parts {
+            missing.extend(self.store.closure(&self.name, &tombstone.digest, &tombstone.closure).await?.missing);
+        }
+        if missing.is_empty() { Ok(()) } else { Err(Error::ContentGone { missing }) }
+    }
+
+    /// The first tag that points elsewhere, to something visible.
+    async fn find_conflict(&self, parts: &[Part]) -> Result<(), Error> {
+        for Part { tombstone, .. } in parts {
+            for tag in &tombstone.tags {
+                let target = self.store.tag_target(&self.name, tag).await?;
+                let Some(digest) = target.filter(|target| *target != tombstone.digest) else { continue };
+                if self.store.is_visible(&self.name, &digest).await? {
+                    return Err(Error::TagConflict { tag: tag.clone(), digest });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Layer links, then revision links, children before the manifests that list them.
+    async fn link_part(&self, part: &Part, now: Timestamp) -> Result<(), Error> {
+        for blob in &part.closure.blobs {
+            self.link_layer(blob, std::slice::from_ref(blob)).await?;
+        }
+        if part.tombstone.layer_link {
+            self.link_layer(&part.tombstone.digest, std::slice::from_ref(&part.tombstone.digest)).await?;
+        }
+        for manifest in part.closure.manifests.iter().rev() {
+            self.link_manifest(manifest, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a blob a member again, where it is not. Its content is the first of `contents` that is there.
+    async fn link_layer(&self, digest: &Digest, contents: &[Digest]) -> Result<(), Error> {
+        let spec = PathSpec::LayerLink(&self.name, digest);
+        if self.store.link(spec, digest).await?.is_some() {
+            return Ok(());
+        }
+        for content in std::iter::once(digest).chain(contents) {
+            if self.store.stored_size(content).await?.is_some() {
+                return self.store.put_link(spec, content).await;
+            }
+        }
+        Err(Error::ContentGone { missing: vec![digest.clone()] })
+    }
+
+    async fn link_manifest(&self, manifest: &ClosureManifest, now: Timestamp) -> Result<(), Error> {
+        let digest = &manifest.digest;
+        self.store.put_restored(&self.name, digest, now).await?;
+        // A link that stands keeps its age: without facts, it is the time of the push.
+        let linked = match self.store.is_visible(&self.name, digest).await? {
+            true => Ok(()),
+            false => self.store.put_link(PathSpec::RevisionLink(&self.name, digest), digest).await,
+        };
+        for child in manifest.manifest.iter().flat_map(Manifest::children) {
+            self.store.reach.parents.note(&self.name, &child.digest, digest.clone());
+        }
+        self.store.forget_descriptors(&self.name, digest);
+        linked
+    }
+
+    async fn retag(&self, tombstone: &Tombstone, actor: &str, now: Timestamp) -> Result<(), Error> {
+        let (store, name, digest) = (&self.store, &self.name, &tombstone.digest);
+        for tag in &tombstone.tags {
+            if store.tag_target(name, tag).await?.as_ref() == Some(digest) {
+                continue;
+            }
+            // Unknown counts as young, and so is kept.
+            let pushed_at = store.last_push_to(name, tag, digest).await?.unwrap_or(now);
+            let push = TagPush { digest: digest.clone(), pushed_at, actor: actor.to_owned(), restored: true };
+            let index = store.put_link(PathSpec::TagIndex(name, tag, digest), digest);
+            let (index, push) = future::join(index, store.put_tag_push(name, tag, &push)).await;
+            index.and(push)?;
+            let tagged = store.put_link(PathSpec::TagCurrent(name, tag), digest).await;
+            store.reach.tags.note(name, digest, tag.clone());
+            tagged?;
+        }
+        Ok(())
+    }
+}
+
+fn manifests_of(parts: &[Part]) -> impl Iterator<Item = &ClosureManifest> {
+    parts.iter().flat_map(|part| &part.closure.manifests)
+}
