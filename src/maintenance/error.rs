@@ -13,6 +13,12 @@ pub enum Error {
         /// What is wrong, and what would be right.
         reason: String,
     },
+    /// Deletion is switched off, or the registry takes no writes: there is nothing to plan.
+    #[error("policies cannot run: {reason}")]
+    DeletionUnavailable {
+        /// Which setting it is.
+        reason: &'static str,
+    },
     /// No such run: never asked for, or forgotten since.
     #[error("run {run} is not known")]
     RunUnknown {

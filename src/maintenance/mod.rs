@@ -1,12 +1,10 @@
-//! Work that nobody is waiting for: the runs of retention policies, and when they are due.
+//! Work that nobody is waiting for: the runs of retention policies.
 //!
 //! # A run
 //!
 //! *Snapshot* (IO) → *plan* (pure, [`crate::retention`]) → the candidates are handed out → what is in use comes back
 //! → *plan again* → *apply* (IO) → *report*. A dry run stops before the application. Nothing is deleted that the
 //! first plan did not name, and nothing that has changed since.
-
-#![allow(clippy::todo, clippy::unused_async, dead_code, reason = "skeleton in the making")]
 
 mod error;
 mod retention_run;

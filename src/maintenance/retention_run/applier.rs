@@ -1,0 +1,116 @@
+//! Carries out a plan.
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::api::wire::RunResult;
+use crate::oci::{Reference, RepositoryName};
+use crate::retention::{Deletion, Plan};
+use crate::storage::{self, Catalog, Clock, DeleteCause, PlannedDelete, PlannedOutcome};
+
+use super::{Error, RunId};
+
+/// How an application ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Every deletion was tried.
+    Completed,
+    /// The list of what is in use became too old; the rest waits for a new one.
+    ListingTooOld,
+    /// The process is stopping; the rest waits.
+    Stopped,
+}
+
+/// Applies the plan of one run.
+#[derive(Debug)]
+pub(super) struct Applier<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) stop: &'a CancellationToken,
+    pub(super) run: &'a RunId,
+    /// The policy, as `namespace/name`.
+    pub(super) policy: &'a str,
+    /// No tombstone is written later than this.
+    pub(super) deadline: Timestamp,
+}
+
+impl Applier<'_> {
+    /// Deletes what the plan says, one tombstone after another, each only if nothing has changed since.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] when the storage takes no more writes at all; a single deletion that fails is counted and
+    /// logged, and the others go on.
+    pub(super) async fn apply(&self, plan: &Plan, result: &mut RunResult) -> Result<Ended, Error> {
+        for (repository, deletion) in plan.deletions() {
+            if self.stop.is_cancelled() {
+                return Ok(Ended::Stopped);
+            }
+            if self.clock.now() >= self.deadline {
+                return Ok(Ended::ListingTooOld);
+            }
+            let outcome = self.catalog.repository(repository).delete_planned(self.planned(deletion)).await;
+            match outcome {
+                Ok(PlannedOutcome::Deleted(_)) => count(deletion, result),
+                Ok(PlannedOutcome::Changed { reason }) => {
+                    info!(%repository, reference = %deletion.reference, reason, "left alone, changed since planned");
+                    result.changed_since_planned += deletion.count();
+                }
+                Err(error) => self.failed(repository, deletion, error, result)?,
+            }
+        }
+        Ok(Ended::Completed)
+    }
+
+    fn planned(&self, deletion: &Deletion) -> PlannedDelete {
+        let tags = match &deletion.reference {
+            Reference::Tag(_) => Vec::new(),
+            Reference::Digest(_) => deletion.tags.clone(),
+        };
+        PlannedDelete {
+            reference: deletion.reference.clone(),
+            expected: deletion.digest.clone(),
+            tags,
+            cause: DeleteCause {
+                actor: format!("policy {}", self.policy),
+                reason: reason(deletion),
+                policy: Some(self.policy.to_owned()),
+                group: Some(format!("{}@{}", self.run, deletion.group)),
+            },
+        }
+    }
+
+    fn failed(
+        &self,
+        repository: &RepositoryName,
+        deletion: &Deletion,
+        error: storage::Error,
+        result: &mut RunResult,
+    ) -> Result<(), Error> {
+        if matches!(error, storage::Error::Poisoned | storage::Error::DeletionDisabled) {
+            return Err(Error::Storage { action: "delete anything more", source: error });
+        }
+        let error = &error as &(dyn std::error::Error + 'static);
+        warn!(run = %self.run, %repository, reference = %deletion.reference, error, "could not delete");
+        result.failed += deletion.count();
+        Ok(())
+    }
+}
+
+/// Why a deletion was decided, in words: of several tags that go with one manifest, the first one's.
+fn reason(deletion: &Deletion) -> String {
+    let first = deletion.decisions.first();
+    let words = first.map(|decision| match &decision.rule {
+        Some(rule) => format!("rule {rule}: {}", decision.reason),
+        None => decision.reason.to_string(),
+    });
+    words.unwrap_or_default()
+}
+
+fn count(deletion: &Deletion, result: &mut RunResult) {
+    result.deleted_tags += deletion.tags.len() as u64;
+    if deletion.takes_manifest() {
+        result.deleted_manifests += 1;
+    }
+    result.bytes = result.bytes.saturating_add(deletion.unshared_bytes);
+}

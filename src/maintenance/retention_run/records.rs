@@ -1,0 +1,88 @@
+//! What a run leaves on the medium: its request, its candidates and how far it is.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::storage::Catalog;
+use crate::storage::driver::PathComponent;
+
+use super::{Error, RunId};
+
+/// One record of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Record {
+    /// The [`RunRequest`](crate::api::wire::RunRequest).
+    Request,
+    /// The [`RunStatus`](crate::api::wire::RunStatus). A run without one does not exist.
+    Status,
+    /// The [`CandidateList`](super::candidate_list::CandidateList).
+    Candidates,
+}
+
+impl Record {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Status => "status",
+            Self::Candidates => "candidates",
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "the names are constants without a slash")]
+    fn component(self) -> PathComponent {
+        self.name().parse().expect("a record's name is a file's name")
+    }
+}
+
+/// Writes a record in place of an earlier one; durable when answered.
+///
+/// # Errors
+/// [`Error::Storage`], [`Error::Corrupt`].
+pub(super) async fn write<T: Serialize>(
+    catalog: &Catalog,
+    run: &RunId,
+    record: Record,
+    content: &T,
+) -> Result<(), Error> {
+    let text = serde_json::to_vec(content).map_err(|source| corrupt(run, record, source))?;
+    let written = catalog.put_run(&run.folder(), &record.component(), text.into()).await;
+    written.map_err(|source| Error::Storage { action: "write a run's record", source })
+}
+
+/// Reads a record; `None` where there is none.
+///
+/// # Errors
+/// [`Error::Storage`], [`Error::Corrupt`].
+pub(super) async fn read<T: DeserializeOwned>(
+    catalog: &Catalog,
+    run: &RunId,
+    record: Record,
+) -> Result<Option<T>, Error> {
+    let content = catalog.run(&run.folder(), &record.component()).await;
+    match content.map_err(|source| Error::Storage { action: "read a run's record", source })? {
+        None => Ok(None),
+        Some(content) => serde_json::from_slice(&content).map(Some).map_err(|source| corrupt(run, record, source)),
+    }
+}
+
+/// The ids of all runs that have records. What is no run's id was not written here, and is left alone.
+///
+/// # Errors
+/// [`Error::Storage`].
+pub(super) async fn ids(catalog: &Catalog) -> Result<Vec<RunId>, Error> {
+    let names = catalog.runs().await;
+    let names = names.map_err(|source| Error::Storage { action: "list the runs", source })?;
+    Ok(names.iter().filter_map(|name| name.to_string().parse().ok()).collect())
+}
+
+/// Forgets a run.
+///
+/// # Errors
+/// [`Error::Storage`].
+pub(super) async fn remove(catalog: &Catalog, run: &RunId) -> Result<(), Error> {
+    let removed = catalog.remove_run(&run.folder()).await;
+    removed.map_err(|source| Error::Storage { action: "remove a run's records", source })
+}
+
+fn corrupt(run: &RunId, record: Record, source: serde_json::Error) -> Error {
+    Error::Corrupt { run: run.clone(), record: record.name(), source }
+}

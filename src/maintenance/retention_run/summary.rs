@@ -1,0 +1,37 @@
+//! A plan, as it is reported.
+
+use jiff::Timestamp;
+
+use crate::api::v1alpha1::PlanDecision;
+use crate::api::wire::{PlanLine, PlanSummary};
+use crate::oci::RepositoryName;
+use crate::retention::{Action, Decision, Plan};
+
+/// How many decisions a summary shows: what a policy's status has room for (RESOURCES.md).
+const SAMPLE: usize = 20;
+
+/// Counts and samples a plan made at `created_at`.
+pub(super) fn summary(plan: &Plan, created_at: Timestamp) -> PlanSummary {
+    PlanSummary {
+        hash: plan.hash(),
+        created_at,
+        tags_in_scope: plan.tags_in_scope(),
+        deletes: plan.deletes(),
+        keeps: plan.keeps(),
+        protected_in_use: plan.protected_in_use(),
+        reclaimable_bytes: plan.unshared_bytes(),
+        sample: plan.sample(SAMPLE).map(|(repository, decision)| line(repository, decision)).collect(),
+    }
+}
+
+fn line(repository: &RepositoryName, decision: &Decision) -> PlanLine {
+    PlanLine {
+        reference: decision.name_in(repository),
+        decision: match decision.action {
+            Action::Delete => PlanDecision::Delete,
+            Action::Keep => PlanDecision::Keep,
+        },
+        rule: decision.rule.clone(),
+        reason: decision.reason.to_string(),
+    }
+}
