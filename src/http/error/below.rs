@@ -73,6 +73,9 @@ pub(super) fn maintenance(error: &maintenance::Error) -> Reply {
         E::InvalidRequest { reason } => {
             Reply::new(S::BAD_REQUEST, "UNSUPPORTED", "the request makes no sense").reason(reason)
         }
+        E::DeletionUnavailable { reason } => {
+            Reply::new(S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "policies cannot run in this registry").reason(reason)
+        }
         E::RunUnknown { .. } => Reply::new(S::NOT_FOUND, "NOT_FOUND", RUN_UNKNOWN),
         E::Busy { active } => {
             Reply::new(S::CONFLICT, "CONFLICT", "another run is in progress").detail(json!({ "run": active.as_str() }))

@@ -31,6 +31,8 @@ pub(super) struct Applier<'a> {
     pub(super) run: &'a RunId,
     /// The policy, as `namespace/name`.
     pub(super) policy: &'a str,
+    /// When the plan was begun. What was pushed since stays.
+    pub(super) planned_at: Timestamp,
     /// No tombstone is written later than this.
     pub(super) deadline: Timestamp,
 }
@@ -71,6 +73,7 @@ impl Applier<'_> {
             reference: deletion.reference.clone(),
             expected: deletion.digest.clone(),
             tags,
+            planned_at: self.planned_at,
             cause: DeleteCause {
                 actor: format!("policy {}", self.policy),
                 reason: reason(deletion),

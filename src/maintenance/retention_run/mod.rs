@@ -269,7 +269,7 @@ impl Inner {
         let now = self.clock.now();
         let allowed = candidates.allowed();
         let plan = planner.plan(&self.catalog, run.as_str(), now, &usage, |plan| allowed.restrict(plan)).await?;
-        let (state, message, result) = self.carry_out(run, &plan, deadline, begun).await;
+        let (state, message, result) = self.carry_out(run, &plan, now, deadline, begun).await;
         let result = result.map(|result| with_changes(result, allowed.len(), &plan, begun));
         Ok(RunStatus { state, plan: Some(summary(&plan, now)), result, message, ..begun.clone() })
     }
@@ -278,6 +278,7 @@ impl Inner {
         &self,
         run: &RunId,
         plan: &Plan,
+        planned_at: Timestamp,
         deadline: Timestamp,
         begun: &RunStatus,
     ) -> (RunState, Option<String>, Option<RunResult>) {
@@ -294,6 +295,7 @@ impl Inner {
             stop: &self.stop,
             run,
             policy: &begun.policy,
+            planned_at,
             deadline,
         };
         let mut result = begun.result.unwrap_or_default();
