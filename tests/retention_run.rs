@@ -1,0 +1,380 @@
+//! A policy's run, from the request to the trash, on a real folder.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use lagan::api::v1alpha1::AccessMode;
+use lagan::api::wire::{ApplyRequest, Candidate, InUse, PolicySource, RunRequest, RunState, RunStatus};
+use lagan::maintenance::{Error, RetentionRuns, RunId};
+use lagan::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName};
+use lagan::storage::driver::FilesystemDriver;
+use lagan::storage::{Catalog, Clock, DeletionMode, Options, PutManifest, Repository, TrashFilter};
+
+/// A clock that moves on by `step` seconds each time somebody looks.
+#[derive(Debug)]
+struct SteppingClock {
+    now: AtomicI64,
+    step: AtomicI64,
+}
+
+impl Clock for SteppingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.now.fetch_add(self.step.load(Ordering::SeqCst), Ordering::SeqCst)).unwrap()
+    }
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    clock: Arc<SteppingClock>,
+    catalog: Catalog,
+    runs: RetentionRuns,
+}
+
+fn repository_name() -> RepositoryName {
+    "team/app".parse().unwrap()
+}
+
+impl World {
+    async fn new(deletion: DeletionMode) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SteppingClock { now: AtomicI64::new(1_800_000_000), step: AtomicI64::new(1) });
+        let (catalog, runs) = open(&folder, &clock, deletion).await;
+        Self { folder, clock, catalog, runs }
+    }
+
+    async fn restarted(self) -> Self {
+        let Self { folder, clock, catalog, runs } = self;
+        runs.shutdown().await;
+        drop((catalog, runs));
+        let (catalog, runs) = open(&folder, &clock, DeletionMode::Soft).await;
+        Self { folder, clock, catalog, runs }
+    }
+
+    fn repository(&self) -> Repository {
+        self.catalog.repository(&repository_name())
+    }
+
+    /// Pushes an image of one layer, different for each `content`.
+    async fn push(&self, tag: &str, content: &str) -> Digest {
+        let repository = self.repository();
+        let (config, layer) = (format!("{{\"config\":{content:?}}}"), format!("layer of {content}"));
+        let mut descriptors = Vec::new();
+        for bytes in [config, layer] {
+            let digest = Digest::of(Algorithm::Sha256, bytes.as_bytes());
+            let mut upload = repository.create_upload().await.unwrap();
+            let size = bytes.len();
+            upload.append(bytes.into()).await.unwrap();
+            upload.commit(&digest).await.unwrap();
+            descriptors.push(json!({ "mediaType": "application/octet-stream", "digest": digest, "size": size }));
+        }
+        let [config, layer] = descriptors.try_into().unwrap();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config, "layers": [layer],
+        });
+        let bytes = serde_json::to_vec(&manifest).unwrap();
+        let put = PutManifest {
+            reference: tag.parse().unwrap(),
+            media_type: None,
+            manifest: Manifest::parse(None, &bytes).unwrap(),
+            digest: Digest::of(Algorithm::Sha256, &bytes),
+            bytes: bytes.into(),
+            actor: "test".into(),
+        };
+        repository.put_manifest(put).await.unwrap()
+    }
+
+    async fn tags(&self) -> Vec<String> {
+        match self.repository().tags(None, 1000).await {
+            Ok(page) => page.entries.iter().map(ToString::to_string).collect(),
+            Err(lagan::storage::Error::RepositoryUnknown { .. }) => Vec::new(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn trash_size(&self) -> usize {
+        self.catalog.trash().list(&TrashFilter::default(), None, 1000).await.unwrap().entries.len()
+    }
+
+    async fn planned(&self, request: RunRequest) -> (RunId, RunStatus, Vec<Candidate>) {
+        let run: RunId = request.run.parse().unwrap();
+        self.runs.start(request).await.unwrap();
+        let status = self.runs.settled(&run).await.unwrap();
+        assert_eq!(status.state, RunState::AwaitingUsage, "{status:?}");
+        let candidates = self.runs.candidates(&run, None, 1000).await.unwrap().candidates;
+        (run, status, candidates)
+    }
+
+    async fn applied(&self, run: &RunId, in_use: Vec<InUse>) -> RunStatus {
+        self.runs.apply(run, ApplyRequest { listing_seconds: 0.5, in_use }).await.unwrap();
+        self.runs.settled(run).await.unwrap()
+    }
+}
+
+async fn open(
+    folder: &tempfile::TempDir,
+    clock: &Arc<SteppingClock>,
+    deletion: DeletionMode,
+) -> (Catalog, RetentionRuns) {
+    let driver = Arc::new(FilesystemDriver::open(folder.path()).await.unwrap());
+    let options = Options { deletion, restore_window: Duration::from_hours(168), cache_entries: 1000 };
+    let catalog = Catalog::open(driver, options, clock.clone()).await.unwrap();
+    let runs = RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, clock.clone()).await.unwrap();
+    (catalog, runs)
+}
+
+/// The last two pushes stay, the rest goes at once, manifests too.
+fn keep_two(mode: &str) -> serde_json::Value {
+    json!({
+        "registryRef": { "name": "r" }, "mode": mode, "minimumAge": "0s",
+        "keep": [{ "name": "newest", "tags": ["*"], "mostRecentlyPushed": 2 }],
+        "untagged": { "action": "Delete", "minimumAge": "0s" },
+        "limits": { "maxDeletePercent": 100 },
+    })
+}
+
+fn request(run: &str, spec: serde_json::Value) -> RunRequest {
+    let policy = PolicySource {
+        namespace: "team".into(),
+        name: "p".into(),
+        uid: "u1".into(),
+        generation: 1,
+        spec: serde_json::from_value(spec).unwrap(),
+    };
+    RunRequest { run: run.into(), policy: "u1".into(), policies: vec![policy] }
+}
+
+fn in_use(candidates: &[Candidate], tag: &str) -> Vec<InUse> {
+    let of = candidates.iter().filter(|c| c.tag.as_ref().is_some_and(|t| t.as_str() == tag));
+    of.map(|c| InUse { candidate: c.index, reason: "deployment web".into() }).collect()
+}
+
+async fn five_images(world: &World) {
+    for number in 1..=5 {
+        world.push(&format!("v{number}"), &format!("image {number}")).await;
+    }
+}
+
+#[tokio::test]
+async fn what_no_rule_keeps_goes_to_the_trash_and_what_is_in_use_stays() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let (run, planned, candidates) = world.planned(request("r1", keep_two("Enforce"))).await;
+    assert_eq!(planned.plan.as_ref().unwrap().deletes, 3);
+    assert_eq!(candidates.len(), 3);
+
+    let status = world.applied(&run, in_use(&candidates, "v2")).await;
+
+    assert_eq!(status.state, RunState::Completed, "{status:?}");
+    let result = status.result.unwrap();
+    assert_eq!((result.deleted_tags, result.deleted_manifests, result.changed_since_planned), (2, 2, 0));
+    assert_eq!(status.plan.unwrap().protected_in_use, 1);
+    assert_eq!(world.tags().await, ["v2", "v4", "v5"]);
+    assert_eq!(world.trash_size().await, 2);
+    let error = world.repository().manifest(&"v1".parse().unwrap()).await.unwrap_err();
+    let lagan::storage::Error::ManifestUnknown { trash: Some(tombstone), .. } = error else { panic!("{error:?}") };
+    assert_eq!(tombstone.policy.as_deref(), Some("team/p"));
+    assert!(tombstone.reason.contains("rule newest: not among the 2 most recently pushed"), "{}", tombstone.reason);
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing_and_names_what_an_enforced_one_deletes() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let (run, _, candidates) = world.planned(request("dry", keep_two("DryRun"))).await;
+    let status = world.applied(&run, Vec::new()).await;
+    assert_eq!((status.state, status.result), (RunState::Completed, None));
+    assert_eq!(world.tags().await.len(), 5);
+    assert_eq!(world.trash_size().await, 0);
+
+    let (run, _, enforced) = world.planned(request("real", keep_two("Enforce"))).await;
+    assert_eq!(candidates, enforced);
+    world.applied(&run, Vec::new()).await;
+    assert_eq!(world.tags().await, ["v4", "v5"]);
+}
+
+#[tokio::test]
+async fn a_plan_over_a_limit_deletes_nothing() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let mut spec = keep_two("Enforce");
+    spec["limits"] = json!({ "maxDeletePercent": 40 });
+    let (run, _, candidates) = world.planned(request("r1", spec)).await;
+    let status = world.applied(&run, Vec::new()).await;
+    assert_eq!(status.state, RunState::LimitExceeded);
+    assert!(status.message.unwrap().contains("maxDeletePercent is 40"));
+    assert_eq!(world.tags().await.len(), 5);
+    // What is in use does not count.
+    let mut spec = keep_two("Enforce");
+    spec["limits"] = json!({ "maxDeletePercent": 40 });
+    let (run, ..) = world.planned(request("r2", spec)).await;
+    let status = world.applied(&run, in_use(&candidates, "v1")).await;
+    assert_eq!(status.state, RunState::Completed);
+    assert_eq!(world.tags().await, ["v1", "v4", "v5"]);
+}
+
+#[tokio::test]
+async fn what_changed_after_the_plan_is_left_alone_and_nothing_is_added() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
+    // v1 moves to new content, v2 is pushed again as it is; both are the newest now, so v4 and v5 are not.
+    world.push("v1", "another image").await;
+    world.push("v2", "image 2").await;
+
+    let status = world.applied(&run, Vec::new()).await;
+
+    assert_eq!(status.state, RunState::Completed);
+    let result = status.result.unwrap();
+    assert_eq!((result.deleted_tags, result.changed_since_planned), (1, 2));
+    assert_eq!(world.tags().await, ["v1", "v2", "v4", "v5"]);
+}
+
+#[tokio::test]
+async fn the_same_id_is_the_same_run_also_after_a_restart() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let (run, status, candidates) = world.planned(request("r1", keep_two("Enforce"))).await;
+    world.push("v6", "image 6").await;
+    assert_eq!(world.runs.start(request("r1", keep_two("Enforce"))).await.unwrap(), status);
+
+    let world = world.restarted().await;
+    assert_eq!(world.runs.status(&run).unwrap(), status);
+    assert_eq!(world.runs.candidates(&run, None, 1000).await.unwrap().candidates, candidates);
+    let done = world.applied(&run, Vec::new()).await;
+    assert_eq!(done.state, RunState::Completed);
+    assert_eq!(world.tags().await, ["v4", "v5", "v6"], "v4 is not among the newest two now, but was not planned");
+    assert_eq!(world.applied(&run, Vec::new()).await, done, "a second application does nothing");
+    assert_eq!(world.trash_size().await, 3);
+}
+
+#[tokio::test]
+async fn a_run_cut_off_while_it_applied_waits_for_a_new_list() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let (run, mut status, _) = world.planned(request("r1", keep_two("Enforce"))).await;
+    status.state = RunState::Applying;
+    let record = serde_json::to_vec(&status).unwrap();
+    world.catalog.put_run(&"r1".parse().unwrap(), &"status".parse().unwrap(), record.into()).await.unwrap();
+
+    let world = world.restarted().await;
+
+    assert_eq!(world.runs.status(&run).unwrap().state, RunState::AwaitingUsage);
+    assert_eq!(world.applied(&run, Vec::new()).await.state, RunState::Completed);
+    assert_eq!(world.tags().await, ["v4", "v5"]);
+}
+
+#[tokio::test]
+async fn a_list_of_what_is_in_use_serves_for_five_minutes() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
+    let late = ApplyRequest { listing_seconds: 300.0, in_use: Vec::new() };
+    assert!(matches!(world.runs.apply(&run, late).await, Err(Error::InvalidRequest { .. })));
+    for nonsense in [-1.0, f64::NAN, f64::INFINITY] {
+        let request = ApplyRequest { listing_seconds: nonsense, in_use: Vec::new() };
+        assert!(matches!(world.runs.apply(&run, request).await, Err(Error::InvalidRequest { .. })));
+    }
+    // Every look at the clock takes two minutes.
+    world.clock.step.store(SignedDuration::from_mins(2).as_secs(), Ordering::SeqCst);
+    let status = world.applied(&run, Vec::new()).await;
+    assert_eq!(status.state, RunState::AwaitingUsage, "{status:?}");
+    assert!(status.message.unwrap().contains("too old"));
+    world.clock.step.store(1, Ordering::SeqCst);
+
+    let status = world.applied(&run, Vec::new()).await;
+
+    assert_eq!(status.state, RunState::Completed);
+    assert_eq!(status.result.unwrap().deleted_tags, 3);
+    assert_eq!(world.tags().await, ["v4", "v5"]);
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_say_so() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let reason = |result: Result<RunStatus, Error>| match result {
+        Err(Error::InvalidRequest { reason }) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert!(reason(world.runs.start(request("../r", keep_two("Enforce"))).await).contains("run's id"));
+    let mut other = request("r1", keep_two("Enforce"));
+    other.policy = "u2".into();
+    assert!(reason(world.runs.start(other).await).contains("u2"));
+    let mut blocked = request("r1", keep_two("Enforce"));
+    let mut broken = blocked.policies[0].clone();
+    broken.uid = "u2".into();
+    broken.name = "broken".into();
+    broken.spec.schedule = "whenever".into();
+    blocked.policies.push(broken);
+    let why = reason(world.runs.start(blocked).await);
+    assert!(why.contains("team/broken") && why.contains("schedule"), "{why}");
+    let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
+    let unknown = vec![InUse { candidate: 99, reason: "x".into() }];
+    assert!(
+        reason(world.runs.apply(&run, ApplyRequest { listing_seconds: 0.0, in_use: unknown }).await).contains("99")
+    );
+    assert!(matches!(world.runs.status(&"other".parse().unwrap()), Err(Error::RunUnknown { .. })));
+    assert_eq!(world.tags().await.len(), 5);
+}
+
+#[tokio::test]
+async fn candidates_come_in_pages() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let (run, _, all) = world.planned(request("r1", keep_two("Enforce"))).await;
+    let mut collected = Vec::new();
+    let mut after = None;
+    loop {
+        let page = world.runs.candidates(&run, after, 2).await.unwrap();
+        collected.extend(page.candidates);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(collected, all);
+}
+
+#[tokio::test]
+async fn with_deletion_disabled_nothing_is_planned() {
+    let world = World::new(DeletionMode::Disabled).await;
+    five_images(&world).await;
+    let refused = world.runs.start(request("r1", keep_two("Enforce"))).await;
+    assert!(matches!(refused, Err(Error::DeletionUnavailable { .. })));
+    assert_eq!(world.catalog.runs().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn an_empty_registry_has_an_empty_plan() {
+    let world = World::new(DeletionMode::Soft).await;
+    let (run, status, candidates) = world.planned(request("r1", keep_two("Enforce"))).await;
+    assert_eq!((status.plan.unwrap().deletes, candidates.len()), (0, 0));
+    assert_eq!(world.applied(&run, Vec::new()).await.state, RunState::Completed);
+}
+
+#[tokio::test]
+async fn a_tag_of_a_kept_manifest_goes_alone() {
+    let world = World::new(DeletionMode::Soft).await;
+    let digest = world.push("keep", "one image").await;
+    world.push("pr-1", "one image").await;
+    let spec = json!({
+        "registryRef": { "name": "r" }, "mode": "Enforce", "minimumAge": "0s", "unmatchedTags": "Delete",
+        "keep": [{ "name": "kept", "tags": ["keep"], "always": {} }],
+        "untagged": { "action": "Delete", "minimumAge": "0s" }, "limits": { "maxDeletePercent": 100 },
+    });
+    let (run, ..) = world.planned(request("r1", spec)).await;
+    let result = world.applied(&run, Vec::new()).await.result.unwrap();
+    assert_eq!((result.deleted_tags, result.deleted_manifests), (1, 0));
+    assert_eq!(world.tags().await, ["keep"]);
+    assert!(world.repository().manifest(&Reference::Digest(digest)).await.is_ok());
+}
