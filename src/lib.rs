@@ -51,5 +51,6 @@ pub mod retention;
 pub mod storage;
 pub mod api;
 pub mod maintenance;
+pub mod operator;
 pub mod http;
 pub mod cli;

@@ -1,0 +1,65 @@
+//! What both controllers share.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+
+use super::{
+    config::{Now, OperatorConfig},
+    labels,
+    metrics::{ControllerName, Metrics, ReconcileResult},
+};
+
+/// What both controllers share.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What the operator was told.
+    pub config: Arc<OperatorConfig>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    now: Now,
+    recorder: Recorder,
+}
+
+impl Context {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(client: Client, config: OperatorConfig, metrics: Arc<Metrics>, now: Now) -> Self {
+        let reporter = Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(config.identity.clone()) };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { client, config: Arc::new(config), metrics, now, recorder }
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// Tells those who watch an object that something changed about it. An Event that cannot be written is
+    /// logged, and changes nothing.
+    pub async fn record(&self, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
+        let note = note.chars().take(MAX_NOTE_CHARS).collect();
+        let action = "Reconcile".to_owned();
+        let event = Event { type_, reason: reason.to_owned(), note: Some(note), action, secondary: None };
+        if let Err(error) = self.recorder.publish(&event, about).await {
+            tracing::warn!(error = &error as &(dyn std::error::Error + 'static), reason, "could not record an event");
+        }
+    }
+
+    /// Counts a reconciliation that began at `started`.
+    pub fn count<T, E>(&self, controller: ControllerName, outcome: &Result<T, E>, took: Duration) {
+        let result = if outcome.is_ok() { ReconcileResult::Success } else { ReconcileResult::Error };
+        self.metrics.reconciled(controller, result, took);
+    }
+}
+
+/// The API server takes a kilobyte; a character is at most four bytes.
+const MAX_NOTE_CHARS: usize = 256;
