@@ -9,9 +9,11 @@ mod invalid;
 mod quantity;
 pub mod serve_config;
 pub mod v1alpha1;
+mod validate;
 pub mod wire;
 
 pub use crd::{CrdError, crd_values, crds};
 pub use duration::{Duration, DurationError};
 pub use invalid::{FieldError, Invalid};
 pub use quantity::{Quantity, QuantityError};
+pub use validate::{Validator, ValidatorError};

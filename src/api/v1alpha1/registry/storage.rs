@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::api::Quantity;
 use crate::api::v1alpha1::rules::rules;
@@ -9,36 +10,7 @@ use crate::api::v1alpha1::rules::rules;
 /// Where content lies.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules(&[
-    (
-        "self.type == 'EmptyDir' || !has(self.emptyDir)",
-        "emptyDir is for type EmptyDir: remove it, or set storage.type to EmptyDir when the Registry is created"
-    ),
-    (
-        "self.type == 'PersistentVolumeClaim' || !has(self.persistentVolumeClaim)",
-        "persistentVolumeClaim is for type PersistentVolumeClaim: remove it, or set storage.type to PersistentVolumeClaim when the Registry is created"
-    ),
-    (
-        "self.type == oldSelf.type",
-        "storage.type cannot change: make a new Registry and copy the images"
-    ),
-    (
-        "self.?persistentVolumeClaim.?claimName.hasValue() || !oldSelf.?persistentVolumeClaim.?claimName.hasValue()",
-        "claimName cannot be removed: the registry's content lies on that claim"
-    ),
-    (
-        "self.?persistentVolumeClaim.?claimName.hasValue() || self.?persistentVolumeClaim.?template.?storageClassName.orValue('') == oldSelf.?persistentVolumeClaim.?template.?storageClassName.orValue('')",
-        "template.storageClassName cannot change: restore a snapshot into a claim of the other class and name it in claimName"
-    ),
-    (
-        "self.?persistentVolumeClaim.?claimName.hasValue() || self.?persistentVolumeClaim.?template.?accessModes.orValue(['ReadWriteOnce']) == oldSelf.?persistentVolumeClaim.?template.?accessModes.orValue(['ReadWriteOnce'])",
-        "template.accessModes cannot change: restore a snapshot into a claim with other modes and name it in claimName"
-    ),
-    (
-        "self.?persistentVolumeClaim.?claimName.hasValue() || quantity(string(self.?persistentVolumeClaim.?template.?size.orValue('20Gi'))).compareTo(quantity(string(oldSelf.?persistentVolumeClaim.?template.?size.orValue('20Gi')))) >= 0",
-        "template.size can only grow, and is 20Gi where it is not given: a volume never shrinks"
-    ),
-])))]
+#[schemars(extend("x-kubernetes-validations" = storage_rules()))]
 pub struct StorageSpec {
     /// The kind of storage. Cannot change.
     #[serde(rename = "type", default)]
@@ -50,6 +22,53 @@ pub struct StorageSpec {
     /// For type EmptyDir: how much.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_dir: Option<EmptyDirSpec>,
+}
+
+/// The rules of the union, and of what cannot change.
+///
+/// Rules about changes stand here, and not at the fields that they are about: a rule at a field is not asked when the
+/// field appears or goes. They spell out what is absent with `has`, for the evaluator that works without an API
+/// server knows no optional values.
+fn storage_rules() -> Value {
+    let claim_name =
+        |object| format!("(has({object}.persistentVolumeClaim) && has({object}.persistentVolumeClaim.claimName))");
+    let template = |object, field, value: &str, default| {
+        let claim = format!("{object}.persistentVolumeClaim");
+        let given = format!("has({claim}) && has({claim}.template) && has({claim}.template.{field})");
+        format!("({given} ? {} : {default})", value.replace('$', &format!("{claim}.template.{field}")))
+    };
+    let named = claim_name("self");
+    let same = |field, default| {
+        format!("{named} || {} == {}", template("self", field, "$", default), template("oldSelf", field, "$", default))
+    };
+    let size = |object| template(object, "size", "string($)", "'20Gi'");
+    rules(&[
+        (
+            "self.type == 'EmptyDir' || !has(self.emptyDir)",
+            "emptyDir is for type EmptyDir: remove it, or set storage.type to EmptyDir when the Registry is created",
+        ),
+        (
+            "self.type == 'PersistentVolumeClaim' || !has(self.persistentVolumeClaim)",
+            "persistentVolumeClaim is for type PersistentVolumeClaim: remove it, or set storage.type to PersistentVolumeClaim when the Registry is created",
+        ),
+        ("self.type == oldSelf.type", "storage.type cannot change: make a new Registry and copy the images"),
+        (
+            &format!("{named} || !{}", claim_name("oldSelf")),
+            "claimName cannot be removed: the registry's content lies on that claim",
+        ),
+        (
+            &same("storageClassName", "''"),
+            "template.storageClassName cannot change: restore a snapshot into a claim of the other class and name it in claimName",
+        ),
+        (
+            &same("accessModes", "['ReadWriteOnce']"),
+            "template.accessModes cannot change: restore a snapshot into a claim with other modes and name it in claimName",
+        ),
+        (
+            &format!("{named} || quantity({}).compareTo(quantity({})) >= 0", size("self"), size("oldSelf")),
+            "template.size can only grow, and is 20Gi where it is not given: a volume never shrinks",
+        ),
+    ])
 }
 
 /// The kind of storage.

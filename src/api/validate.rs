@@ -1,0 +1,273 @@
+//! What an API server checks, without one: for the files of `lagan up`.
+
+use jsonschema::error::ValidationErrorKind;
+use kube::core::cel;
+use serde_json::{Map, Value, json};
+
+use super::crd::{CrdError, crd_values};
+use super::{FieldError, Invalid};
+
+/// Checks objects against the definitions of the resources, and fills in their defaults.
+///
+/// It does what the API server does, in its order: unknown fields (which it refuses, as `kubectl` asks for by
+/// default), nulls, defaults, types and bounds, then the CEL rules. The table in `tests/objects` holds both to that.
+#[derive(Debug)]
+pub struct Validator {
+    kinds: Vec<Kind>,
+}
+
+/// One kind of resource.
+#[derive(Debug)]
+struct Kind {
+    api_version: String,
+    kind: String,
+    schema: Value,
+    structure: jsonschema::Validator,
+}
+
+/// The definitions of the resources are no schemas.
+#[derive(Debug, thiserror::Error)]
+pub enum ValidatorError {
+    /// They could not be written down.
+    #[error(transparent)]
+    Crd(#[from] CrdError),
+    /// One lacks what every definition has.
+    #[error("a definition lacks its group, version, kind or schema")]
+    Incomplete,
+    /// One cannot be read as a schema.
+    #[error("a definition is no schema: {reason}")]
+    Schema {
+        /// What the reader says.
+        reason: String,
+    },
+}
+
+impl Validator {
+    /// Compiles the definitions.
+    ///
+    /// # Errors
+    /// Never in a released program: a test makes one.
+    pub fn new() -> Result<Self, ValidatorError> {
+        let kinds = crd_values()?.iter().map(Kind::new).collect::<Result<_, _>>()?;
+        Ok(Self { kinds })
+    }
+
+    /// Whether the object is of a kind that this checks.
+    #[must_use]
+    pub fn knows(&self, object: &Value) -> bool {
+        self.kind_of(object).is_some()
+    }
+
+    /// The object with its defaults, if it may be made.
+    ///
+    /// # Errors
+    /// [`Invalid`] with every field that is wrong; rules are checked only when the structure is right.
+    pub fn validate(&self, object: &Value) -> Result<Value, Invalid> {
+        self.validate_update(object, None)
+    }
+
+    /// The object with its defaults, if it may take the place of `old`.
+    ///
+    /// # Errors
+    /// As [`Validator::validate`]; also what must not change and does.
+    pub fn validate_update(&self, object: &Value, old: Option<&Value>) -> Result<Value, Invalid> {
+        let kind = self.kind_of(object).ok_or_else(|| {
+            let known: Vec<String> = self.kinds.iter().map(|k| format!("{} {}", k.api_version, k.kind)).collect();
+            FieldError::new("kind", format!("is none of {}", known.join(", ")))
+        })?;
+        kind.validate(object, old)
+    }
+
+    fn kind_of(&self, object: &Value) -> Option<&Kind> {
+        let text = |field| object.get(field).and_then(Value::as_str);
+        let (api_version, kind) = (text("apiVersion")?, text("kind")?);
+        self.kinds.iter().find(|k| k.api_version == api_version && k.kind == kind)
+    }
+}
+
+impl Kind {
+    fn new(crd: &Value) -> Result<Self, ValidatorError> {
+        let text = |path| crd.pointer(path).and_then(Value::as_str).ok_or(ValidatorError::Incomplete);
+        let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").ok_or(ValidatorError::Incomplete)?;
+        let structure = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&structure_of(schema, true))
+            .map_err(|error| ValidatorError::Schema { reason: error.to_string() })?;
+        Ok(Self {
+            api_version: format!("{}/{}", text("/spec/group")?, text("/spec/versions/0/name")?),
+            kind: text("/spec/names/kind")?.to_owned(),
+            schema: schema.clone(),
+            structure,
+        })
+    }
+
+    fn validate(&self, object: &Value, old: Option<&Value>) -> Result<Value, Invalid> {
+        let mut object = object.clone();
+        drop_nulls(&mut object);
+        let object = cel::apply_defaults(&self.schema, &object);
+        let mut errors: Vec<FieldError> = self.structure.iter_errors(&object).flat_map(|e| explain(&e)).collect();
+        if object.pointer("/metadata/name").and_then(Value::as_str).is_none_or(str::is_empty) {
+            errors.push(FieldError::new("metadata.name", "is required"));
+        }
+        Invalid::unless_empty(errors)?;
+        match cel::Validator::new().validate(&self.schema, &object, old) {
+            Ok(()) => Ok(object),
+            Err(broken) => {
+                let errors = broken.into_iter().map(|error| FieldError::new(error.field_path, error.message)).collect();
+                Invalid::unless_empty(errors).map(|()| object)
+            }
+        }
+    }
+}
+
+/// The JSON schema that says the same as a structural schema, and refuses fields that it does not name.
+fn structure_of(schema: &Value, is_root: bool) -> Value {
+    let Some(schema) = schema.as_object() else { return schema.clone() };
+    let mut result: Map<String, Value> = schema
+        .iter()
+        .filter(|(key, _)| !matches!(key.as_str(), "default" | "description") && !key.starts_with("x-"))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    if schema.get("x-kubernetes-int-or-string").is_some() {
+        result.insert("type".to_owned(), json!(["integer", "string"]));
+    }
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        let mut properties: Map<String, Value> =
+            properties.iter().map(|(name, inner)| (name.clone(), structure_of(inner, false))).collect();
+        if is_root {
+            for (name, kind) in [("apiVersion", "string"), ("kind", "string"), ("metadata", "object")] {
+                properties.insert(name.to_owned(), json!({"type": kind}));
+            }
+        }
+        result.insert("properties".to_owned(), Value::Object(properties));
+        result.insert("additionalProperties".to_owned(), Value::Bool(false));
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(schema) = schema.get(inner) {
+            result.insert(inner.to_owned(), structure_of(schema, false));
+        }
+    }
+    Value::Object(result)
+}
+
+/// A field that is null is one that is not given, for none of the schemas has a field that may be null.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// What is wrong, in the words of the field.
+fn explain(error: &jsonschema::ValidationError<'_>) -> Vec<FieldError> {
+    let path = field_path(&error.instance_path().to_string());
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            unexpected.iter().map(|name| FieldError::new(join(&path, name), "there is no such field")).collect()
+        }
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            vec![FieldError::new(join(&path, name), "is required")]
+        }
+        ValidationErrorKind::Enum { options } => {
+            let options = options.as_array().into_iter().flatten().filter_map(Value::as_str);
+            let message = format!("must be one of {}", options.collect::<Vec<_>>().join(", "));
+            vec![FieldError::new(path, message)]
+        }
+        _ => vec![FieldError::new(path, error)],
+    }
+}
+
+/// `/spec/keep/0/tags` as people write it: `spec.keep[0].tags`.
+fn field_path(pointer: &str) -> String {
+    let parts = pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~"));
+    parts.fold(String::new(), |path, part| {
+        if part.bytes().all(|b| b.is_ascii_digit()) { format!("{path}[{part}]") } else { join(&path, &part) }
+    })
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn validate(text: &str) -> Result<Value, Invalid> {
+        Validator::new().unwrap().validate(&serde_yaml::from_str(text).unwrap())
+    }
+
+    fn registry(spec: &str) -> Value {
+        let text = format!("apiVersion: lagan.dev/v1alpha1\nkind: Registry\nmetadata: {{name: main}}\nspec: {spec}");
+        serde_yaml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn defaults_are_filled_in_as_the_api_server_does() {
+        let object = Validator::new().unwrap().validate(&registry("{tls: null, deletion: {mode: Soft}}")).unwrap();
+        let at = |path: &str| object.pointer(path).cloned().unwrap_or_default();
+        assert_eq!(at("/spec/replicas"), json!(1));
+        assert_eq!(at("/spec/deletion/restoreWindow"), json!("168h"));
+        assert_eq!(at("/spec/storage"), json!({"type": "PersistentVolumeClaim"}));
+        assert_eq!(at("/spec/logging"), json!({"level": "Info", "format": "Json"}));
+        assert_eq!(at("/spec/tls/mode"), json!("SelfSigned"));
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let text = "apiVersion: lagan.dev/v1alpha1\nkind: RetentionPolicy\nmetadata: {name: p}\n\
+            spec: {registryRef: {}, mode: Delete, keep: [{name: a, tags: [v*], always: {}, maxAge: 1h}]}";
+        let errors = validate(text).unwrap_err();
+        let mut errors: Vec<String> = errors.errors().iter().map(ToString::to_string).collect();
+        errors.sort_unstable();
+        assert_eq!(
+            errors,
+            [
+                "spec.keep[0].maxAge: there is no such field",
+                "spec.mode: must be one of DryRun, Enforce",
+                "spec.registryRef.name: is required",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_kind_that_is_none_is_refused() {
+        let error = validate("{apiVersion: v1, kind: Pod, metadata: {name: p}}").unwrap_err();
+        assert!(error.to_string().contains("lagan.dev/v1alpha1 Registry"), "{error}");
+    }
+
+    #[test]
+    fn what_must_not_change_is_compared_with_what_was() {
+        let validator = Validator::new().unwrap();
+        let claim = |text: &str| registry(&format!("{{storage: {{persistentVolumeClaim: {text}}}}}"));
+        let bare = registry("{}");
+        let cases = [
+            (&bare, claim("{template: {size: 30Gi}}"), Ok(())),
+            (&bare, claim("{template: {size: 10Gi}}"), Err("only grow")),
+            (&bare, claim("{template: {storageClassName: fast}}"), Err("storageClassName cannot change")),
+            (&bare, claim("{template: {accessModes: [ReadWriteOnce]}}"), Ok(())),
+            (&bare, claim("{template: {accessModes: [ReadWriteMany]}}"), Err("accessModes cannot change")),
+            (&bare, claim("{claimName: restored}"), Ok(())),
+            (&claim("{claimName: mine}"), bare.clone(), Err("claimName cannot be removed")),
+            (&claim("{template: {size: 30Gi, storageClassName: fast}}"), claim("{claimName: restored}"), Ok(())),
+            (&claim("{template: {size: 30Gi}}"), bare.clone(), Err("only grow")),
+            (&bare, registry("{storage: {type: EmptyDir}}"), Err("storage.type cannot change")),
+        ];
+        for (old, new, expected) in cases {
+            let old = validator.validate(old).unwrap();
+            let outcome = validator.validate_update(&new, Some(&old));
+            match expected {
+                Ok(()) => assert!(outcome.is_ok(), "{new} was refused: {outcome:?}"),
+                Err(part) => {
+                    let error = outcome.unwrap_err().to_string();
+                    assert!(error.contains(part), "{new}: {error}");
+                }
+            }
+        }
+    }
+}
