@@ -6,7 +6,7 @@ use crate::storage::Clock;
 
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
+pub(super) struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "everything else is handed the time, and it comes from here")]

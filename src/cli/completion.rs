@@ -9,7 +9,7 @@ use super::{CommandLine, output};
 ///
 /// bash: `lagan completion bash > /etc/bash_completion.d/lagan`
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The shell to complete in.
     shell: Shell,
 }
@@ -18,7 +18,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// If standard output cannot be written to.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut CommandLine::command(), "lagan", &mut script);
     output::print(&String::from_utf8_lossy(&script))

@@ -16,14 +16,14 @@ use super::exit::InvalidUsage;
 /// Invariant: no two listeners have the same address, every file that it names can be read, and durations and sizes
 /// lie within the bounds that the `Registry` resource sets.
 #[derive(Debug, Clone)]
-pub struct Config(ServeConfig);
+pub(super) struct Config(ServeConfig);
 
 impl Config {
     /// Reads a file and checks all of it.
     ///
     /// # Errors
     /// Names the file, the field and what would be right.
-    pub fn load(file: &Path) -> Result<Self, InvalidUsage> {
+    pub(super) fn load(file: &Path) -> Result<Self, InvalidUsage> {
         let wrong = |reason: String| InvalidUsage(format!("{}: {reason}", file.display()));
         let text = fs::read_to_string(file).map_err(|error| wrong(unreadable(&error)))?;
         let raw: ServeConfig = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
@@ -32,7 +32,7 @@ impl Config {
 
     /// What it says.
     #[must_use]
-    pub fn into_inner(self) -> ServeConfig {
+    pub(super) fn into_inner(self) -> ServeConfig {
         self.0
     }
 }
@@ -40,7 +40,7 @@ impl Config {
 /// A field that cannot be as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
-pub struct Invalid {
+pub(super) struct Invalid {
     field: &'static str,
     reason: String,
 }

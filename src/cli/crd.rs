@@ -4,16 +4,15 @@ use std::{fs, path::PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+use serde_json::Value;
 
-use crate::api::v1alpha1::{Registry, RetentionPolicy};
+use crate::api::crd_values;
 
 use super::output;
 
 /// Print the definitions of the custom resources as YAML.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Write a file for each into this folder, as crds/ has them, instead of printing them.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -23,8 +22,8 @@ pub struct Arguments {
 ///
 /// # Errors
 /// If the files or standard output cannot be written to.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let definitions = [Registry::crd(), RetentionPolicy::crd()];
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let definitions = crd_values().context("could not make the definitions")?;
     match &arguments.directory {
         None => {
             let documents: Vec<String> = definitions.iter().map(text).collect::<Result<_, _>>()?;
@@ -33,13 +32,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(directory) => {
             fs::create_dir_all(directory).with_context(|| format!("could not make {}", directory.display()))?;
             definitions.iter().try_for_each(|definition| {
-                let file = directory.join(format!("{}.yaml", definition.spec.names.plural));
+                let name = definition.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("crd");
+                let file = directory.join(format!("{name}.yaml"));
                 fs::write(&file, text(definition)?).with_context(|| format!("could not write {}", file.display()))
             })
         }
     }
 }
 
-fn text(definition: &CustomResourceDefinition) -> anyhow::Result<String> {
+fn text(definition: &Value) -> anyhow::Result<String> {
     serde_yaml::to_string(definition).context("could not write a definition")
 }

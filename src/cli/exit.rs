@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(super) enum Exit {
     /// 0: it did what it was asked to.
     Done,
     /// 1: it failed.
@@ -29,15 +29,15 @@ impl From<Exit> for ExitCode {
 /// What a person wrote is wrong: the command line, a configuration, an object.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidUsage(pub String);
+pub(super) struct InvalidUsage(pub(super) String);
 
 /// Nobody answers where the registry should be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unreachable(pub String);
+pub(super) struct Unreachable(pub(super) String);
 
 /// The exit that an error asks for.
-pub fn exit_of(error: &anyhow::Error) -> Exit {
+pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<InvalidUsage>().is_some() {
         Exit::Usage
     } else if error.downcast_ref::<Unreachable>().is_some() {

@@ -8,8 +8,11 @@ mod completion;
 mod config;
 mod crd;
 mod exit;
+mod listener;
 mod output;
+mod registry;
 mod registry_client;
+mod serve;
 mod shutdown;
 mod telemetry;
 mod trash;
@@ -43,6 +46,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Arguments),
     Trash(trash::Arguments),
     Crd(crd::Arguments),
     Completion(completion::Arguments),
@@ -75,6 +79,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     // The provider is the process's choice; that one was chosen before is no harm.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match command {
+        Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Trash(arguments) => block_on(trash::run(arguments)),
         Command::Crd(arguments) => crd::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// How a command that reads prints what it found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum OutputFormat {
+pub(super) enum OutputFormat {
     /// For people.
     #[default]
     Table,
@@ -24,7 +24,7 @@ impl OutputFormat {
     ///
     /// # Errors
     /// If standard output cannot be written to.
-    pub fn print<T: Serialize>(self, value: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+    pub(super) fn print<T: Serialize>(self, value: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         let text = match self {
             Self::Table => table(value),
             Self::Json => serde_json::to_string_pretty(value).context("could not write JSON")?,
@@ -38,7 +38,7 @@ impl OutputFormat {
 ///
 /// # Errors
 /// If standard output cannot be written to.
-pub fn print(text: &str) -> anyhow::Result<()> {
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(io::stdout().lock(), "{}", text.trim_end()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("could not write the output"),
         _ => Ok(()),
@@ -46,7 +46,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// A table without borders, as `kubectl` prints them.
-pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
     for row in rows {

@@ -15,7 +15,7 @@ use super::exit::{InvalidUsage, Unreachable};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A restore waits up to 15 s for a delete of the same image, and then writes links for every manifest of an index.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A password is a line, not a file that was piped by mistake.
 const MAX_PASSWORD_BYTES: u64 = 4096;
@@ -23,11 +23,11 @@ const MAX_PASSWORD_BYTES: u64 = 4096;
 /// Which registry, and who asks.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
-pub struct RegistryArguments {
+pub(super) struct RegistryArguments {
     /// Address of the registry.
     #[arg(long, value_name = "URL", env = "LAGAN_REGISTRY", default_value = "http://127.0.0.1:5000", global = true)]
     registry: Url,
-    /// User to log in as. The password comes from LAGAN_PASSWORD, or from standard input.
+    /// User to log in as. The password comes from `LAGAN_PASSWORD`, or from standard input.
     #[arg(long, value_name = "NAME", env = "LAGAN_USERNAME", global = true)]
     username: Option<String>,
     /// Read the password from standard input.
@@ -39,7 +39,7 @@ pub struct RegistryArguments {
 }
 
 /// A registry that can be asked.
-pub struct RegistryClient {
+pub(super) struct RegistryClient {
     http: Client,
     base: Url,
     login: Option<(String, String)>,
@@ -50,7 +50,7 @@ impl RegistryClient {
     ///
     /// # Errors
     /// If the address, the credentials or the authority's file cannot be used.
-    pub fn new(arguments: &RegistryArguments) -> anyhow::Result<Self> {
+    pub(super) fn new(arguments: &RegistryArguments) -> anyhow::Result<Self> {
         let base = base_of(&arguments.registry)?;
         let mut builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
         if let Some(file) = &arguments.ca {
@@ -64,7 +64,7 @@ impl RegistryClient {
     ///
     /// # Errors
     /// If the registry does not answer, or answers with an error.
-    pub async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
         self.send(self.request(Method::GET, path)?.query(query)).await
     }
 
@@ -72,7 +72,7 @@ impl RegistryClient {
     ///
     /// # Errors
     /// If the registry does not answer, or answers with an error.
-    pub async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> anyhow::Result<T> {
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> anyhow::Result<T> {
         self.send(self.request(Method::POST, path)?.json(body)).await
     }
 

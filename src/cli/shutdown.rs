@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The signals that ask the process to end.
-pub struct Shutdown {
+pub(super) struct Shutdown {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -15,7 +15,7 @@ impl Shutdown {
     ///
     /// # Errors
     /// If the system refuses the handlers.
-    pub fn listen() -> anyhow::Result<Self> {
+    pub(super) fn listen() -> anyhow::Result<Self> {
         let handler = |kind| signal(kind).context("could not listen for signals");
         Ok(Self { terminate: handler(SignalKind::terminate())?, interrupt: handler(SignalKind::interrupt())? })
     }
@@ -24,7 +24,7 @@ impl Shutdown {
     ///
     /// # Errors
     /// What `work` answers; or that it was cut off, after a second signal.
-    pub async fn run<F>(mut self, work: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+    pub(super) async fn run<F>(mut self, work: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
     where
         F: Future<Output = anyhow::Result<()>>,
     {

@@ -14,7 +14,7 @@ const FILTER_VARIABLE: &str = "RUST_LOG";
 ///
 /// # Errors
 /// If `RUST_LOG` is set and is no filter, or if the process writes a log already.
-pub fn start(level: LogLevel, format: LogFormat) -> anyhow::Result<()> {
+pub(super) fn start(level: LogLevel, format: LogFormat) -> anyhow::Result<()> {
     let registry = tracing_subscriber::registry().with(filter(level)?);
     let started = match format {
         LogFormat::Text => {

@@ -17,7 +17,7 @@ const PAGE: &str = "500";
 
 /// Look at what was deleted, and bring it back.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     registry: RegistryArguments,
     /// How to print what was found.
@@ -104,7 +104,7 @@ fn is_ulid(text: &str) -> bool {
 ///
 /// # Errors
 /// If the registry does not answer, or refuses.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = RegistryClient::new(&arguments.registry)?;
     match arguments.action {
         Action::List { repository, reference } => {

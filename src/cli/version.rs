@@ -6,6 +6,6 @@ use super::output;
 ///
 /// # Errors
 /// If standard output cannot be written to.
-pub fn run() -> anyhow::Result<()> {
+pub(super) fn run() -> anyhow::Result<()> {
     output::print(&format!("lagan {}", env!("CARGO_PKG_VERSION")))
 }

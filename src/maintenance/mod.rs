@@ -1,4 +1,4 @@
-//! Work that nobody is waiting for: the runs of retention policies.
+//! Work that nobody is waiting for: the runs of retention policies, and when they are due.
 //!
 //! # A run
 //!
@@ -9,7 +9,9 @@
 mod error;
 mod retention_run;
 mod run_id;
+mod schedule;
 
 pub use error::Error;
 pub use retention_run::RetentionRuns;
 pub use run_id::{RunId, RunIdError};
+pub use schedule::PolicyClock;
