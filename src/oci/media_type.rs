@@ -24,6 +24,12 @@ impl MediaType {
     /// Content of unknown kind: what a blob is served as.
     pub const OCTET_STREAM: &'static str = "application/octet-stream";
 
+    /// [`MediaType::OCTET_STREAM`] as a value.
+    #[must_use]
+    pub fn octet_stream() -> Self {
+        Self(Self::OCTET_STREAM.into())
+    }
+
     /// The media type as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

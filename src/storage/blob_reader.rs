@@ -4,13 +4,16 @@ use std::ops::Range;
 
 use crate::oci::Digest;
 
-use super::{Error, driver::ByteStream};
+use super::{Error, Repository, driver::ByteStream};
 
 /// A blob of a repository that was found, ready to be read.
 #[derive(Debug)]
 pub struct BlobReader {
-    digest: Digest,
-    size: u64,
+    pub(super) repository: Repository,
+    pub(super) digest: Digest,
+    /// Under which it is stored.
+    pub(super) target: Digest,
+    pub(super) size: u64,
 }
 
 impl BlobReader {
@@ -26,11 +29,18 @@ impl BlobReader {
         &self.digest
     }
 
-    /// The bytes of `range`, which must lie within the blob.
+    /// The bytes of `range`, which must lie within the blob. Each chunk is read when it is asked for, so a slow reader
+    /// holds one chunk, and not the blob.
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// [`Error::BlobUnknown`] where the bytes went away meanwhile, [`Error::Driver`].
     pub async fn stream(&self, range: Range<u64>) -> Result<ByteStream, Error> {
-        todo!("{range:?}")
+        match self.repository.store.read_blob(&self.target, range).await? {
+            Some(stream) => Ok(stream),
+            None => {
+                self.repository.store.forget_descriptors(self.repository.name(), &self.digest).await;
+                Err(self.repository.blob_unknown(&self.digest).await)
+            }
+        }
     }
 }

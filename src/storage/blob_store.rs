@@ -1,1 +1,46 @@
 //! The bytes, content-addressed and stored once for the whole registry.
+
+use std::ops::Range;
+
+use crate::oci::Digest;
+
+use super::{
+    Error,
+    driver::{self, ByteStream, StoragePath},
+    layout::PathSpec,
+    store::Store,
+};
+
+impl Store {
+    /// The length in bytes of what is stored under a digest, read from the medium; `None` where nothing is. An empty
+    /// file is nothing, but under the digest of nothing: another registry's crash leaves such, and the next push
+    /// replaces them.
+    pub(super) async fn stored_size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        match self.driver.stat(&PathSpec::BlobData(digest).path()).await {
+            Ok(metadata) => Ok(Some(metadata.size).filter(|size| *size > 0 || digest.matches(b""))),
+            Err(driver::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(Error::driver("look at a blob", source)),
+        }
+    }
+
+    /// Moves a staged file, whose content is durable and hashes to `digest`, to its place; where the same is there
+    /// already, the staged file stays. Verified are only the sizes: what is there was verified when it came.
+    ///
+    /// The caller is in the guard with the digest.
+    pub(super) async fn publish_blob(&self, staged: &StoragePath, digest: &Digest, size: u64) -> Result<(), Error> {
+        if self.stored_size(digest).await? == Some(size) {
+            return Ok(());
+        }
+        let published = self.driver.publish(staged, &PathSpec::BlobData(digest).path()).await;
+        published.map_err(|source| Error::driver("publish a blob", source))
+    }
+
+    /// The bytes stored under a digest; `None` where there are none.
+    pub(super) async fn read_blob(&self, digest: &Digest, range: Range<u64>) -> Result<Option<ByteStream>, Error> {
+        match self.driver.read(&PathSpec::BlobData(digest).path(), range).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(driver::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(Error::driver("read a blob", source)),
+        }
+    }
+}

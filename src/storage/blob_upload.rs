@@ -1,17 +1,48 @@
 //! Bytes on their way in.
+//!
+//! An upload is a folder with the bytes so far. Whoever writes to it holds its lease; whoever is gone leaves it to
+//! the next request, of this process or a later one.
 
-use bytes::Bytes;
+use std::{io, mem, sync::Arc};
 
-use crate::oci::{Descriptor, Digest};
+use bytes::{Bytes, BytesMut};
+use futures::{TryStreamExt as _, future};
+use tokio::task::spawn_blocking;
+use tracing::warn;
 
-use super::{Error, Repository, UploadId};
+use crate::oci::{Algorithm, Descriptor, Digest};
+
+use super::{
+    Error, Repository, UploadId,
+    driver::{self, Durability},
+    guard::Key,
+    layout::PathSpec,
+    linked_blob_store::blob_descriptor,
+    upload_hash::UploadHash,
+    upload_lease::UploadLease,
+};
+
+/// How much is gathered before it is written: enough that the hop to another thread and the system calls cost little.
+/// It is also what a broken connection may lose, which the client is told by the offset and sends again.
+const FLUSH_BYTES: usize = 1024 * 1024;
 
 /// An upload that this value's owner writes to, and nobody else until it is dropped. Dropping it leaves the upload
-/// resumable.
+/// resumable, with what was written so far.
 #[derive(Debug)]
 pub struct BlobUpload {
+    repository: Repository,
     id: UploadId,
-    offset: u64,
+    /// How many bytes the file has.
+    written: u64,
+    /// What comes after them.
+    gathered: BytesMut,
+    /// The hash of the first bytes of the file, in most cases of all. It is not there while it is being updated, or
+    /// when an update was abandoned; then it is made again from the file.
+    hash: Option<UploadHash>,
+    /// Shared with the write in progress.
+    lease: Arc<UploadLease>,
+    /// A write was begun, and has not been seen to end.
+    is_abandoned: bool,
 }
 
 impl BlobUpload {
@@ -24,31 +55,140 @@ impl BlobUpload {
     /// How many bytes have arrived.
     #[must_use]
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.written + self.gathered.len() as u64
     }
 
     /// Adds bytes at the end.
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// [`Error::Driver`]; what was not written is dropped, and the upload is as long as [`Self::offset`] says.
+    /// [`Error::UploadBusy`] after an earlier call was dropped.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped may still be writing: this value is of no use then, and whoever resumes the upload waits
+    /// for the write.
     pub async fn append(&mut self, chunk: Bytes) -> Result<(), Error> {
-        todo!("{}", chunk.len())
+        self.gathered.extend_from_slice(&chunk);
+        if self.gathered.len() >= FLUSH_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes what was gathered, and hashes it at the same time.
+    async fn flush(&mut self) -> Result<(), Error> {
+        if self.is_abandoned {
+            return Err(Error::UploadBusy { id: self.id.clone() });
+        }
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        self.is_abandoned = true;
+        let chunk = mem::take(&mut self.gathered).freeze();
+        let length = chunk.len() as u64;
+        let hash = self.hash.take_if(|hash| hash.length() == self.written);
+        let (written, hashed) = future::join(self.write(chunk.clone()), hashed(hash, chunk)).await;
+        self.is_abandoned = false;
+        written?;
+        self.written += length;
+        if let Some(hash) = hashed? {
+            self.hash = Some(hash);
+        }
+        Ok(())
+    }
+
+    /// Writes to its end, with the lease, whether or not somebody waits: a write that lands late would cut off what a
+    /// later one wrote.
+    async fn write(&self, chunk: Bytes) -> Result<(), Error> {
+        let store = &self.repository.store;
+        let (driver, lease, offset) = (Arc::clone(&store.driver), Arc::clone(&self.lease), self.written);
+        let path = PathSpec::UploadData(&self.repository.name, &self.id).path();
+        let write = async move {
+            let written = driver.append(&path, offset, chunk).await;
+            drop(lease);
+            written
+        };
+        store.changes.run(write).await.map_err(|source| Error::driver("write to an upload", source))
     }
 
     /// Leaves the upload for another request, also of another process; returns its offset.
     ///
     /// # Errors
     /// [`Error::Driver`].
-    pub async fn suspend(self) -> Result<u64, Error> {
-        todo!()
+    pub async fn suspend(mut self) -> Result<u64, Error> {
+        self.flush().await?;
+        self.keep_hash().await?;
+        Ok(self.written)
+    }
+
+    /// Writes the state of the hash beside the bytes. They are made durable before: after a power cut a file may be as
+    /// long as it was and hold other bytes, and a hash state would vouch for what is not there.
+    async fn keep_hash(&self) -> Result<(), Error> {
+        let state = self.hash.as_ref().filter(|hash| hash.length() == self.written).and_then(UploadHash::to_state);
+        let Some(state) = state.filter(|_| self.written > 0) else { return Ok(()) };
+        let (store, name) = (&self.repository.store, &self.repository.name);
+        let synced = store.driver.sync(&PathSpec::UploadData(name, &self.id).path()).await;
+        synced.map_err(|source| Error::driver("sync an upload", source))?;
+        let path = PathSpec::UploadHashState(name, &self.id, Algorithm::Sha256, self.written).path();
+        let kept = store.driver.put(&path, state.into(), Durability::Visible).await;
+        kept.map_err(|source| Error::driver("write the state of an upload", source))
     }
 
     /// Ends the upload: what arrived becomes a blob of the repository.
     ///
+    /// # Guarantees
+    /// - What is answered is durable, and has the digest.
+    /// - Content of another digest, or an upload that fails on the way, leaves nothing that can be seen.
+    ///
     /// # Errors
-    /// [`Error::DigestMismatch`], [`Error::Frozen`], [`Error::Driver`].
-    pub async fn commit(self, expected: &Digest) -> Result<Descriptor, Error> {
-        todo!("{expected}")
+    /// [`Error::DigestMismatch`], which ends the upload as well, because its bytes cannot be taken back;
+    /// [`Error::Frozen`] and [`Error::Driver`], which leave it resumable.
+    ///
+    /// # Cancel safety
+    /// Once the bytes are verified it runs to its end also when it is dropped.
+    pub async fn commit(mut self, expected: &Digest) -> Result<Descriptor, Error> {
+        self.flush().await?;
+        let store = self.repository.store.clone();
+        let path = PathSpec::UploadData(&self.repository.name, &self.id).path();
+        let (synced, actual) = future::join(store.driver.sync(&path), self.digest(expected.algorithm())).await;
+        synced.map_err(|source| Error::driver("sync an upload", source))?;
+        let actual = actual?;
+        if actual != *expected {
+            self.cancel().await?;
+            return Err(Error::DigestMismatch { expected: expected.clone(), actual });
+        }
+        store.changes.run(async move { self.publish(actual).await }).await
+    }
+
+    /// The digest of all bytes; from the hash so far if that is of the same algorithm, and otherwise from the start.
+    async fn digest(&self, algorithm: Algorithm) -> Result<Digest, Error> {
+        let so_far = self.hash.clone().filter(|hash| hash.algorithm() == algorithm && hash.length() <= self.written);
+        let mut hash = Some(so_far.unwrap_or_else(|| UploadHash::new(algorithm)));
+        let length = hash.as_ref().map(UploadHash::length).unwrap_or_default();
+        if length < self.written {
+            let path = PathSpec::UploadData(&self.repository.name, &self.id).path();
+            let read = |source| Error::driver("read an upload", source);
+            let driver = &self.repository.store.driver;
+            let mut content = driver.read(&path, length..self.written).await.map_err(read)?;
+            while let Some(chunk) = content.try_next().await.map_err(read)? {
+                hash = hashed(hash, chunk).await?;
+            }
+        }
+        hash.and_then(UploadHash::finish).ok_or_else(|| unhashed(io::Error::other("there is no hash")))
+    }
+
+    /// From the verified bytes to the end (PROTOCOL.md, *Promises*, blob commit).
+    async fn publish(self, digest: Digest) -> Result<Descriptor, Error> {
+        let (store, name) = (&self.repository.store, &self.repository.name);
+        let keys = [Key::Blob(digest.clone()), Key::Revision(name.clone(), digest.clone())];
+        let _entered = store.guard.enter(keys).await?;
+        // Also where it exists: its age is what protects the blob until a manifest references it.
+        store.put_link(PathSpec::LayerLink(name, &digest), &digest).await?;
+        let staged = PathSpec::UploadData(name, &self.id).path();
+        store.publish_blob(&staged, &digest, self.written).await?;
+        // A link that another registry wrote may have named other content.
+        store.forget_descriptors(name, &digest).await;
+        if let Err(error) = self.remove_folder().await {
+            warn!(upload_id = %self.id, error = &error as &dyn std::error::Error, "could not remove a finished upload");
+        }
+        Ok(blob_descriptor(digest, self.written))
     }
 
     /// Ends the upload without a trace.
@@ -56,8 +196,29 @@ impl BlobUpload {
     /// # Errors
     /// [`Error::Driver`].
     pub async fn cancel(self) -> Result<(), Error> {
-        todo!()
+        self.remove_folder().await
     }
+
+    async fn remove_folder(&self) -> Result<(), Error> {
+        let folder = PathSpec::UploadFolder(&self.repository.name, &self.id).path();
+        let removed = self.repository.store.driver.delete_directory(&folder).await;
+        removed.map_err(|source| Error::driver("remove an upload", source))
+    }
+}
+
+/// Hashes on a thread that may take its time.
+async fn hashed(hash: Option<UploadHash>, chunk: Bytes) -> Result<Option<UploadHash>, Error> {
+    let Some(mut hash) = hash else { return Ok(None) };
+    let done = spawn_blocking(move || {
+        hash.update(&chunk);
+        hash
+    });
+    done.await.map(Some).map_err(|error| io::Error::other(error)).map_err(unhashed)
+}
+
+fn unhashed(source: io::Error) -> Error {
+    let path = driver::StoragePath::root();
+    Error::Driver { action: "hash an upload", source: driver::Error::Io { action: "hash", path, source } }
 }
 
 impl Repository {
@@ -66,7 +227,28 @@ impl Repository {
     /// # Errors
     /// [`Error::Driver`].
     pub async fn create_upload(&self) -> Result<BlobUpload, Error> {
-        todo!()
+        let store = &self.store;
+        let id = UploadId::random();
+        let lease = store.uploads.take(&id, store.timing.upload_wait).await?;
+        let started_at = store.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let started_path = PathSpec::UploadStartedAt(&self.name, &id).path();
+        let data_path = PathSpec::UploadData(&self.name, &id).path();
+        let (started, data) = future::join(
+            store.driver.put(&started_path, started_at.into(), Durability::Visible),
+            store.driver.append(&data_path, 0, Bytes::new()),
+        )
+        .await;
+        started.and(data).map_err(|source| Error::driver("begin an upload", source))?;
+        let hash = Some(UploadHash::new(Algorithm::Sha256));
+        Ok(BlobUpload {
+            repository: self.clone(),
+            id,
+            written: 0,
+            gathered: BytesMut::new(),
+            hash,
+            lease: Arc::new(lease),
+            is_abandoned: false,
+        })
     }
 
     /// Goes on with an upload.
@@ -74,15 +256,43 @@ impl Repository {
     /// # Errors
     /// [`Error::UploadUnknown`], [`Error::UploadBusy`], [`Error::Driver`].
     pub async fn resume_upload(&self, id: &UploadId) -> Result<BlobUpload, Error> {
-        todo!("{id}")
+        let lease = self.store.uploads.take(id, self.store.timing.upload_wait).await?;
+        let written = self.upload_offset(id).await?;
+        let hash =
+            if written == 0 { Some(UploadHash::new(Algorithm::Sha256)) } else { self.kept_hash(id, written).await };
+        Ok(BlobUpload {
+            repository: self.clone(),
+            id: id.clone(),
+            written,
+            gathered: BytesMut::new(),
+            hash,
+            lease: Arc::new(lease),
+            is_abandoned: false,
+        })
     }
 
-    /// How many bytes of an upload have arrived.
+    /// The hash so far, from the longest state that is not longer than the bytes. What cannot be read is hashed again.
+    async fn kept_hash(&self, id: &UploadId, written: u64) -> Option<UploadHash> {
+        let folder = PathSpec::UploadHashStates(&self.name, id, Algorithm::Sha256);
+        let names = self.store.names(folder).await.ok()?;
+        let offset = names.iter().filter_map(|name| name.parse::<u64>().ok()).filter(|at| *at <= written).max()?;
+        let path = PathSpec::UploadHashState(&self.name, id, Algorithm::Sha256, offset).path();
+        let state = self.store.driver.get(&path).await.ok()?;
+        UploadHash::from_state(&state, offset)
+    }
+
+    /// How many bytes of an upload have arrived and were written.
     ///
     /// # Errors
     /// [`Error::UploadUnknown`], [`Error::Driver`].
     pub async fn upload_offset(&self, id: &UploadId) -> Result<u64, Error> {
-        todo!("{id}")
+        match self.store.driver.stat(&PathSpec::UploadData(&self.name, id).path()).await {
+            Ok(metadata) => Ok(metadata.size),
+            Err(driver::Error::NotFound { .. }) => {
+                Err(Error::UploadUnknown { repository: self.name.clone(), id: id.clone() })
+            }
+            Err(source) => Err(Error::driver("look at an upload", source)),
+        }
     }
 
     /// Ends an upload without a trace.
@@ -90,6 +300,6 @@ impl Repository {
     /// # Errors
     /// [`Error::UploadUnknown`], [`Error::UploadBusy`], [`Error::Driver`].
     pub async fn cancel_upload(&self, id: &UploadId) -> Result<(), Error> {
-        todo!("{id}")
+        self.resume_upload(id).await?.cancel().await
     }
 }

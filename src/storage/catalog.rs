@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use crate::oci::RepositoryName;
 
 use super::{
-    Clock, Error, Repository, Timing, Trash, changes::Changes, driver::StorageDriver, guard::Guard,
-    id_source::IdSource, reach::Reach, store::Store,
+    Clock, Error, Repository, Timing, Trash, blob_descriptor::MemoryDescriptors, changes::Changes,
+    driver::StorageDriver, guard::Guard, id_source::IdSource, reach::Reach, repository_walk::RepositoryWalk,
+    store::Store, upload_lease::UploadLeases,
 };
 
 /// What a DELETE does.
@@ -64,6 +65,7 @@ impl Catalog {
         timing: Timing,
     ) -> Result<Self, Error> {
         let store = Store {
+            descriptors: MemoryDescriptors::new(options.cache_entries),
             driver,
             options,
             clock,
@@ -71,6 +73,7 @@ impl Catalog {
             changes: Changes::default(),
             ids: IdSource::default(),
             reach: Reach::default(),
+            uploads: UploadLeases::default(),
             timing,
         };
         store.recover().await?;
@@ -94,12 +97,24 @@ impl Catalog {
         Repository { name: name.clone(), store: Arc::clone(&self.store) }
     }
 
-    /// At most `limit` names of repositories with a visible manifest, in order, after `after` (any text).
+    /// At most `limit` names of repositories with a visible manifest, in the order of their bytes, after `after` (any
+    /// text).
     ///
     /// # Errors
     /// [`Error::Driver`].
     pub async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<RepositoryName>, Error> {
-        todo!("{after:?} {limit}")
+        let mut entries = Vec::new();
+        let mut walk = RepositoryWalk::begin(&self.store, after).await?;
+        while let Some(name) = walk.next().await? {
+            if !self.store.has_revision(&name).await? {
+                continue;
+            }
+            if entries.len() == limit {
+                return Ok(Page { entries, more: true });
+            }
+            entries.push(name);
+        }
+        Ok(Page { entries, more: false })
     }
 
     /// What was deleted and can still be restored.

@@ -122,15 +122,6 @@ impl Store {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// The length in bytes of what is stored under a digest, read from the medium.
-    pub(super) async fn stored_size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
-        match self.driver.stat(&PathSpec::BlobData(digest).path()).await {
-            Ok(metadata) => Ok(Some(metadata.size)),
-            Err(driver::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(Error::driver("look at a blob", source)),
-        }
-    }
-
     /// The length in bytes of what a descriptor names, where the repository has it: its link stands and its bytes are
     /// there. Read from the medium.
     pub(super) async fn member_size(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::oci::{Digest, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, Reference, Tag};
 
 use super::{
     DeletionMode, Error, Repository, Tombstone, TombstoneId, TombstoneKind, TombstoneState,
@@ -328,7 +328,7 @@ impl Store {
             self.unlink_tag(name, tag, digest).await?;
             self.reach.tags.forget(name, digest, tag);
         }
-        self.forget_descriptors(name, digest);
+        self.forget_descriptors(name, digest).await;
         Ok(())
     }
 
@@ -336,9 +336,6 @@ impl Store {
         let removed = self.driver.delete_directory(&folder.path()).await;
         removed.map_err(|source| Error::driver("remove a link", source))
     }
-
-    /// Drops what is cached of a digest in a repository.
-    pub(super) fn forget_descriptors(&self, _name: &RepositoryName, _digest: &Digest) {}
 }
 
 /// A moment so much later; the last one there is where that is later still.

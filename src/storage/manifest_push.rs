@@ -83,6 +83,8 @@ impl Repository {
         let linked = self.link_revision(put, previous.as_ref(), now).await;
         // Noted also where a write failed: it may have taken effect.
         self.note_children(put);
+        // A manifest that was there may be of another media type now.
+        self.store.forget_descriptors(&self.name, &put.digest).await;
         linked?;
         if let Some(tag) = put.tag() {
             let tagged = self.store.put_link(PathSpec::TagCurrent(&self.name, tag), &put.digest).await;

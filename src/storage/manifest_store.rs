@@ -8,6 +8,7 @@ use super::{
     Error, Repository,
     driver::{self},
     layout::PathSpec,
+    linked_blob_store::LinkScope,
     store::Store,
 };
 
@@ -73,9 +74,9 @@ impl Repository {
         }
     }
 
-    /// What is stored for a visible manifest.
+    /// What is stored for a visible manifest, perhaps from memory.
     async fn revision(&self, digest: &Digest) -> Result<Option<Descriptor>, Error> {
-        self.store.read_revision(&self.name, digest).await
+        self.cached_descriptor(LinkScope::Manifests, digest).await
     }
 
     /// The answer for a reference that leads to nothing visible, with what the trash says of it.

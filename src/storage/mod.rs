@@ -37,6 +37,7 @@ mod reach;
 mod record;
 mod referrers;
 mod repository;
+mod repository_walk;
 mod restore;
 mod run_records;
 mod store;
@@ -45,7 +46,9 @@ mod timing;
 mod tombstone;
 mod trash;
 mod trash_index;
+mod upload_hash;
 mod upload_id;
+mod upload_lease;
 
 pub use blob_reader::BlobReader;
 pub use blob_upload::BlobUpload;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Clock, Options, Timing, changes::Changes, driver::StorageDriver, guard::Guard, id_source::IdSource, reach::Reach,
+    Clock, Options, Timing, blob_descriptor::MemoryDescriptors, changes::Changes, driver::StorageDriver, guard::Guard,
+    id_source::IdSource, reach::Reach, upload_lease::UploadLeases,
 };
 
 /// The parts that a [`Catalog`](super::Catalog) is made of.
@@ -17,12 +18,16 @@ pub(super) struct Store {
     pub(super) clock: Arc<dyn Clock>,
     /// Who relies on what, and who removes what.
     pub(super) guard: Guard,
+    /// What memory knows of the links.
+    pub(super) descriptors: MemoryDescriptors,
     /// The changes that run.
     pub(super) changes: Changes,
     /// Names of tombstones and of pushes.
     pub(super) ids: IdSource,
     /// What may lead to a manifest.
     pub(super) reach: Reach,
+    /// Who writes to which upload.
+    pub(super) uploads: UploadLeases,
     /// How long things may take.
     pub(super) timing: Timing,
 }

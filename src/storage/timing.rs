@@ -8,6 +8,9 @@ pub struct Timing {
     /// How long an operation waits for a frozen key, and a delete for what is in flight. 15 s: longer than any manifest
     /// PUT should take, and shorter than clients wait for an answer.
     pub guard_wait: Duration,
+    /// The grace period, P: a link that is younger protects what it names from collection, whether or not a manifest
+    /// references it yet. 24 h: twice the longest push that is planned for.
+    pub grace: Duration,
     /// How long a request waits for an upload that another one is writing to. 5 s: a client whose connection broke is
     /// back before the server has noticed, which takes it a moment.
     pub upload_wait: Duration,
@@ -15,7 +18,11 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { guard_wait: Duration::from_secs(15), upload_wait: Duration::from_secs(5) }
+        Self {
+            guard_wait: Duration::from_secs(15),
+            upload_wait: Duration::from_secs(5),
+            grace: Duration::from_secs(24 * 60 * 60),
+        }
     }
 }
 
@@ -24,6 +31,10 @@ impl Timing {
     #[must_use]
     pub fn faster(self, divisor: u32) -> Self {
         let divisor = divisor.max(1);
-        Self { guard_wait: self.guard_wait / divisor, upload_wait: self.upload_wait / divisor }
+        Self {
+            guard_wait: self.guard_wait / divisor,
+            upload_wait: self.upload_wait / divisor,
+            grace: self.grace / divisor,
+        }
     }
 }
