@@ -82,8 +82,8 @@ fn image_deleted_on_one_machine_is_restored_and_survives_a_restart() {
     assert_eq!(answer.status, 404, "{answer:?}");
     assert!(answer.json()["errors"][0]["detail"]["restorableUntil"].is_string(), "{answer:?}");
 
-    let listed = machine.trash(&["list"]);
-    assert!(listed.contains("team/app"), "{listed}");
+    let trash = machine.trash(&["list"]);
+    assert!(trash.contains("team/app"), "{trash}");
     machine.trash(&["restore", "team/app:v1"]);
     machine.address.pull_is_identical(&image, "team/app:v1");
 

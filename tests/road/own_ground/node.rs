@@ -14,7 +14,7 @@ pub(super) struct Node;
 
 impl Node {
     /// Puts a Registry's `<name>-node-trust` in place, with nothing added: the folder is named by
-    /// `status.endpoints.nodes`, the files by the ConfigMap's keys.
+    /// `status.endpoints.nodes`, the files by the map's keys.
     pub(super) fn trust(endpoint: &str, trust: &Value) {
         let folder = variable("LAGAN_CERTS_D").join(endpoint);
         fs::create_dir_all(&folder).unwrap();

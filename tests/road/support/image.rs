@@ -67,11 +67,6 @@ impl Image {
         self.layout.path()
     }
 
-    /// The bytes of the manifest or index.
-    pub(crate) fn manifest(&self) -> Vec<u8> {
-        self.blob(&self.digest)
-    }
-
     /// The bytes of what has this digest.
     pub(crate) fn blob(&self, digest: &str) -> Vec<u8> {
         fs::read(blob_path(self.layout(), digest)).unwrap()

@@ -10,7 +10,7 @@ mod policy;
 mod program;
 mod registry;
 
-pub(crate) use address::{Answer, Credentials, RegistryAddress};
+pub(crate) use address::{Credentials, RegistryAddress};
 pub(crate) use condition::{eventually, eventually_within};
 pub(crate) use image::{Image, Layer};
 pub(crate) use kubectl::Kubectl;

@@ -5,6 +5,7 @@ use std::{
     fmt,
     io::Write as _,
     process::{Command, Stdio},
+    thread,
 };
 
 /// A program with its arguments, its environment and what it reads.
@@ -58,11 +59,16 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("could not run {}: {error}; `tests/run` installs it", self.line));
-        if let (Some(input), Some(mut stdin)) = (self.input, child.stdin.take()) {
-            // A program may end without reading everything; how it ended is what counts.
-            let _ = stdin.write_all(&input);
-        }
-        let output = child.wait_with_output().unwrap();
+        let stdin = child.stdin.take();
+        let input = self.input.unwrap_or_default();
+        let output = thread::scope(|scope| {
+            // At the same time: a program that waits for its output to be read reads no input.
+            scope.spawn(move || {
+                // A program may end without reading everything; how it ended is what counts.
+                stdin.map(|mut stdin| stdin.write_all(&input))
+            });
+            child.wait_with_output().unwrap()
+        });
         Output {
             line: self.line,
             status: output.status.code(),
