@@ -9,6 +9,7 @@ mod config;
 mod crd;
 mod exit;
 mod listener;
+mod operator;
 mod output;
 mod registry;
 mod registry_client;
@@ -46,6 +47,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Operator(operator::Arguments),
     Serve(serve::Arguments),
     Trash(trash::Arguments),
     Crd(crd::Arguments),
@@ -79,6 +81,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     // The provider is the process's choice; that one was chosen before is no harm.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match command {
+        Command::Operator(arguments) => block_on(operator::run(arguments)),
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Trash(arguments) => block_on(trash::run(arguments)),
         Command::Crd(arguments) => crd::run(&arguments),
