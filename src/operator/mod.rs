@@ -21,7 +21,10 @@ pub mod certificates;
 pub mod config;
 pub mod context;
 pub mod difference;
+#[cfg(test)]
+mod fixtures;
 mod health;
+pub mod in_use;
 pub mod labels;
 mod leadership;
 pub mod metrics;
