@@ -67,7 +67,7 @@ impl Scenario {
     async fn reconcile(&self) -> Vec<String> {
         let registry: Registry = serde_json::from_value(self.api.get(REGISTRY).unwrap()).unwrap();
         // A refusal is in the status, which is what the tests look at.
-        let _ = self.reconciler.reconcile(Arc::new(registry)).await;
+        let _ = Box::pin(self.reconciler.reconcile(Arc::new(registry))).await;
         let mut written = self.api.take_mutations();
         written.retain(|line| !line.contains("/events"));
         written
@@ -77,9 +77,9 @@ impl Scenario {
     fn pods_start(&self) {
         let ready = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1,
             "availableReplicas": 1});
-        self.api.change(DEPLOYMENT, json!({"metadata": {"generation": 1}, "status": ready}));
+        self.api.change(DEPLOYMENT, &json!({"metadata": {"generation": 1}, "status": ready}));
         let bound = json!({"phase": "Bound", "capacity": {"storage": "20Gi"}});
-        self.api.change(&child("persistentvolumeclaims", "main-data"), json!({"status": bound}));
+        self.api.change(&child("persistentvolumeclaims", "main-data"), &json!({"status": bound}));
     }
 
     fn wait(&self, seconds: i64) {
@@ -245,10 +245,10 @@ async fn claim_grows_and_never_shrinks() {
     scenario.reconcile().await;
     assert_eq!(size(&scenario), "20Gi");
     let template = |size: &str| json!({"spec": {"storage": {"persistentVolumeClaim": {"template": {"size": size}}}}});
-    scenario.api.change(REGISTRY, template("30Gi"));
+    scenario.api.change(REGISTRY, &template("30Gi"));
     scenario.reconcile().await;
     assert_eq!(size(&scenario), "30Gi");
-    scenario.api.change(REGISTRY, template("10Gi"));
+    scenario.api.change(REGISTRY, &template("10Gi"));
     scenario.reconcile().await;
     assert_eq!(size(&scenario), "30Gi");
 }
@@ -260,10 +260,10 @@ async fn claim_is_given_to_the_registry_and_taken_back() {
     let path = child("persistentvolumeclaims", "main-data");
     let owners = |scenario: &Scenario| scenario.api.get(&path).unwrap()["metadata"]["ownerReferences"].clone();
     assert_eq!(owners(&scenario)[0]["uid"], "1");
-    scenario.api.change(REGISTRY, json!({"spec": {"storage": {"persistentVolumeClaim": {"whenDeleted": "Retain"}}}}));
+    scenario.api.change(REGISTRY, &json!({"spec": {"storage": {"persistentVolumeClaim": {"whenDeleted": "Retain"}}}}));
     scenario.reconcile().await;
     assert_eq!(owners(&scenario), json!([]));
-    scenario.api.change(REGISTRY, json!({"spec": {"storage": {"persistentVolumeClaim": {"whenDeleted": "Delete"}}}}));
+    scenario.api.change(REGISTRY, &json!({"spec": {"storage": {"persistentVolumeClaim": {"whenDeleted": "Delete"}}}}));
     scenario.reconcile().await;
     assert_eq!(owners(&scenario)[0]["uid"], "1");
 }

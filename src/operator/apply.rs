@@ -66,11 +66,16 @@ pub enum Error {
 
 impl Error {
     /// An answer of the API server about an object of kind `K`.
+    #[must_use]
     pub fn api<K: Resource<DynamicType = ()>>(verb: &'static str, name: &str, source: kube::Error) -> Self {
         Self::Api { verb, kind: K::kind(&()).into_owned(), name: name.to_owned(), source: Box::new(source) }
     }
 
     /// Refuses an object that is not `registry`'s.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
     pub fn check_ownership<K: Resource<DynamicType = ()>>(live: &K, registry: &Registry) -> Result<(), Self> {
         let (kind, name) = (K::kind(&()).into_owned(), live.name_any());
         match labels::ownership(live.meta(), registry) {

@@ -28,7 +28,7 @@ pub fn differs(desired: &Value, live: &Value) -> bool {
 #[must_use]
 pub fn fingerprint(value: &Value) -> String {
     let hash = Sha256::digest(value.to_string().as_bytes());
-    hash.iter().take(FINGERPRINT_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter().take(FINGERPRINT_BYTES).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Sixteen bytes: chance collisions are out of the question, and it fits a line.

@@ -20,12 +20,12 @@ const MAX_CONNECTIONS: usize = 64;
 /// # Errors
 ///
 /// When the port is taken.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(super) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
 /// Answers until `stop` is cancelled.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, stop: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {

@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// When the Lease cannot be released.
-pub async fn run<F>(
+pub(super) async fn run<F>(
     client: Client,
     config: &OperatorConfig,
     metrics: &Metrics,

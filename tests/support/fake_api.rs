@@ -25,11 +25,11 @@ struct State {
 
 /// A handle on the server.
 #[derive(Clone, Default)]
-pub struct FakeApi(Arc<Mutex<State>>);
+pub(crate) struct FakeApi(Arc<Mutex<State>>);
 
 impl FakeApi {
     /// A client of it.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let server = server.clone();
@@ -39,41 +39,41 @@ impl FakeApi {
     }
 
     /// Stores an object, as somebody else than the client would.
-    pub fn put(&self, path: &str, object: Value) {
+    pub(crate) fn put(&self, path: &str, object: Value) {
         let mut state = self.0.lock().unwrap();
         let object = state.stamped(path, object);
         state.objects.insert(path.to_owned(), object);
     }
 
     /// The object at a path.
-    pub fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.0.lock().unwrap().objects.get(path).cloned()
     }
 
     /// Changes the object at a path, as a controller of the cluster would.
-    pub fn change(&self, path: &str, change: Value) {
+    pub(crate) fn change(&self, path: &str, change: &Value) {
         let mut state = self.0.lock().unwrap();
         let object = state.objects.get_mut(path).unwrap_or_else(|| panic!("{path} is not there"));
-        merge(object, &change);
+        merge(object, change);
     }
 
     /// Forgets the object at a path.
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.0.lock().unwrap().objects.remove(path);
     }
 
     /// Answers every request whose method and path begin with `prefix`, such as `GET /api/v1/pods`, with `status`.
-    pub fn refuse(&self, prefix: &str, status: StatusCode) {
+    pub(crate) fn refuse(&self, prefix: &str, status: StatusCode) {
         self.0.lock().unwrap().refused.push((prefix.to_owned(), status));
     }
 
     /// Refuses nothing any more.
-    pub fn allow_everything(&self) {
+    pub(crate) fn allow_everything(&self) {
         self.0.lock().unwrap().refused.clear();
     }
 
     /// The requests since the last call that would have changed something: method and path.
-    pub fn take_mutations(&self) -> Vec<String> {
+    pub(crate) fn take_mutations(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().mutations)
     }
 

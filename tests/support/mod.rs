@@ -1,3 +1,3 @@
 //! What several tests share.
 
-pub mod fake_api;
+pub(crate) mod fake_api;

@@ -117,14 +117,14 @@ fn watch_nodes(api: Api<Node>) -> (Store<Node>, impl Stream<Item = Result<Node, 
         })
         .reflect(writer)
         .touched_objects()
-        .predicate_filter(address_hash, PredicateConfig::default());
+        .predicate_filter(|node: &Node| Some(address_hash(node)), PredicateConfig::default());
     (store, events)
 }
 
-fn address_hash(node: &Node) -> Option<u64> {
+fn address_hash(node: &Node) -> u64 {
     let mut hasher = DefaultHasher::new();
     internal_address(node).hash(&mut hasher);
-    Some(hasher.finish())
+    hasher.finish()
 }
 
 fn registry_of<K: Resource<DynamicType = ()>>(child: &K) -> Option<ObjectRef<Registry>> {

@@ -31,7 +31,7 @@ pub struct Endpoints {
     pub node_hosts: Vec<String>,
 }
 
-/// The InternalIP of each node, the oldest node first: it is the one that stays.
+/// The `InternalIP` of each node, the oldest node first: it is the one that stays.
 #[must_use]
 pub fn node_addresses(nodes: &[impl AsRef<Node>]) -> Vec<IpAddr> {
     let mut by_age: Vec<&Node> = nodes.iter().map(AsRef::as_ref).collect();
@@ -40,7 +40,7 @@ pub fn node_addresses(nodes: &[impl AsRef<Node>]) -> Vec<IpAddr> {
     internal.take(MAX_NODE_ADDRESSES).collect()
 }
 
-/// A node's InternalIP.
+/// A node's `InternalIP`.
 #[must_use]
 pub fn internal_address(node: &Node) -> Option<IpAddr> {
     let addresses = node.status.as_ref()?.addresses.as_ref()?;

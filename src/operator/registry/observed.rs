@@ -26,7 +26,7 @@ pub struct Caches {
     pub deployments: Store<Deployment>,
     /// Services.
     pub services: Store<Service>,
-    /// ConfigMaps.
+    /// `ConfigMap`s.
     pub config_maps: Store<ConfigMap>,
     /// Claims.
     pub claims: Store<PersistentVolumeClaim>,
@@ -93,6 +93,7 @@ async fn secret(client: &Client, namespace: &str, name: &str) -> Result<Option<S
 }
 
 /// The objects of a cache that were made for a Registry.
+#[must_use]
 pub fn children<K>(cache: &Store<K>, registry: &Registry) -> Vec<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone,

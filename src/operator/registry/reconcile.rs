@@ -104,7 +104,8 @@ impl Reconciler {
             self.write_status(&registry, status::of_unmanaged(&registry, self.context.now())).await?;
             return Ok(Action::await_change());
         }
-        let outcome = self.act(&registry).await;
+        // Boxed: what a reconciliation holds is too much for the stacks of those who wait for it.
+        let outcome = Box::pin(self.act(&registry)).await;
         let now = self.context.now();
         let (status, failed) = match outcome {
             Ok(status) => (status, None),
@@ -127,7 +128,7 @@ impl Reconciler {
         let mut observed = dereference(&self.context.client, &self.caches, &valid).await?;
         let before = registry.status.as_ref().and_then(|status| status.endpoints.as_ref());
         let endpoints = endpoints(&valid, observed.service.as_ref(), &observed.nodes, before);
-        let trouble = match self.ensure(registry, &valid, &endpoints, &mut observed).await {
+        let trouble = match Box::pin(self.ensure(registry, &valid, &endpoints, &mut observed)).await {
             Ok(()) => None,
             Err(error) => match error.trouble() {
                 trouble @ Trouble::NotOwned { .. } => Some(trouble),
@@ -171,7 +172,7 @@ impl Reconciler {
         let objects = build::build(valid, &inputs)?;
         observed.config_hash = Some(objects.config_hash.clone());
         let wanted: Vec<String> = objects.config_maps.iter().map(ResourceExt::name_any).collect();
-        self.apply(registry, valid, objects, observed).await?;
+        Box::pin(self.apply(registry, valid, objects, observed)).await?;
         self.prune(registry, &wanted).await
     }
 
@@ -224,7 +225,7 @@ impl Reconciler {
         Ok(Some(patched.map_err(|source| error("patch", source))?))
     }
 
-    /// Deletes what the Registry no longer becomes. Only ConfigMaps ever are too many; claims and Secrets never go.
+    /// Deletes what the Registry no longer becomes. Only `ConfigMap`s ever are too many; claims and Secrets never go.
     async fn prune(&self, registry: &Registry, wanted: &[String]) -> Result<(), Error> {
         for config_map in children(&self.caches.config_maps, registry) {
             if !wanted.contains(&config_map.name_any()) {

@@ -36,10 +36,10 @@ pub fn claim(registry: &ValidRegistry) -> Option<PersistentVolumeClaim> {
 #[must_use]
 pub fn claim_patch(registry: &ValidRegistry, live: &PersistentVolumeClaim) -> Option<Value> {
     let Storage::MadeClaim { when_deleted, .. } = &registry.storage else { return None };
-    let mut patch = json!({});
+    let mut patch = serde_json::Map::new();
     let wanted = registry.spec.storage.claim_template().size_or_default();
     if requested(live).is_some_and(|requested| requested.as_bytes() < wanted.as_bytes()) {
-        patch["spec"] = json!({"resources": {"requests": {"storage": wanted.as_str()}}});
+        patch.insert("spec".to_owned(), json!({"resources": {"requests": {"storage": wanted.as_str()}}}));
     }
     let owned = live.metadata.owner_references.iter().flatten().any(|owner| owner.uid == registry.owner.uid);
     if owned != (*when_deleted == WhenDeleted::Delete) {
@@ -50,9 +50,10 @@ pub fn claim_patch(registry: &ValidRegistry, live: &PersistentVolumeClaim) -> Op
             owners.push(owner(registry));
         }
         // The version makes sure that nobody else's owner is lost.
-        patch["metadata"] = json!({"ownerReferences": owners, "resourceVersion": live.metadata.resource_version});
+        let metadata = json!({"ownerReferences": owners, "resourceVersion": live.metadata.resource_version});
+        patch.insert("metadata".to_owned(), metadata);
     }
-    (patch != json!({})).then_some(patch)
+    (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
 /// A claim is not controlled by its Registry: another Registry of the same name may take it over.

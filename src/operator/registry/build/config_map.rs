@@ -1,4 +1,4 @@
-//! The ConfigMaps: the file of `lagan serve`, the authorities, what nodes need.
+//! The `ConfigMap`s: the file of `lagan serve`, the authorities, what nodes need.
 
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::PathBuf};
 

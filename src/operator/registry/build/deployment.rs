@@ -38,7 +38,7 @@ const NON_ROOT: i64 = 65_532;
 const SECRET_MODE: i32 = 0o440;
 /// What a pod needs beside draining, in seconds: to notice SIGTERM, and to write down what it knows.
 const GRACE_BEYOND_DRAIN: i64 = 15;
-/// How many old ReplicaSets stay, to look at.
+/// How many old `ReplicaSet`s stay, to look at.
 const REVISIONS: i32 = 2;
 
 pub(super) fn deployment(registry: &ValidRegistry, inputs: &Inputs<'_>, config_hash: &str) -> Deployment {
