@@ -6,7 +6,7 @@ use crate::api::v1alpha1::AccessMode;
 use crate::maintenance::RetentionRuns;
 use crate::storage::Catalog;
 
-use super::Metrics;
+use super::{Metrics, blob_homes::BlobHomes};
 
 /// How the registry answers.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub struct Settings {
 pub struct App {
     pub(super) catalog: Catalog,
     pub(super) runs: Option<RetentionRuns>,
+    pub(super) homes: BlobHomes,
     pub(super) settings: Settings,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -30,7 +31,7 @@ impl App {
     /// A registry without maintenance: its `_lagan/retention` routes are unknown.
     #[must_use]
     pub fn new(catalog: Catalog, settings: Settings, metrics: Arc<Metrics>) -> Self {
-        Self { catalog, runs: None, settings, metrics }
+        Self { catalog, runs: None, homes: BlobHomes::new(), settings, metrics }
     }
 
     /// The same, with the runs of its policies.

@@ -42,7 +42,7 @@ pub(super) async fn begin(
             return Ok(mounted);
         }
     } else if let Some(digest) = call.query.get("digest") {
-        return take_whole(&repository, &parse_digest(digest)?, body).await;
+        return take_whole(call, &repository, &parse_digest(digest)?, body).await;
     }
     let upload = repository.create_upload().await?;
     Ok(in_progress(StatusCode::ACCEPTED, name, upload.id(), upload.offset()))
@@ -66,7 +66,7 @@ pub(super) async fn go_on(
             let expected = parse_digest(call.query.get("digest").ok_or(Malformed::DigestMissing)?)?;
             let upload = append(call, &repository, id, body).await?;
             upload.commit(&expected).await?;
-            Ok(created(name, &expected))
+            Ok(created(call, name, &expected))
         }
         Method::DELETE => {
             repository.cancel_upload(id).await?;
@@ -80,23 +80,31 @@ pub(super) async fn go_on(
 }
 
 /// A blob of another repository becomes one of this, if it is there. Who may push here may pull there: without rules
-/// of access, rights are the same in every repository. Without `from` there is no source to look in.
+/// of access, rights are the same in every repository. Without `from`, the blob may still be where it was seen last.
 async fn mount(call: &Call<'_>, repository: &Repository, digest: &Digest) -> Result<Option<Response<Body>>, Error> {
-    let Some(from) = call.query.get("from") else { return Ok(None) };
-    let from = from.parse().map_err(|source| Malformed::Name { source })?;
+    let from = match call.query.get("from") {
+        Some(from) => Some(from.parse().map_err(|source| Malformed::Name { source })?),
+        None => call.app.homes.find(digest),
+    };
+    let Some(from) = from else { return Ok(None) };
     let mounted = repository.mount_blob(digest, &from).await?;
-    Ok(mounted.map(|_| created(repository.name(), digest)))
+    Ok(mounted.map(|_| created(call, repository.name(), digest)))
 }
 
 /// The whole blob in one request. Nobody learns the upload's id, so that one that fails is of no use to anybody.
-async fn take_whole(repository: &Repository, digest: &Digest, body: &mut RequestBody) -> Result<Response<Body>, Error> {
+async fn take_whole(
+    call: &Call<'_>,
+    repository: &Repository,
+    digest: &Digest,
+    body: &mut RequestBody,
+) -> Result<Response<Body>, Error> {
     let mut upload = repository.create_upload().await?;
     if let Err(error) = receive(&mut upload, None, body).await {
         upload.cancel().await?;
         return Err(error);
     }
     upload.commit(digest).await?;
-    Ok(created(repository.name(), digest))
+    Ok(created(call, repository.name(), digest))
 }
 
 /// Appends a request's body to an upload, which the caller then suspends or commits.
@@ -161,6 +169,7 @@ fn in_progress(status: StatusCode, name: &RepositoryName, id: &UploadId, offset:
         .build()
 }
 
-fn created(name: &RepositoryName, digest: &Digest) -> Response<Body> {
+fn created(call: &Call<'_>, name: &RepositoryName, digest: &Digest) -> Response<Body> {
+    call.app.homes.remember(digest, name);
     Answer::empty(StatusCode::CREATED).location(&format!("/v2/{name}/blobs/{digest}")).digest(digest).build()
 }

@@ -76,8 +76,9 @@ impl Metrics {
         http.register_with_unit("sent", "Bytes of answers' bodies", Unit::Bytes, self.sent.clone());
     }
 
-    /// The text that Prometheus reads.
-    pub(super) fn encode(&self) -> String {
+    /// The text that Prometheus reads, in OpenMetrics' format.
+    #[must_use]
+    pub fn encode(&self) -> String {
         let mut page = String::new();
         // Writing to a string cannot fail.
         let _ = text::encode(&mut page, &self.registry);

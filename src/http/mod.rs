@@ -12,6 +12,7 @@
 
 mod app;
 mod auth;
+mod blob_homes;
 mod blob_uploads;
 mod blobs;
 mod body;

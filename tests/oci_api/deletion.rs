@@ -1,0 +1,216 @@
+use lagan::api::wire::{RestoreReport, TombstoneKind, TombstoneView, TrashPage};
+use lagan::oci::{Algorithm, Digest};
+use lagan::storage::DeletionMode;
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{
+    image::index,
+    registry::{Registry, Setup, expect_error, header},
+};
+
+async fn post_json(registry: &Registry, path: &str, body: &Value) -> Response {
+    registry.request(Method::POST, path).json(body).send().await.unwrap()
+}
+
+async fn restore(registry: &Registry, repository: &str, reference: &str) -> RestoreReport {
+    let body = json!({ "repository": repository, "reference": reference });
+    let restored = post_json(registry, "/v2/_lagan/restore", &body).await;
+    assert_eq!(restored.status(), StatusCode::OK, "{}", restored.text().await.unwrap());
+    restored.json().await.unwrap()
+}
+
+async fn trash(registry: &Registry, query: &str) -> TrashPage {
+    let listed = registry.get(&format!("/v2/_lagan/trash{query}")).await;
+    assert_eq!(listed.status(), StatusCode::OK);
+    listed.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_deleted_manifest_is_gone_from_every_path_at_once_and_the_404_says_why() {
+    let registry = Registry::start().await;
+    let manifest = registry.push_image("app", "v1", b"cargo").await;
+    registry.push_manifest("app", "latest", &manifest).await;
+    let other = registry.push_image("app", "v2", b"other").await;
+    // Everything is in the caches now.
+    registry.get("/v2/app/manifests/v1").await;
+    registry.head(&format!("/v2/app/manifests/{}", manifest.digest)).await;
+
+    let deleted = registry.delete(&format!("/v2/app/manifests/{}", manifest.digest)).await;
+    assert_eq!(deleted.status(), StatusCode::ACCEPTED);
+    for reference in ["v1".to_owned(), "latest".to_owned(), manifest.digest.to_string()] {
+        let detail = registry.expect_no_manifest("app", &reference).await.unwrap();
+        assert_eq!(detail["deletedBy"], "anonymous", "{reference}: {detail}");
+        assert_eq!(detail["reason"], "deleted through the API");
+        assert_eq!(detail["deletedAt"], "2026-06-01T12:00:00Z");
+        assert_eq!(detail["restorableUntil"], "2026-06-08T12:00:00Z");
+        let id = detail["tombstone"].as_str().unwrap();
+        assert_eq!(registry.get(&format!("/v2/_lagan/trash/{id}")).await.status(), StatusCode::OK);
+    }
+    let tags: Value = registry.get("/v2/app/tags/list").await.json().await.unwrap();
+    assert_eq!(tags["tags"], json!(["v2"]));
+    assert_eq!(registry.get("/v2/app/manifests/v2").await.bytes().await.unwrap(), other.bytes);
+    // Layers stay readable to the repository's pullers.
+    assert_eq!(registry.get(&format!("/v2/app/blobs/{}", manifest.layer)).await.status(), StatusCode::OK);
+    let again = registry.delete(&format!("/v2/app/manifests/{}", manifest.digest)).await;
+    expect_error(again, 404, "MANIFEST_UNKNOWN").await;
+}
+
+#[tokio::test]
+async fn a_deleted_tag_leaves_its_manifest() {
+    let registry = Registry::start().await;
+    let manifest = registry.push_image("app", "v1", b"cargo").await;
+    registry.push_manifest("app", "latest", &manifest).await;
+    assert_eq!(registry.delete("/v2/app/manifests/v1").await.status(), StatusCode::ACCEPTED);
+    assert!(registry.expect_no_manifest("app", "v1").await.unwrap()["tombstone"].is_string());
+    for reference in ["latest".to_owned(), manifest.digest.to_string()] {
+        assert_eq!(registry.get(&format!("/v2/app/manifests/{reference}")).await.status(), StatusCode::OK);
+    }
+    expect_error(registry.delete("/v2/app/manifests/v1").await, 404, "MANIFEST_UNKNOWN").await;
+}
+
+#[tokio::test]
+async fn a_deleted_blob_is_gone_from_its_repository_only() {
+    let registry = Registry::start().await;
+    let digest = registry.push_blob("app", b"cargo").await;
+    registry.push_blob("other", b"cargo").await;
+    let path = format!("/v2/app/blobs/{digest}");
+    assert_eq!(registry.get(&path).await.status(), StatusCode::OK);
+    assert_eq!(registry.delete(&path).await.status(), StatusCode::ACCEPTED);
+    assert_eq!(registry.head(&path).await.status(), StatusCode::NOT_FOUND);
+    let detail = expect_error(registry.get(&path).await, 404, "BLOB_UNKNOWN").await.unwrap();
+    assert_eq!(detail["deletedBy"], "anonymous");
+    expect_error(registry.delete(&path).await, 404, "BLOB_UNKNOWN").await;
+    assert_eq!(registry.get(&format!("/v2/other/blobs/{digest}")).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_deleted_blob_is_not_promised_to_a_pusher() {
+    let registry = Registry::start().await;
+    let digest = registry.push_blob("app", b"cargo").await;
+    registry.delete(&format!("/v2/app/blobs/{digest}")).await;
+    let mounted = registry.post(&format!("/v2/new/blobs/uploads/?mount={digest}&from=app")).await;
+    assert_eq!(mounted.status(), StatusCode::ACCEPTED);
+    assert_eq!(registry.push_blob("app", b"cargo").await, digest);
+    assert_eq!(registry.head(&format!("/v2/app/blobs/{digest}")).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_was_deleted_comes_back_with_its_tags_and_bytes() {
+    let registry = Registry::start().await;
+    let manifest = registry.push_image("app", "v1", b"cargo").await;
+    registry.push_manifest("app", "latest", &manifest).await;
+    registry.delete(&format!("/v2/app/manifests/{}", manifest.digest)).await;
+    let report = restore(&registry, "app", "v1").await;
+    assert!(!report.already_present);
+    assert_eq!(report.digest, manifest.digest);
+    for reference in ["v1".to_owned(), "latest".to_owned(), manifest.digest.to_string()] {
+        let got = registry.get(&format!("/v2/app/manifests/{reference}")).await;
+        assert_eq!(header(&got, "docker-content-digest"), manifest.digest.to_string(), "{reference}");
+        assert_eq!(got.bytes().await.unwrap(), manifest.bytes);
+    }
+    let blob = registry.get(&format!("/v2/app/blobs/{}", manifest.layer)).await;
+    assert_eq!(blob.text().await.unwrap(), "cargo");
+    assert!(restore(&registry, "app", "v1").await.already_present);
+}
+
+#[tokio::test]
+async fn an_index_comes_back_with_its_children() {
+    let registry = Registry::start().await;
+    let child = registry.push_image("app", "child", b"cargo").await;
+    let list = index(&[&child]);
+    registry.push_manifest("app", "list", &list).await;
+    for digest in [&list.digest, &child.digest] {
+        assert_eq!(registry.delete(&format!("/v2/app/manifests/{digest}")).await.status(), StatusCode::ACCEPTED);
+    }
+    let report = restore(&registry, "app", &list.digest.to_string()).await;
+    assert!(report.manifests.contains(&child.digest), "{report:?}");
+    for digest in [&list.digest, &child.digest] {
+        assert_eq!(registry.get(&format!("/v2/app/manifests/{digest}")).await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn the_trash_is_listed_filtered_and_paged() {
+    let registry = Registry::start().await;
+    for (name, tag) in [("app", "v1"), ("app", "v2"), ("other", "v1")] {
+        registry.push_image(name, tag, tag.as_bytes()).await;
+        registry.delete(&format!("/v2/{name}/manifests/{tag}")).await;
+    }
+    assert_eq!(trash(&registry, "").await.entries.len(), 3);
+    assert_eq!(trash(&registry, "?repository=app").await.entries.len(), 2);
+    let one = trash(&registry, "?repository=app&reference=v2").await.entries;
+    assert_eq!(one.len(), 1);
+    assert_eq!(one[0].kind, TombstoneKind::Tag);
+    assert_eq!(one[0].tags, ["v2".parse().unwrap()]);
+    assert_eq!(one[0].actor, "anonymous");
+
+    let mut seen: Vec<TombstoneView> = Vec::new();
+    let mut query = Some("?n=2".to_owned());
+    while let Some(here) = query {
+        let page = trash(&registry, &here).await;
+        query = page.next.map(|next| format!("?n=2&last={next}"));
+        assert!(page.entries.len() <= 2);
+        seen.extend(page.entries);
+    }
+    assert_eq!(seen.len(), 3);
+    assert!(seen.is_sorted_by(|a, b| a.id < b.id));
+    for bad in ["?repository=A", "?reference=.x", "?last=x"] {
+        expect_error(registry.get(&format!("/v2/_lagan/trash{bad}")).await, 400, "UNSUPPORTED").await;
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_points_elsewhere_is_a_conflict_until_it_is_to_be_replaced() {
+    let registry = Registry::start().await;
+    let old = registry.push_image("app", "v1", b"old").await;
+    registry.delete(&format!("/v2/app/manifests/{}", old.digest)).await;
+    let id = trash(&registry, "").await.entries[0].id.clone();
+    let new = registry.push_image("app", "v1", b"new").await;
+    let path = format!("/v2/_lagan/trash/{id}/restore");
+    let detail = expect_error(registry.post(&path).await, 409, "CONFLICT").await.unwrap();
+    assert_eq!(detail["tag"], "v1");
+    assert_eq!(detail["digest"], new.digest.to_string());
+    let replaced = post_json(&registry, &path, &json!({ "conflict": "Replace" })).await;
+    assert_eq!(replaced.status(), StatusCode::OK);
+    let got = registry.get("/v2/app/manifests/v1").await;
+    assert_eq!(got.bytes().await.unwrap(), old.bytes);
+}
+
+#[tokio::test]
+async fn what_never_was_cannot_be_restored() {
+    let registry = Registry::start().await;
+    let body = json!({ "repository": "app", "reference": "v1" });
+    expect_error(post_json(&registry, "/v2/_lagan/restore", &body).await, 404, "NOT_FOUND").await;
+    let nobody = "/v2/_lagan/trash/01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    expect_error(registry.get(nobody).await, 404, "NOT_FOUND").await;
+    expect_error(registry.post(&format!("{nobody}/restore")).await, 404, "NOT_FOUND").await;
+    for bad in [json!({}), json!({ "repository": "A", "reference": "v1" }), json!({ "repository": "a", "x": 1 })] {
+        expect_error(post_json(&registry, "/v2/_lagan/restore", &bad).await, 400, "UNSUPPORTED").await;
+    }
+}
+
+#[tokio::test]
+async fn with_deletion_disabled_every_delete_is_an_unsupported_method() {
+    let registry = Registry::with(Setup { deletion: DeletionMode::Disabled, ..Setup::default() }).await;
+    let manifest = registry.push_image("app", "v1", b"cargo").await;
+    for path in
+        ["manifests/v1".to_owned(), format!("manifests/{}", manifest.digest), format!("blobs/{}", manifest.layer)]
+    {
+        let refused = registry.delete(&format!("/v2/app/{path}")).await;
+        assert_ne!(header(&refused, "allow"), "");
+        expect_error(refused, 405, "UNSUPPORTED").await;
+    }
+    let location = registry.begin_upload("app").await;
+    assert_eq!(registry.delete(&location).await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(registry.get("/v2/app/manifests/v1").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn deleting_what_is_not_there_says_so() {
+    let registry = Registry::start().await;
+    let digest = Digest::of(Algorithm::Sha256, b"nothing");
+    expect_error(registry.delete(&format!("/v2/app/blobs/{digest}")).await, 404, "BLOB_UNKNOWN").await;
+    expect_error(registry.delete(&format!("/v2/app/manifests/{digest}")).await, 404, "MANIFEST_UNKNOWN").await;
+    expect_error(registry.delete("/v2/app/manifests/v1").await, 404, "MANIFEST_UNKNOWN").await;
+}

@@ -1,0 +1,17 @@
+//! The registry's HTTP surface as clients see it: a real server on a loopback port over a folder, and requests.
+//!
+//! OCI distribution-spec 1.1 (pull, push, content discovery, content management), what Docker's clients expect
+//! besides, and `/v2/_lagan/`.
+
+mod access;
+mod connections;
+mod deletion;
+mod discovery;
+mod health;
+mod image;
+mod manifests;
+mod pull;
+mod registry;
+mod tls;
+mod uploads;
+mod wrong_input;

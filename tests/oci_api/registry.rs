@@ -1,0 +1,198 @@
+//! A registry to test, and how to talk to it.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Once},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use lagan::api::v1alpha1::{AccessMode, Anonymous};
+use lagan::api::wire::ErrorBody;
+use lagan::http::{App, Authenticator, Metrics, Server, ServerOptions, Service, Settings, TlsIdentity};
+use lagan::oci::{Algorithm, Digest};
+use lagan::storage::driver::FilesystemDriver;
+use lagan::storage::{Catalog, Clock, DeletionMode, Options};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// A day that never passes.
+#[derive(Debug)]
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        "2026-06-01T12:00:00Z".parse().unwrap()
+    }
+}
+
+/// What a test wants of its registry.
+pub struct Setup {
+    pub anonymous: Anonymous,
+    pub htpasswd: Option<PathBuf>,
+    pub access_mode: AccessMode,
+    pub deletion: DeletionMode,
+    pub max_manifest_size: u64,
+    pub drain_timeout: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            anonymous: Anonymous::All,
+            htpasswd: None,
+            access_mode: AccessMode::ReadWrite,
+            deletion: DeletionMode::Soft,
+            max_manifest_size: 4 << 20,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A registry that serves a folder until it is dropped.
+pub struct Registry {
+    pub address: SocketAddr,
+    pub app: Arc<App>,
+    pub metrics: Arc<Metrics>,
+    pub client: Client,
+    pub shutdown: CancellationToken,
+    pub server: JoinHandle<()>,
+    pub folder: TempDir,
+    credentials: Option<(String, String)>,
+}
+
+impl Registry {
+    pub async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub async fn with(setup: Setup) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), setup).await
+    }
+
+    pub async fn on(folder: TempDir, setup: Setup) -> Self {
+        install_crypto();
+        let metrics = Arc::new(Metrics::new());
+        let app = app(&folder, &setup, metrics.clone()).await;
+        let authenticator = Arc::new(Authenticator::new(setup.anonymous, setup.htpasswd.as_deref()).unwrap());
+        let service = Service::Registry { app: app.clone(), authenticator };
+        let shutdown = CancellationToken::new();
+        let (address, server) = serve(service, None, metrics.clone(), setup.drain_timeout, shutdown.clone()).await;
+        let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { address, app, metrics, client, shutdown, server, folder, credentials: None }
+    }
+
+    /// Sends these credentials from now on.
+    pub fn log_in(&mut self, user: &str, password: &str) {
+        self.credentials = Some((user.to_owned(), password.to_owned()));
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let path = path.strip_prefix(&format!("http://{}", self.address)).unwrap_or(path);
+        let request = self.client.request(method, format!("http://{}{path}", self.address));
+        match &self.credentials {
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    pub async fn head(&self, path: &str) -> Response {
+        self.request(Method::HEAD, path).send().await.unwrap()
+    }
+
+    pub async fn delete(&self, path: &str) -> Response {
+        self.request(Method::DELETE, path).send().await.unwrap()
+    }
+
+    pub async fn post(&self, path: &str) -> Response {
+        self.request(Method::POST, path).send().await.unwrap()
+    }
+
+    pub async fn put(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        self.request(Method::PUT, path).body(body).send().await.unwrap()
+    }
+
+    pub async fn patch(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        self.request(Method::PATCH, path).body(body).send().await.unwrap()
+    }
+
+    /// How many requests are being answered.
+    pub fn in_flight(&self) -> i64 {
+        let page = self.metrics.encode();
+        let line = page.lines().find(|line| line.starts_with("lagan_http_requests_in_flight ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Begins an upload and returns its location.
+    pub async fn begin_upload(&self, name: &str) -> String {
+        let begun = self.post(&format!("/v2/{name}/blobs/uploads/")).await;
+        assert_eq!(begun.status(), StatusCode::ACCEPTED);
+        header(&begun, "location")
+    }
+
+    pub async fn push_blob(&self, name: &str, content: &[u8]) -> Digest {
+        let digest = Digest::of(Algorithm::Sha256, content);
+        let location = self.begin_upload(name).await;
+        let done = self.put(&format!("{location}?digest={digest}"), content.to_vec()).await;
+        assert_eq!(done.status(), StatusCode::CREATED, "{}", done.text().await.unwrap());
+        digest
+    }
+}
+
+/// The registry's content under a folder.
+pub async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>) -> Arc<App> {
+    let driver = FilesystemDriver::open(folder.path()).await.unwrap();
+    let options =
+        Options { deletion: setup.deletion, restore_window: Duration::from_secs(7 * 24 * 3600), cache_entries: 1000 };
+    let catalog = Catalog::open(Arc::new(driver), options, Arc::new(StoppedClock)).await.unwrap();
+    let settings = Settings { access_mode: setup.access_mode, max_manifest_size: setup.max_manifest_size };
+    Arc::new(App::new(catalog, settings, metrics))
+}
+
+/// Serves on a free port of the loopback interface.
+pub async fn serve(
+    service: Service,
+    tls: Option<TlsIdentity>,
+    metrics: Arc<Metrics>,
+    drain_timeout: Duration,
+    shutdown: CancellationToken,
+) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(service, tls, metrics, ServerOptions { max_connections: 64, drain_timeout });
+    (address, tokio::spawn(server.serve(listener, shutdown)))
+}
+
+/// reqwest is built without a provider of its own.
+pub fn install_crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap());
+}
+
+/// A header's value; empty where it is missing.
+pub fn header(response: &Response, name: &str) -> String {
+    response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+/// The codes of an answer that is an error, after its status was checked.
+pub async fn error(response: Response, status: u16) -> ErrorBody {
+    assert_eq!(header(&response, "content-type"), "application/json");
+    assert_eq!(response.status().as_u16(), status, "{}", response.text().await.unwrap());
+    let body: ErrorBody = response.json().await.unwrap();
+    assert!(!body.errors.is_empty());
+    body
+}
+
+/// Checks that an answer is one error of this status and code.
+pub async fn expect_error(response: Response, status: u16, code: &str) -> Option<serde_json::Value> {
+    let mut body = error(response, status).await;
+    assert_eq!(body.errors[0].code, code, "{body:?}");
+    body.errors.remove(0).detail
+}
