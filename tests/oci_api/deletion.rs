@@ -154,7 +154,7 @@ async fn the_trash_is_listed_filtered_and_paged() {
         seen.extend(page.entries);
     }
     assert_eq!(seen.len(), 3);
-    assert!(seen.is_sorted_by(|a, b| a.id < b.id));
+    assert!(seen.is_sorted_by(|a, b| a.id > b.id), "newest first");
     for bad in ["?repository=A", "?reference=.x", "?last=x"] {
         expect_error(registry.get(&format!("/v2/_lagan/trash{bad}")).await, 400, "UNSUPPORTED").await;
     }

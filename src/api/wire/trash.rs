@@ -68,7 +68,7 @@ pub enum TombstoneState {
     Missing,
 }
 
-/// One page of the trash, oldest first.
+/// One page of the trash, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrashPage {
