@@ -13,10 +13,12 @@ mod operator;
 mod output;
 mod registry;
 mod registry_client;
+mod registry_server;
 mod serve;
 mod shutdown;
 mod telemetry;
 mod trash;
+mod up;
 mod version;
 
 use std::{
@@ -49,6 +51,7 @@ struct CommandLine {
 enum Command {
     Operator(operator::Arguments),
     Serve(serve::Arguments),
+    Up(up::Arguments),
     Trash(trash::Arguments),
     Crd(crd::Arguments),
     Completion(completion::Arguments),
@@ -83,6 +86,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Operator(arguments) => block_on(operator::run(arguments)),
         Command::Serve(arguments) => block_on(serve::run(arguments)),
+        Command::Up(arguments) => block_on(up::run(arguments)),
         Command::Trash(arguments) => block_on(trash::run(arguments)),
         Command::Crd(arguments) => crd::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),

@@ -1,0 +1,206 @@
+//! `lagan up [--listen ADDRESS] [--data DIR] [-f FILE…]`: the objects of a cluster on one machine.
+//!
+//! [`objects`] reads the files and checks them as an API server would; [`site`] makes of each Registry what this
+//! machine serves; [`serving`] serves one, [`policies`] runs its policies, [`keys`] keeps its password and certificate.
+
+mod announcement;
+mod keys;
+mod objects;
+mod policies;
+mod serving;
+mod site;
+
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Validator;
+use crate::api::v1alpha1::{LogFormat, LogLevel};
+
+use super::exit::InvalidUsage;
+use super::listener::raise_file_limit;
+use super::shutdown::Shutdown;
+use super::{output, telemetry};
+
+use objects::{Key, Objects};
+use site::{Place, Site, SitePolicy};
+
+/// How often files are looked at. They are small, and whoever saved one expects it to count soon.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Serve registries on this machine, without a cluster.
+///
+/// Without files: one registry that keeps what is deleted for a week, for whoever is on this machine. With files: the
+/// Registry and `RetentionPolicy` objects in them, with their Secrets beside. Files that change are read again.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Address of the first registry; others take the next ports. Port 0 asks for a free one.
+    #[arg(long, value_name = "ADDRESS", env = "LAGAN_LISTEN", default_value = "127.0.0.1:5000")]
+    listen: SocketAddr,
+    /// Folder of all data; with files, DIR/NAMESPACE/NAME of each registry.
+    #[arg(long, value_name = "DIR", env = "LAGAN_DATA", default_value = "lagan-data")]
+    data: PathBuf,
+    /// YAML files with Registry, `RetentionPolicy` and Secret objects.
+    #[arg(short, long = "file", value_name = "FILE")]
+    file: Vec<PathBuf>,
+    /// Let whoever reaches the address push and delete, where it is another one than this machine's own.
+    #[arg(long)]
+    allow_anonymous: bool,
+}
+
+/// Serves until a signal, and then until requests in progress are answered.
+///
+/// # Errors
+/// [`InvalidUsage`] for the command line and the files; else what the system refuses.
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { listen, data, file, allow_anonymous } = arguments;
+    let place = Place { listen, data, allow_anonymous };
+    let mut up =
+        Up { place, files: file, texts: Vec::new(), objects: None, running: BTreeMap::new(), tasks: JoinSet::new() };
+    let validator = Validator::new().context("could not make the definitions")?;
+    let wanted = up.wanted(&validator)?;
+    telemetry::start(LogLevel::Warn, LogFormat::Text)?;
+    raise_file_limit();
+    Shutdown::listen()?.run(|drain| async move { up.serve(wanted, &validator, &drain).await }).await
+}
+
+/// Registries, and what is known of their files.
+#[derive(Debug)]
+struct Up {
+    place: Place,
+    files: Vec<PathBuf>,
+    texts: Vec<(PathBuf, String)>,
+    objects: Option<Objects>,
+    running: BTreeMap<Key, Running>,
+    tasks: JoinSet<(Key, anyhow::Result<()>)>,
+}
+
+/// A registry that runs.
+#[derive(Debug)]
+struct Running {
+    site: Site,
+    policies: watch::Sender<Vec<SitePolicy>>,
+    stop: CancellationToken,
+}
+
+type Wanted = Vec<(Site, Vec<SitePolicy>)>;
+
+impl Up {
+    /// What the files want, read again.
+    fn wanted(&mut self, validator: &Validator) -> anyhow::Result<Wanted> {
+        if self.files.is_empty() {
+            return Ok(vec![(self.place.default_site()?, Vec::new())]);
+        }
+        let texts = self.read()?;
+        // What was read counts as read, also where it is wrong: it is wrong once, not every second.
+        self.texts.clone_from(&texts);
+        let objects = Objects::read(&texts, validator, self.objects.as_ref())?;
+        let sites = self.place.sites(&objects)?;
+        let remarks = site::remarks(&objects)?;
+        let with_policies = |site: Site| Ok((site.clone(), site::policies(&objects, &site.key)?));
+        let wanted = sites.into_iter().map(with_policies).collect::<Result<Wanted, InvalidUsage>>()?;
+        for remark in remarks {
+            output::print(&format!("Note: {remark}"))?;
+        }
+        self.objects = Some(objects);
+        Ok(wanted)
+    }
+
+    fn read(&self) -> Result<Vec<(PathBuf, String)>, InvalidUsage> {
+        let read = |file: &PathBuf| match fs::read_to_string(file) {
+            Ok(text) => Ok((file.clone(), text)),
+            Err(error) => Err(InvalidUsage(format!("{}: could not be read: {error}", file.display()))),
+        };
+        self.files.iter().map(read).collect()
+    }
+
+    async fn serve(mut self, wanted: Wanted, validator: &Validator, drain: &CancellationToken) -> anyhow::Result<()> {
+        let mut failure = None;
+        self.change(wanted).await;
+        loop {
+            tokio::select! {
+                () = drain.cancelled() => break,
+                Some(ended) = self.tasks.join_next() => {
+                    let (key, result) = ended.context("a registry broke off")?;
+                    self.running.remove(&key);
+                    if let Err(error) = result {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+                () = tokio::time::sleep(LOOK_EVERY), if !self.files.is_empty() => self.look_again(validator).await,
+            }
+        }
+        self.running.values().for_each(|running| running.stop.cancel());
+        while self.tasks.join_next().await.is_some() {}
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn look_again(&mut self, validator: &Validator) {
+        // A file that is gone or unreadable for a moment is being saved.
+        if self.read().is_ok_and(|texts| texts == self.texts) || self.read().is_err() {
+            return;
+        }
+        let said = match self.wanted(validator) {
+            Ok(wanted) => {
+                self.change(wanted).await;
+                "The files have changed, and were read again.".to_owned()
+            }
+            Err(error) => format!("The files have changed, and everything stays as it was: {error:#}"),
+        };
+        // A terminal that is gone must not stop a registry.
+        let _ = output::print(&said);
+    }
+
+    /// Stops what is not wanted any more, or differs; starts what is; hands on policies.
+    async fn change(&mut self, wanted: Wanted) {
+        let stays =
+            |key: &Key, running: &Running| wanted.iter().any(|(site, _)| site.key == *key && *site == running.site);
+        let gone: Vec<Key> =
+            self.running.iter().filter(|(key, r)| !stays(key, r)).map(|(key, _)| key.clone()).collect();
+        for key in &gone {
+            if let Some(running) = self.running.remove(key) {
+                running.stop.cancel();
+            }
+        }
+        // Addresses and folders must be free before somebody else takes them.
+        let mut waiting = gone.len();
+        while waiting > 0 {
+            match self.tasks.join_next().await {
+                Some(Ok((key, result))) => {
+                    waiting -= usize::from(gone.contains(&key));
+                    self.running.remove(&key);
+                    if let Err(error) = result {
+                        tracing::error!("registry {}/{}: {error:#}", key.0, key.1);
+                    }
+                }
+                Some(Err(_)) => waiting -= 1,
+                None => break,
+            }
+        }
+        for (site, policies) in wanted {
+            match self.running.get(&site.key) {
+                Some(running) => {
+                    running.policies.send_if_modified(|known| {
+                        let changed = *known != policies;
+                        *known = policies;
+                        changed
+                    });
+                }
+                None => self.start(site, policies),
+            }
+        }
+    }
+
+    fn start(&mut self, site: Site, policies: Vec<SitePolicy>) {
+        let (sender, receiver) = watch::channel(policies);
+        let stop = CancellationToken::new();
+        let (key, serving) = (site.key.clone(), serving::serve(site.clone(), receiver, stop.clone()));
+        let named = key.clone();
+        self.tasks.spawn(async move { (named, serving.await) });
+        self.running.insert(key, Running { site, policies: sender, stop });
+    }
+}

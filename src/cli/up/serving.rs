@@ -1,0 +1,69 @@
+//! Serves one registry of `lagan up` until it is stopped.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::clock::SystemClock;
+use crate::cli::output;
+use crate::cli::registry_server::{Credentials, RegistryServer};
+use crate::http::Metrics;
+use crate::storage::Clock;
+
+use super::announcement::announcement;
+use super::keys::Keys;
+use super::policies::PolicyLoop;
+use super::site::{Site, SitePolicy};
+
+/// Whoever waits for longer wants to know what for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Certificates are good for months; a look a day replaces them in time.
+const KEYS_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// Serves a registry and runs its policies until `stop` is cancelled and its requests are answered.
+///
+/// # Errors
+/// If it cannot be started.
+pub(super) async fn serve(
+    site: Site,
+    policies: watch::Receiver<Vec<SitePolicy>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (keys, config) = Keys::prepare(&site, SystemClock.now())?;
+    let credentials = Credentials::load(&config).with_context(|| site.name())?;
+    let metrics = Arc::new(Metrics::new());
+    let mut starting = std::pin::pin!(RegistryServer::start(&config, credentials, &metrics, &stop));
+    let started = tokio::select! {
+        started = &mut starting => started,
+        () = stop.cancelled() => return Ok(()),
+        () = tokio::time::sleep(PATIENCE) => {
+            let directory = site.directory().display();
+            output::print(&format!("Waiting: another lagan has {directory}, or much of it must be looked at first."))?;
+            tokio::select! {
+                started = starting => started,
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    };
+    let server = started.with_context(|| format!("could not serve {}", site.name()))?;
+    output::print(&announcement(&site, &keys, server.address)?)?;
+    tokio::join!(PolicyLoop::run(&server.registry, policies, &stop), renew_keys(&site, &stop));
+    server.finish().await;
+    Ok(())
+}
+
+/// Replaces certificates before they end. The listener reads them again by itself.
+async fn renew_keys(site: &Site, stop: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(KEYS_EVERY) => {}
+        }
+        if let Err(error) = Keys::prepare(site, SystemClock.now()) {
+            tracing::error!("could not renew the certificate of {}: {error:#}", site.name());
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! A registry of `lagan up`, as its object says, on this machine.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use crate::api::serve_config::{
+    AuthConfig, DeletionConfig, DescriptorCacheConfig, FilesystemConfig, HealthConfig, InMemoryCacheConfig,
+    LimitsConfig, ServeConfig, StorageConfig, StorageType,
+};
+use crate::api::v1alpha1::{Anonymous, Registry, RegistrySpec, TlsMode};
+use crate::api::wire::PolicySource;
+use crate::cli::exit::InvalidUsage;
+use crate::retention::Policy;
+
+use super::objects::{Declared, Key, Objects};
+
+/// Fields of a Registry that only a cluster can honour.
+const CLUSTER_FIELDS: [&str; 6] = ["managementState", "image", "storage", "expose", "workload", "logging"];
+
+/// One registry to serve.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Site {
+    /// Namespace and name; of the registry without an object, two empty texts.
+    pub(super) key: Key,
+    /// What to serve, and where; users and certificate are not in it yet.
+    pub(super) config: ServeConfig,
+    /// Who may log in.
+    pub(super) users: Users,
+    /// What clients see.
+    pub(super) certificate: Certificate,
+}
+
+/// Who may log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Users {
+    /// Nobody has to.
+    Everybody,
+    /// Lines of `user:bcrypt-hash`.
+    Htpasswd(Vec<u8>),
+    /// One with a password that is made here.
+    Admin,
+}
+
+/// What clients see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Certificate {
+    /// Plain HTTP.
+    None,
+    /// What a Secret holds, in PEM.
+    Given {
+        /// The chain.
+        certificate: Vec<u8>,
+        /// The private key.
+        key: Vec<u8>,
+    },
+    /// One that is made here.
+    SelfSigned,
+}
+
+/// A policy of a registry.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SitePolicy {
+    /// As the registry's runs take it.
+    pub(super) source: PolicySource,
+    /// The annotation that asks for a run, each value once.
+    pub(super) run_at: Option<String>,
+}
+
+/// Where registries go on this machine.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// The first one's address; the others take the next ports.
+    pub(super) listen: SocketAddr,
+    /// The folder with all data.
+    pub(super) data: PathBuf,
+    /// Whether anybody may do everything from elsewhere, too.
+    pub(super) allow_anonymous: bool,
+}
+
+impl Place {
+    /// The registry without an object: everybody may do everything, and what is deleted can be restored.
+    ///
+    /// # Errors
+    /// If others than this machine would reach it.
+    pub(super) fn default_site(&self) -> Result<Site, InvalidUsage> {
+        let site = Site {
+            key: Key::default(),
+            config: serve_config(&RegistrySpec::default(), self.listen, &self.data, Anonymous::All),
+            users: Users::Everybody,
+            certificate: Certificate::None,
+        };
+        self.check_exposure(&site)?;
+        Ok(site)
+    }
+
+    /// The registries of the files.
+    ///
+    /// # Errors
+    /// Names the object, the field and what would be right.
+    pub(super) fn sites(&self, objects: &Objects) -> Result<Vec<Site>, InvalidUsage> {
+        let mut sites = Vec::new();
+        for (key, Declared { object, .. }) in objects.registries.iter().filter(|(_, r)| r.object.spec.replicas > 0) {
+            let listen = self.nth_address(sites.len())?;
+            let site = self.site(key, object, listen, objects);
+            let site = site.map_err(|reason| InvalidUsage(format!("Registry {}/{}: {reason}", key.0, key.1)))?;
+            self.check_exposure(&site)?;
+            sites.push(site);
+        }
+        if sites.is_empty() {
+            return Err(InvalidUsage("the files hold no Registry to serve".to_owned()));
+        }
+        Ok(sites)
+    }
+
+    fn site(&self, key: &Key, object: &Registry, listen: SocketAddr, objects: &Objects) -> Result<Site, String> {
+        let (namespace, name) = key;
+        let spec = &object.spec;
+        let directory = self.data.join(namespace).join(name);
+        let secret = |field: &str, secret: &str, key: &str| {
+            let found = objects.secret(namespace, secret, key).map(<[u8]>::to_vec);
+            found.ok_or_else(|| {
+                format!("{field}: no file has a Secret {secret} with the key {key} in namespace {namespace}")
+            })
+        };
+        let users = match &spec.auth.htpasswd {
+            Some(htpasswd) => {
+                let reference = &htpasswd.secret_ref;
+                Users::Htpasswd(secret("spec.auth.htpasswd.secretRef", &reference.name, reference.key_or_default())?)
+            }
+            None if spec.auth.anonymous == Anonymous::All => Users::Everybody,
+            None => Users::Admin,
+        };
+        let certificate = match (spec.tls.mode, &spec.tls.secret_ref) {
+            (TlsMode::SecretRef, Some(reference)) => Certificate::Given {
+                certificate: secret("spec.tls.secretRef", &reference.name, "tls.crt")?,
+                key: secret("spec.tls.secretRef", &reference.name, "tls.key")?,
+            },
+            (TlsMode::SelfSigned, _) => Certificate::SelfSigned,
+            _ => Certificate::None,
+        };
+        let config = serve_config(spec, listen, &directory, spec.auth.anonymous);
+        Ok(Site { key: key.clone(), config, users, certificate })
+    }
+
+    /// The address of a registry by its place in the files. Port 0 stays 0: the system chooses.
+    fn nth_address(&self, place: usize) -> Result<SocketAddr, InvalidUsage> {
+        let mut address = self.listen;
+        if address.port() != 0 {
+            let port = u16::try_from(place).ok().and_then(|place| address.port().checked_add(place));
+            let port = port.ok_or_else(|| InvalidUsage("--listen: there are not enough ports after it".to_owned()))?;
+            address.set_port(port);
+        }
+        Ok(address)
+    }
+
+    fn check_exposure(&self, site: &Site) -> Result<(), InvalidUsage> {
+        let everybody = site.config.auth.anonymous == Anonymous::All;
+        if everybody && !is_loopback(site.config.listen.ip()) && !self.allow_anonymous {
+            return Err(InvalidUsage(format!(
+                "--listen {}: whoever reaches this address could push and delete. Use a Registry with credentials \
+                 (-f FILE), or say --allow-anonymous",
+                site.config.listen
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Site {
+    /// What to call it.
+    pub(super) fn name(&self) -> String {
+        let (namespace, name) = &self.key;
+        if name.is_empty() { "a registry".to_owned() } else { format!("registry {namespace}/{name}") }
+    }
+
+    /// Its folder.
+    pub(super) fn directory(&self) -> &Path {
+        &self.config.storage.filesystem.directory
+    }
+}
+
+/// The policies of a registry.
+///
+/// # Errors
+/// Names the policy, the field and what would be right.
+pub(super) fn policies(objects: &Objects, registry: &Key) -> Result<Vec<SitePolicy>, InvalidUsage> {
+    let mut policies = Vec::new();
+    for ((namespace, name), Declared { object, .. }) in &objects.policies {
+        if *namespace != registry.0 || object.spec.registry_ref.name != registry.1 {
+            continue;
+        }
+        let source = PolicySource {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: format!("{namespace}.{name}"),
+            generation: object.metadata.generation.unwrap_or(1),
+            spec: object.spec.clone(),
+        };
+        let wrong = |reason: String| InvalidUsage(format!("RetentionPolicy {namespace}/{name}: {reason}"));
+        Policy::try_from(&source).map_err(|error| wrong(error.to_string()))?;
+        source.spec.compile_schedule().map_err(|error| wrong(error.to_string()))?;
+        let annotations = object.metadata.annotations.as_ref();
+        let run_at = annotations.and_then(|annotations| annotations.get("lagan.dev/run-at")).cloned();
+        policies.push(SitePolicy { source, run_at });
+    }
+    Ok(policies)
+}
+
+/// What the files say and this machine cannot do, each once.
+///
+/// # Errors
+/// If a policy is for a Registry that is not there.
+pub(super) fn remarks(objects: &Objects) -> Result<Vec<String>, InvalidUsage> {
+    let mut remarks = objects.remarks.clone();
+    for ((namespace, name), Declared { object, given }) in &objects.registries {
+        let fields = CLUSTER_FIELDS.iter().filter(|field| given.pointer(&format!("/spec/{field}")).is_some());
+        remarks.extend(fields.map(|field| format!("Registry {namespace}/{name}: spec.{field} does nothing here")));
+        if object.spec.replicas == 0 {
+            remarks.push(format!("Registry {namespace}/{name} has no replicas, and is not served"));
+        }
+    }
+    for ((namespace, name), Declared { object, given }) in &objects.policies {
+        let registry = &object.spec.registry_ref.name;
+        if !objects.registries.iter().any(|((of, known), _)| of == namespace && known == registry) {
+            return Err(InvalidUsage(format!(
+                "RetentionPolicy {namespace}/{name}: spec.registryRef: no file has a Registry {registry} in namespace {namespace}"
+            )));
+        }
+        if given.pointer("/spec/inUse").is_some() {
+            remarks
+                .push(format!("RetentionPolicy {namespace}/{name}: spec.inUse does nothing here: nothing is in use"));
+        }
+    }
+    Ok(remarks)
+}
+
+fn serve_config(spec: &RegistrySpec, listen: SocketAddr, directory: &Path, anonymous: Anonymous) -> ServeConfig {
+    ServeConfig {
+        listen,
+        control: None,
+        health: HealthConfig::default(),
+        storage: StorageConfig {
+            type_: StorageType::Filesystem,
+            filesystem: FilesystemConfig { directory: directory.to_owned() },
+        },
+        deletion: DeletionConfig { mode: spec.deletion.mode, restore_window: spec.deletion.restore_window.clone() },
+        descriptor_cache: DescriptorCacheConfig {
+            type_: spec.descriptor_cache.type_,
+            in_memory: InMemoryCacheConfig { max_entries: spec.descriptor_cache.max_entries() },
+        },
+        tls: None,
+        auth: AuthConfig { anonymous, htpasswd: None },
+        limits: LimitsConfig {
+            max_manifest_size: spec.limits.max_manifest_size.clone(),
+            drain_timeout: spec.limits.drain_timeout.clone(),
+        },
+        access_mode: spec.access_mode,
+        logging: crate::api::serve_config::LoggingConfig::default(),
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::Validator;
+
+    use super::*;
+
+    fn place(listen: &str, allow_anonymous: bool) -> Place {
+        Place { listen: listen.parse().unwrap(), data: "data".into(), allow_anonymous }
+    }
+
+    fn objects(text: &str) -> Objects {
+        Objects::read(&[("lagan.yaml".into(), text.to_owned())], &Validator::new().unwrap(), None).unwrap()
+    }
+
+    fn registry(name: &str, spec: &str) -> String {
+        format!("apiVersion: lagan.dev/v1alpha1\nkind: Registry\nmetadata: {{name: {name}}}\nspec: {spec}\n---\n")
+    }
+
+    #[test]
+    fn everybody_from_elsewhere_needs_so_many_words() {
+        assert!(place("127.0.0.1:5000", false).default_site().is_ok());
+        assert!(place("[::1]:5000", false).default_site().is_ok());
+        let InvalidUsage(message) = place("0.0.0.0:5000", false).default_site().unwrap_err();
+        assert!(message.contains("--allow-anonymous"), "{message}");
+        assert!(place("0.0.0.0:5000", true).default_site().is_ok());
+        let closed = objects(&registry("images", "{}"));
+        assert_eq!(place("0.0.0.0:5000", false).sites(&closed).unwrap()[0].users, Users::Admin);
+    }
+
+    #[test]
+    fn registries_take_ports_and_folders_in_their_order() {
+        let two = objects(&format!("{}{}", registry("b", "{}"), registry("a", "{}")));
+        let sites = place("127.0.0.1:5000", false).sites(&two).unwrap();
+        let found: Vec<(u16, &Path)> = sites.iter().map(|site| (site.config.listen.port(), site.directory())).collect();
+        assert_eq!(found, [(5000, Path::new("data/default/b")), (5001, Path::new("data/default/a"))]);
+    }
+
+    #[test]
+    fn secret_that_is_not_there_is_named() {
+        let text = registry("images", "{auth: {htpasswd: {secretRef: {name: users}}}}");
+        let InvalidUsage(message) = place("127.0.0.1:5000", false).sites(&objects(&text)).unwrap_err();
+        assert!(message.contains("spec.auth.htpasswd.secretRef") && message.contains("users"), "{message}");
+    }
+
+    #[test]
+    fn fields_of_clusters_are_remarked() {
+        let text = registry("images", "{replicas: 0, storage: {type: EmptyDir}}");
+        let found = remarks(&objects(&text)).unwrap();
+        assert!(found.iter().any(|remark| remark.contains("spec.storage")), "{found:?}");
+        assert!(found.iter().any(|remark| remark.contains("no replicas")), "{found:?}");
+    }
+}
