@@ -115,3 +115,82 @@ fn load_balancer_host(service: Option<&Service>) -> Option<String> {
 fn host_port(host: &str, port: i32) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::operator::registry::validate::tests::valid;
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn service(value: Value) -> Service {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn on_node_port(port: i32) -> Service {
+        service(json!({"spec": {"ports": [{"port": 5000, "nodePort": port}]}}))
+    }
+
+    #[test]
+    fn cluster_address_is_not_for_nodes() {
+        let found = endpoints(&valid(json!({})), Some(&service(json!({}))), &addresses(&["10.0.0.1"]), None);
+        assert_eq!(found.published.internal.as_deref(), Some("main.apps.svc:5000"));
+        assert_eq!((found.published.external, found.published.nodes, found.node_hosts), (None, None, Vec::new()));
+    }
+
+    #[test]
+    fn node_port_is_reached_at_every_node_and_named_by_one_that_stays() {
+        let registry = valid(json!({"expose": {"service": {"type": "NodePort"}}}));
+        let nodes = addresses(&["10.0.0.1", "10.0.0.2", "fd00::1"]);
+        let first = endpoints(&registry, Some(&on_node_port(30500)), &nodes, None);
+        assert_eq!(first.node_hosts, ["10.0.0.1:30500", "10.0.0.2:30500", "[fd00::1]:30500"]);
+
+        let reordered = addresses(&["10.0.0.9", "10.0.0.2", "10.0.0.1"]);
+        let second = endpoints(&registry, Some(&on_node_port(30500)), &reordered, Some(&first.published));
+        assert_eq!(second.published.nodes.as_deref(), Some("10.0.0.1:30500"), "images are named by it");
+
+        let gone = endpoints(&registry, Some(&on_node_port(30500)), &addresses(&["10.0.0.2"]), Some(&first.published));
+        assert_eq!(gone.published.nodes.as_deref(), Some("10.0.0.2:30500"));
+    }
+
+    #[test]
+    fn external_url_is_what_nodes_use() {
+        let spec = json!({"expose": {"externalURL": "https://registry.example.com", "service": {"type": "NodePort"}}});
+        let found = endpoints(&valid(spec), Some(&on_node_port(30500)), &addresses(&["10.0.0.1"]), None);
+        assert_eq!(found.published.external.as_deref(), Some("https://registry.example.com"));
+        assert_eq!(found.node_hosts, ["registry.example.com"]);
+    }
+
+    #[test]
+    fn certificate_carries_every_name_that_clients_use() {
+        let nodes = addresses(&["10.0.0.1", "fd00::1"]);
+        let inside = certificate_names(&valid(json!({})), None, &nodes);
+        assert_eq!(inside, ["localhost", "main", "main.apps", "main.apps.svc", "main.apps.svc.cluster.local"]);
+
+        let spec =
+            json!({"expose": {"externalURL": "https://r.example.com:8443", "service": {"type": "LoadBalancer"}}});
+        let balanced = service(json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}));
+        let names = certificate_names(&valid(spec), Some(&balanced), &nodes);
+        for name in ["10.0.0.1", "fd00::1", "192.0.2.1", "r.example.com"] {
+            assert!(names.contains(&name.to_owned()), "{name} is not in {names:?}");
+        }
+    }
+
+    #[test]
+    fn oldest_node_comes_first() {
+        let node = |name: &str, year: i32, address: &str| {
+            let addresses = json!([{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": address}]);
+            let metadata = json!({"name": name, "creationTimestamp": format!("{year}-01-01T00:00:00Z")});
+            std::sync::Arc::new(
+                serde_json::from_value::<Node>(json!({"metadata": metadata, "status": {"addresses": addresses}}))
+                    .unwrap(),
+            )
+        };
+        let nodes = [node("a", 2026, "10.0.0.1"), node("b", 2024, "10.0.0.2"), node("c", 2025, "no address")];
+        assert_eq!(node_addresses(&nodes), addresses(&["10.0.0.2", "10.0.0.1"]));
+    }
+}

@@ -13,7 +13,10 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::api::v1alpha1::{ManagementState, Registry, RegistryStatus, conditions::ConditionType};
+use crate::api::v1alpha1::{
+    ManagementState, Registry, RegistryStatus,
+    conditions::{ConditionType, Reason},
+};
 use crate::operator::{apply, context::Context, labels};
 
 use super::{
@@ -267,23 +270,25 @@ impl Reconciler {
         let params = PatchParams::apply(labels::OPERATOR).force();
         let written = api.patch_status(&name, &params, &Patch::Apply(patch)).await;
         written.map_err(|source| Error::Status { source: Box::new(source) })?;
-        for condition in transitions(&before.conditions, &status.conditions) {
-            let type_ = if is_good(condition) { EventType::Normal } else { EventType::Warning };
+        for (type_, condition) in transitions(&before.conditions, &status.conditions) {
             self.context.record(&registry.object_ref(&()), type_, &condition.reason, &condition.message).await;
         }
         Ok(())
     }
 }
 
-/// The conditions worth an Event: those that changed, of the two that sum up the others.
-fn transitions<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Condition> {
+/// The conditions worth an Event: those that changed, of the two that sum up the others. What is only on its way is
+/// no warning: that is what was well before, and what somebody has to change.
+fn transitions<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<(EventType, &'a Condition)> {
     let is_summary = |type_: &str| [ConditionType::Ready.as_str(), ConditionType::Degraded.as_str()].contains(&type_);
-    let was = |condition: &Condition| before.iter().find(|before| before.type_ == condition.type_);
-    let changed = |condition: &&Condition| match was(condition) {
-        Some(was) => was.status != condition.status || was.reason != condition.reason,
-        None => !is_good(condition),
+    let event = |condition: &'a Condition| {
+        let was = before.iter().find(|before| before.type_ == condition.type_);
+        let invalid = condition.reason == Reason::ConfigInvalid.as_str();
+        let changed = was.map_or(invalid, |was| was.status != condition.status || was.reason != condition.reason);
+        let warns = !is_good(condition) && (invalid || was.is_some_and(is_good));
+        changed.then_some((if warns { EventType::Warning } else { EventType::Normal }, condition))
     };
-    after.iter().filter(|condition| is_summary(&condition.type_)).filter(changed).collect()
+    after.iter().filter(|condition| is_summary(&condition.type_)).filter_map(event).collect()
 }
 
 /// Whether a summary says that all is well.

@@ -55,3 +55,58 @@ fn of_secret(name: &str, secret: &Secret, now: Timestamp) -> Finding {
     }
     say(true, Reason::Valid, format!("the certificate in Secret {name} is valid until {end}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::ByteString;
+
+    use super::*;
+    use crate::operator::certificates::{Authority, LeafUse};
+
+    fn day(day: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + day * 86_400).unwrap()
+    }
+
+    fn leaf() -> Leaf {
+        let authority = Authority::generate("theirs", day(0)).unwrap();
+        Leaf::generate(&authority, "theirs", &["registry.example.com".to_owned()], LeafUse::Server, day(0)).unwrap()
+    }
+
+    fn secret(certificate: &str, key: &str) -> Secret {
+        let data = [("tls.crt", certificate), ("tls.key", key)];
+        let data: BTreeMap<String, ByteString> =
+            data.into_iter().map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec()))).collect();
+        Secret { data: Some(data), ..Secret::default() }
+    }
+
+    #[test]
+    fn certificate_of_somebody_else_is_judged_by_its_time() {
+        let leaf = leaf();
+        let secret = secret(&leaf.certificate, &leaf.key);
+        for (at, holds, reason) in [
+            (day(0), "True", Reason::Valid),
+            (day(80), "True", Reason::ExpiringSoon),
+            (day(91), "False", Reason::Expired),
+        ] {
+            let found = of_secret("theirs", &secret, at);
+            assert_eq!((found.status.as_str(), found.reason), (holds, reason), "{}", found.message);
+        }
+    }
+
+    #[test]
+    fn what_is_no_pair_says_which_half_is_wrong() {
+        let (one, other) = (leaf(), leaf());
+        for (secret, word) in [
+            (secret(&one.certificate, &other.key), "not the key"),
+            (secret("x", &one.key), "tls.crt"),
+            (secret(&one.certificate, "x"), "tls.key"),
+            (Secret::default(), "tls.crt"),
+        ] {
+            let found = of_secret("theirs", &secret, day(0));
+            assert_eq!(found.reason, Reason::InvalidKeyPair);
+            assert!(found.message.contains(word), "{}", found.message);
+        }
+    }
+}

@@ -218,12 +218,17 @@ fn external_url(text: &str) -> Result<ExternalUrl, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
+pub(super) mod tests {
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn registry(spec: &serde_json::Value) -> Registry {
+    /// The Registry `apps/main` of this spec.
+    pub(in crate::operator::registry) fn valid(spec: Value) -> ValidRegistry {
+        validate(&registry(&spec)).unwrap()
+    }
+
+    fn registry(spec: &Value) -> Registry {
         let mut registry = Registry::new("main", serde_json::from_value(spec.clone()).unwrap());
         registry.metadata.namespace = Some("apps".to_owned());
         registry.metadata.uid = Some("1".to_owned());

@@ -4,6 +4,8 @@ mod claim;
 mod config_map;
 mod deployment;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub use claim::{claim, claim_patch};
 pub use deployment::image;
