@@ -123,3 +123,74 @@ impl Catalog {
         Trash { store: Arc::clone(&self.store) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        oci::Digest,
+        storage::{
+            fixtures::{World, name, sha256},
+            layout::PathSpec,
+        },
+    };
+
+    use super::*;
+
+    const NAMES: [&str; 11] =
+        ["a", "a-b", "a-b/c", "a.b/c", "a/b", "a/b-c", "a/b/c", "a/b0", "a0", "a0/x", "b/deep/er/name"];
+
+    /// Makes a repository visible.
+    async fn link(catalog: &Catalog, repository: &str) -> Digest {
+        let digest = sha256(repository.as_bytes());
+        catalog.store.put_link(PathSpec::RevisionLink(&name(repository), &digest), &digest).await.unwrap();
+        digest
+    }
+
+    async fn page(catalog: &Catalog, after: Option<&str>, limit: usize) -> (Vec<String>, bool) {
+        let page = catalog.repositories(after, limit).await.unwrap();
+        (page.entries.iter().map(ToString::to_string).collect(), page.more)
+    }
+
+    #[tokio::test]
+    async fn names_come_in_the_order_of_their_bytes() {
+        let catalog = World::new().open().await;
+        assert_eq!(page(&catalog, None, 10).await, (Vec::new(), false));
+        for repository in NAMES.iter().rev() {
+            link(&catalog, repository).await;
+        }
+        assert!(NAMES.is_sorted());
+        assert_eq!(page(&catalog, None, 100).await, (NAMES.map(str::to_owned).to_vec(), false));
+    }
+
+    #[tokio::test]
+    async fn pages_join_whatever_they_begin_after() {
+        let catalog = World::new().open().await;
+        for repository in NAMES {
+            link(&catalog, repository).await;
+        }
+        let others = ["", "a-", "a/", "a/b/", "a/b/0", "a/zzz", "b", "b/deep", "B", "zzz", "a0/", "ä", "../a"];
+        for after in NAMES.into_iter().chain(others) {
+            let expected: Vec<&str> = NAMES.into_iter().filter(|name| *name > after).collect();
+            for limit in 1..NAMES.len() {
+                let (names, more) = page(&catalog, Some(after), limit).await;
+                assert_eq!(names, expected[..limit.min(expected.len())], "after {after:?}");
+                assert_eq!(more, expected.len() > limit, "after {after:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn repositories_without_a_visible_manifest_are_hidden() {
+        let world = World::new();
+        let catalog = world.open().await;
+        let digest = link(&catalog, "gone/visible").await;
+        link(&catalog, "gone").await;
+        catalog.store.put_link(PathSpec::LayerLink(&name("layers"), &digest), &digest).await.unwrap();
+        assert_eq!(page(&catalog, None, 10).await.0, ["gone", "gone/visible"]);
+        world.memory.remove_now(&PathSpec::RevisionLink(&name("gone"), &sha256(b"gone")).path());
+        assert_eq!(page(&catalog, None, 10).await.0, ["gone/visible"]);
+        world.memory.put_now(&"docker/registry/v2/repositories/UPPER/_manifests/x".parse().unwrap(), "foreign");
+        world.memory.put_now(&"docker/registry/v2/repositories/file".parse().unwrap(), "foreign");
+        assert_eq!(page(&catalog, None, 10).await.0, ["gone/visible"]);
+    }
+}

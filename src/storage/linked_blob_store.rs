@@ -165,3 +165,114 @@ pub(super) fn blob_descriptor(digest: Digest, size: u64) -> Descriptor {
         annotations: BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use crate::storage::{
+        DeleteCause,
+        fixtures::{World, name, sha256},
+    };
+
+    use super::*;
+
+    const CONTENT: &[u8] = b"flotsam";
+
+    async fn push(repository: &Repository) -> Digest {
+        let mut upload = repository.create_upload().await.unwrap();
+        upload.append(Bytes::from(CONTENT)).await.unwrap();
+        upload.commit(&sha256(CONTENT)).await.unwrap().digest
+    }
+
+    fn cause() -> DeleteCause {
+        DeleteCause { actor: "test".into(), reason: "because".into(), policy: None, group: None }
+    }
+
+    #[tokio::test]
+    async fn a_mount_needs_the_blob_in_its_source() {
+        let catalog = World::new().open().await;
+        let (source, target) = (catalog.repository(&name("source")), catalog.repository(&name("target")));
+        assert_eq!(target.mount_blob(&sha256(CONTENT), source.name()).await.unwrap(), None);
+        let digest = push(&source).await;
+        assert_eq!(target.mount_blob(&digest, &name("elsewhere")).await.unwrap(), None);
+        assert!(target.stat_blob(&digest, Audience::Pusher).await.is_err(), "a digest alone is not enough");
+        let mounted = target.mount_blob(&digest, source.name()).await.unwrap().unwrap();
+        assert_eq!(mounted, target.stat_blob(&digest, Audience::Puller).await.unwrap());
+        source.delete_blob(&digest, cause()).await.unwrap();
+        assert_eq!(target.stat_blob(&digest, Audience::Pusher).await.unwrap(), mounted, "it has its own link");
+    }
+
+    #[tokio::test]
+    async fn a_deleted_blob_is_unknown_to_everyone_at_once() {
+        let world = World::new();
+        let repository = world.repository("a").await;
+        let digest = push(&repository).await;
+        repository.stat_blob(&digest, Audience::Puller).await.unwrap();
+        repository.delete_blob(&digest, cause()).await.unwrap();
+        for audience in [Audience::Puller, Audience::Pusher] {
+            let error = repository.stat_blob(&digest, audience).await.unwrap_err();
+            assert!(matches!(error, Error::BlobUnknown { trash: Some(_), .. }), "{error:?}");
+        }
+        assert!(repository.open_blob(&digest).await.is_err());
+        assert!(repository.store.stored_size(&digest).await.unwrap().is_some(), "its bytes stay");
+        push(&repository).await;
+        repository.stat_blob(&digest, Audience::Puller).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_puller_is_answered_from_memory_and_a_pusher_is_not() {
+        let world = World::new();
+        let repository = world.repository("a").await;
+        let digest = push(&repository).await;
+        repository.stat_blob(&digest, Audience::Puller).await.unwrap();
+        world.memory.remove_now(&PathSpec::LayerLink(&name("a"), &digest).path());
+        repository.stat_blob(&digest, Audience::Puller).await.unwrap();
+        assert!(repository.stat_blob(&digest, Audience::Pusher).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_blob_whose_bytes_went_away_is_unknown_and_forgotten() {
+        let world = World::new();
+        let repository = world.repository("a").await;
+        let digest = push(&repository).await;
+        let blob = repository.open_blob(&digest).await.unwrap();
+        world.memory.remove_now(&PathSpec::BlobData(&digest).path());
+        assert!(matches!(blob.stream(0..1).await, Err(Error::BlobUnknown { .. })));
+        assert!(repository.stat_blob(&digest, Audience::Puller).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_promise_makes_an_old_link_young() {
+        let world = World::new();
+        let repository = world.repository("a").await;
+        let digest = push(&repository).await;
+        let age = || async { repository.store.age(PathSpec::LayerLink(&name("a"), &digest)).await.unwrap().unwrap() };
+        let pushed_at = age().await;
+        world.clock.advance(repository.store.timing.grace / 4);
+        repository.stat_blob(&digest, Audience::Pusher).await.unwrap();
+        assert_eq!(age().await, pushed_at);
+        world.clock.advance(repository.store.timing.grace / 2);
+        repository.stat_blob(&digest, Audience::Puller).await.unwrap();
+        assert_eq!(age().await, pushed_at, "nothing is promised to who may only pull");
+        repository.stat_blob(&digest, Audience::Pusher).await.unwrap();
+        assert!(age().await > pushed_at + Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_names_other_content_leads_there() {
+        let world = World::new();
+        let repository = world.repository("a").await;
+        let digest = push(&repository).await;
+        // As stock distribution writes it for SHA-512.
+        let alias = Digest::of(crate::oci::Algorithm::Sha512, CONTENT);
+        world.memory.put_now(&PathSpec::LayerLink(&name("a"), &alias).path(), &digest.to_string());
+        let found = repository.stat_blob(&alias, Audience::Pusher).await.unwrap();
+        assert_eq!((found.digest, found.size), (alias.clone(), CONTENT.len() as u64));
+        let mounted = world.repository("b").await;
+        mounted.mount_blob(&alias, &name("a")).await.unwrap().unwrap();
+        assert_eq!(mounted.open_blob(&alias).await.unwrap().size(), CONTENT.len() as u64);
+    }
+}

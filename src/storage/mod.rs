@@ -6,8 +6,6 @@
 //!
 //! Only [`layout`] knows where a thing lies; only a [`driver`] touches the medium.
 
-#![allow(clippy::todo, clippy::unused_async, dead_code, reason = "skeleton in the making")]
-
 mod blob_descriptor;
 mod blob_reader;
 mod blob_store;

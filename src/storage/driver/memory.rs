@@ -58,6 +58,21 @@ impl MemoryDriver {
         self.images().visible.keys().cloned().collect()
     }
 
+    /// Puts a file there as another program would.
+    pub(in crate::storage) fn put_now(&self, path: &StoragePath, content: &str) {
+        let file = File { content: Bytes::copy_from_slice(content.as_bytes()), modified: self.clock.now() };
+        let mut images = self.images();
+        images.durable.insert(path.clone(), file.clone());
+        images.visible.insert(path.clone(), file);
+    }
+
+    /// Removes a file as another program would.
+    pub(in crate::storage) fn remove_now(&self, path: &StoragePath) {
+        let mut images = self.images();
+        images.durable.remove(path);
+        images.visible.remove(path);
+    }
+
     fn images(&self) -> MutexGuard<'_, Images> {
         self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
