@@ -35,12 +35,10 @@ impl BlobReader {
     /// # Errors
     /// [`Error::BlobUnknown`] where the bytes went away meanwhile, [`Error::Driver`].
     pub async fn stream(&self, range: Range<u64>) -> Result<ByteStream, Error> {
-        match self.repository.store.read_blob(&self.target, range).await? {
-            Some(stream) => Ok(stream),
-            None => {
-                self.repository.store.forget_descriptors(self.repository.name(), &self.digest).await;
-                Err(self.repository.blob_unknown(&self.digest).await)
-            }
+        if let Some(stream) = self.repository.store.read_blob(&self.target, range).await? {
+            return Ok(stream);
         }
+        self.repository.store.forget_descriptors(self.repository.name(), &self.digest).await;
+        Err(self.repository.blob_unknown(&self.digest).await)
     }
 }

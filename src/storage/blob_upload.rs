@@ -216,7 +216,7 @@ async fn hashed(hash: Option<UploadHash>, chunk: Bytes) -> Result<Option<UploadH
         hash.update(&chunk);
         hash
     });
-    done.await.map(Some).map_err(|error| io::Error::other(error)).map_err(unhashed)
+    done.await.map(Some).map_err(io::Error::other).map_err(unhashed)
 }
 
 fn unhashed(source: io::Error) -> Error {
@@ -543,6 +543,23 @@ mod tests {
                 assert!(pushed.is_err(), "what was answered is gone after write {failing}, {fault:?}");
             }
             upload(&repository, &content).await.unwrap();
+            assert_eq!(download(&repository, &digest).await.unwrap(), content);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_goes_on_after_a_write_that_failed() {
+        let world = World::new();
+        let repository = world.repository("a").await;
+        let (content, digest) = (content(), sha256(&content()));
+        for fault in [Fault::Refused, Fault::Ambiguous] {
+            let mut upload = repository.create_upload().await.unwrap();
+            upload.append(content.slice(..1_100_000)).await.unwrap();
+            world.driver.fail_once(0, fault);
+            upload.append(content.slice(1_100_000..)).await.unwrap_err();
+            assert_eq!(upload.offset(), 1_100_000, "what was not written is dropped");
+            upload.append(content.slice(1_100_000..)).await.unwrap();
+            upload.commit(&digest).await.unwrap();
             assert_eq!(download(&repository, &digest).await.unwrap(), content);
         }
     }

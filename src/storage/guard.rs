@@ -340,7 +340,9 @@ mod tests {
                             assert_eq!(holders[*k].swap(-1, Ordering::SeqCst), 0);
                         }
                         tokio::task::yield_now().await;
-                        chosen.iter().for_each(|k| holders[*k].store(0, Ordering::SeqCst));
+                        for k in &chosen {
+                            holders[*k].store(0, Ordering::SeqCst);
+                        }
                     } else {
                         let _entered = guard.enter(keys).await.unwrap();
                         for k in &chosen {

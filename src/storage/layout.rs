@@ -58,14 +58,10 @@ pub(super) enum PathSpec<'a> {
     BlobData(&'a Digest),
     /// The folder of all repositories.
     Repositories,
-    /// The folder of one repository, and of those whose names continue its own.
-    Repository(&'a RepositoryName),
     /// The membership of a blob.
     LayerLink(&'a RepositoryName, &'a Digest),
     /// The folder that holds [`PathSpec::LayerLink`] alone.
     LayerFolder(&'a RepositoryName, &'a Digest),
-    /// Memberships of blobs, for one algorithm; the names in it are hexadecimal.
-    Layers(&'a RepositoryName, Algorithm),
     /// The membership of a manifest.
     RevisionLink(&'a RepositoryName, &'a Digest),
     /// The folder that holds [`PathSpec::RevisionLink`] alone.
@@ -82,8 +78,6 @@ pub(super) enum PathSpec<'a> {
     TagIndex(&'a RepositoryName, &'a Tag, &'a Digest),
     /// What a tag has pointed to, for one algorithm; the names in it are hexadecimal.
     TagIndexes(&'a RepositoryName, &'a Tag, Algorithm),
-    /// Folders named for the uploads in progress.
-    Uploads(&'a RepositoryName),
     /// The folder of one upload.
     UploadFolder(&'a RepositoryName, &'a UploadId),
     /// The bytes that have arrived.
@@ -96,8 +90,6 @@ pub(super) enum PathSpec<'a> {
     UploadHashState(&'a RepositoryName, &'a UploadId, Algorithm, u64),
     /// What was known of a manifest when it was pushed.
     Fact(&'a RepositoryName, &'a Digest),
-    /// The facts of a repository's manifests; the names in it are digests.
-    Facts(&'a RepositoryName),
     /// One push of a tag.
     TagPush(&'a RepositoryName, &'a Tag, Ulid),
     /// The pushes of a tag; the names in it are ULIDs.
@@ -128,18 +120,12 @@ pub(super) enum PathSpec<'a> {
     TrashEntry(Ulid),
     /// All tombstones, newest first; the names in it are ULIDs with their bits inverted.
     TrashEntries,
-    /// A repository's trash; the names in it are digests.
-    RepositoryTrash(&'a RepositoryName),
-    /// All trash: folders by repository name, nested as names are, each with a [`PathSpec::TRASH_FOLDER`].
-    Trash,
     /// One record of a run.
     RunRecord(&'a PathComponent, &'a PathComponent),
     /// The records of a run.
     Run(&'a PathComponent),
     /// Folders named for the runs.
     Runs,
-    /// When a store that another registry wrote was first served.
-    Adoption,
 }
 
 const DISTRIBUTION: &str = "docker/registry/v2";
@@ -164,10 +150,8 @@ impl PathSpec<'_> {
                 format!("{DISTRIBUTION}/blobs/{}/{fan_out}/{hex}/data", digest.algorithm())
             }
             Self::Repositories => format!("{DISTRIBUTION}/repositories"),
-            Self::Repository(name) => format!("{DISTRIBUTION}/repositories/{name}"),
             Self::LayerLink(name, digest) => in_repository(name, format_args!("_layers/{}/link", Pair(digest))),
             Self::LayerFolder(name, digest) => in_repository(name, format_args!("_layers/{}", Pair(digest))),
-            Self::Layers(name, algorithm) => in_repository(name, format_args!("_layers/{algorithm}")),
             Self::RevisionLink(name, digest) => in_manifests(name, format_args!("revisions/{}/link", Pair(digest))),
             Self::RevisionFolder(name, digest) => in_manifests(name, format_args!("revisions/{}", Pair(digest))),
             Self::Revisions(name, algorithm) => in_manifests(name, format_args!("revisions/{algorithm}")),
@@ -176,7 +160,6 @@ impl PathSpec<'_> {
             Self::TagCurrent(name, tag) => in_manifests(name, format_args!("tags/{tag}/current/link")),
             Self::TagIndex(name, tag, to) => in_manifests(name, format_args!("tags/{tag}/index/{}/link", Pair(to))),
             Self::TagIndexes(name, tag, algorithm) => in_manifests(name, format_args!("tags/{tag}/index/{algorithm}")),
-            Self::Uploads(name) => in_repository(name, format_args!("_uploads")),
             Self::UploadFolder(name, id) => in_repository(name, format_args!("_uploads/{id}")),
             Self::UploadData(name, id) => in_repository(name, format_args!("_uploads/{id}/data")),
             Self::UploadStartedAt(name, id) => in_repository(name, format_args!("_uploads/{id}/startedat")),
@@ -187,7 +170,6 @@ impl PathSpec<'_> {
                 in_repository(name, format_args!("_uploads/{id}/hashstates/{algorithm}/{offset}"))
             }
             Self::Fact(name, digest) => format!("{LAGAN}/facts/{name}/_m/{digest}"),
-            Self::Facts(name) => format!("{LAGAN}/facts/{name}/_m"),
             Self::TagPush(name, tag, id) => format!("{LAGAN}/facts/{name}/_g/{tag}/{id}"),
             Self::TagPushes(name, tag) => format!("{LAGAN}/facts/{name}/_g/{tag}"),
             Self::Untagged(name, digest) => format!("{LAGAN}/facts/{name}/_u/{digest}"),
@@ -203,12 +185,9 @@ impl PathSpec<'_> {
             Self::TrashedTags(name, tag) => format!("{LAGAN}/trash/{name}/_n/{tag}"),
             Self::TrashEntry(inverted) => format!("{LAGAN}/trash/_i/{inverted}"),
             Self::TrashEntries => format!("{LAGAN}/trash/_i"),
-            Self::RepositoryTrash(name) => in_trash(name, format_args!("")),
-            Self::Trash => format!("{LAGAN}/trash"),
             Self::RunRecord(run, record) => format!("{LAGAN}/runs/{run}/{record}"),
             Self::Run(run) => format!("{LAGAN}/runs/{run}"),
             Self::Runs => format!("{LAGAN}/runs"),
-            Self::Adoption => format!("{LAGAN}/adoption"),
         }
     }
 }
@@ -269,6 +248,5 @@ mod tests {
             PathSpec::Tombstone(&name, &digest, id).path().as_str(),
             format!("lagan/v1/trash/team/app/_t/{digest}/{id}")
         );
-        assert_eq!(PathSpec::RepositoryTrash(&name).path().as_str(), "lagan/v1/trash/team/app/_t");
     }
 }

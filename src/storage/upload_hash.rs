@@ -138,10 +138,14 @@ mod tests {
     /// What `crypto/sha256` of Go writes after "hello": its initial words, the block, the length.
     #[test]
     fn the_state_is_the_one_that_go_writes() {
-        let words = "6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19";
-        let expected = format!("73686103{words}{:0<128}{:016x}", "68656c6c6f", 5);
-        let state: String = hash_of(b"hello").to_state().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(state, expected);
+        let words: [u32; 8] =
+            [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+        let mut expected = b"sha\x03".to_vec();
+        expected.extend(words.iter().flat_map(|word| word.to_be_bytes()));
+        expected.extend(b"hello");
+        expected.extend([0; 59]);
+        expected.extend(5_u64.to_be_bytes());
+        assert_eq!(hash_of(b"hello").to_state(), Some(expected));
     }
 
     #[test]

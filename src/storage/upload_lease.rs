@@ -45,13 +45,11 @@ impl UploadLeases {
 
     fn try_take(&self, id: &UploadId) -> Result<UploadLease, watch::Receiver<()>> {
         let mut busy = self.lock();
-        match busy.get(id) {
-            Some(writer) => Err(writer.subscribe()),
-            None => {
-                busy.insert(id.clone(), watch::Sender::default());
-                Ok(UploadLease { leases: self.clone(), id: id.clone() })
-            }
+        if let Some(writer) = busy.get(id) {
+            return Err(writer.subscribe());
         }
+        busy.insert(id.clone(), watch::Sender::default());
+        Ok(UploadLease { leases: self.clone(), id: id.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Busy> {

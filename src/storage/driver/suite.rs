@@ -48,21 +48,21 @@ async fn read(driver: &dyn StorageDriver, at: &str, start: u64, end: u64) -> Vec
     chunks.concat()
 }
 
-fn is_not_found<T>(result: Result<T, Error>) -> bool {
+fn is_not_found<T>(result: &Result<T, Error>) -> bool {
     matches!(result, Err(Error::NotFound { .. }))
 }
 
 async fn absent_things_are_not_found(driver: &dyn StorageDriver) {
     let absent = path("absent/file");
-    assert!(is_not_found(driver.get(&absent).await));
-    assert!(is_not_found(driver.read(&absent, 0..0).await));
-    assert!(is_not_found(driver.stat(&absent).await));
-    assert!(is_not_found(driver.list(&absent, None, 10).await));
-    assert!(is_not_found(driver.append(&absent, 1, Bytes::from_static(b"x")).await));
-    assert!(is_not_found(driver.sync(&absent).await));
-    assert!(is_not_found(driver.publish(&absent, &path("absent/target")).await));
-    assert!(is_not_found(driver.touch(&absent, jiff::Timestamp::UNIX_EPOCH).await));
-    assert!(is_not_found(driver.delete(&absent).await));
+    assert!(is_not_found(&driver.get(&absent).await));
+    assert!(is_not_found(&driver.read(&absent, 0..0).await));
+    assert!(is_not_found(&driver.stat(&absent).await));
+    assert!(is_not_found(&driver.list(&absent, None, 10).await));
+    assert!(is_not_found(&driver.append(&absent, 1, Bytes::from_static(b"x")).await));
+    assert!(is_not_found(&driver.sync(&absent).await));
+    assert!(is_not_found(&driver.publish(&absent, &path("absent/target")).await));
+    assert!(is_not_found(&driver.touch(&absent, jiff::Timestamp::UNIX_EPOCH).await));
+    assert!(is_not_found(&driver.delete(&absent).await));
     driver.delete_directory(&absent).await.unwrap();
 }
 
@@ -75,7 +75,7 @@ async fn what_was_put_is_read_back(driver: &dyn StorageDriver) {
             let metadata = driver.stat(&at).await.unwrap();
             assert_eq!((metadata.size, metadata.is_directory), (content.len() as u64, false));
             driver.delete(&at).await.unwrap();
-            assert!(is_not_found(driver.get(&at).await));
+            assert!(is_not_found(&driver.get(&at).await));
         }
     }
 }
@@ -126,7 +126,7 @@ async fn a_published_file_has_moved(driver: &dyn StorageDriver) {
     driver.sync(&staged).await.unwrap();
     driver.publish(&staged, &target).await.unwrap();
     assert_eq!(driver.get(&target).await.unwrap(), "new");
-    assert!(is_not_found(driver.stat(&staged).await));
+    assert!(is_not_found(&driver.stat(&staged).await));
 }
 
 async fn a_touched_file_has_its_new_age(driver: &dyn StorageDriver) {
@@ -142,19 +142,19 @@ async fn a_removed_folder_is_gone_with_all_that_was_in_it(driver: &dyn StorageDr
         put(driver, name, "x").await;
     }
     driver.delete_directory(&path("tree")).await.unwrap();
-    assert!(is_not_found(driver.get(&path("tree/b/d/e")).await));
-    assert!(is_not_found(driver.list(&path("tree"), None, 10).await));
+    assert!(is_not_found(&driver.get(&path("tree/b/d/e")).await));
+    assert!(is_not_found(&driver.list(&path("tree"), None, 10).await));
     assert_eq!(driver.get(&path("treetop")).await.unwrap(), "x");
 }
 
 async fn a_folder_is_not_a_file(driver: &dyn StorageDriver) {
     put(driver, "folder/file", "x").await;
     assert!(driver.stat(&path("folder")).await.unwrap().is_directory);
-    assert!(is_not_found(driver.get(&path("folder")).await));
-    assert!(is_not_found(driver.read(&path("folder"), 0..0).await));
-    assert!(is_not_found(driver.delete(&path("folder")).await));
-    assert!(is_not_found(driver.stat(&path("folder/file/below")).await));
-    assert!(is_not_found(driver.get(&path("folder/file/below")).await));
+    assert!(is_not_found(&driver.get(&path("folder")).await));
+    assert!(is_not_found(&driver.read(&path("folder"), 0..0).await));
+    assert!(is_not_found(&driver.delete(&path("folder")).await));
+    assert!(is_not_found(&driver.stat(&path("folder/file/below")).await));
+    assert!(is_not_found(&driver.get(&path("folder/file/below")).await));
     assert_eq!(driver.get(&path("folder/file")).await.unwrap(), "x");
 }
 

@@ -11,7 +11,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -26,8 +26,11 @@ use crate::storage::driver::StoragePath;
 
 use super::{
     FilesystemDriver,
+    barriers::OpenBarriers,
+    health::Health,
     remove::remove_tree,
     root::{FILE_MODE, Root},
+    unsynced_folders::UnsyncedFolders,
     volume::{Volume, retry},
 };
 
@@ -113,10 +116,10 @@ impl UnlockedDirectory {
         }
         let volume = Volume {
             root: self.root,
-            health: Default::default(),
-            folders: Default::default(),
-            barriers: Default::default(),
-            next_staged: Default::default(),
+            health: Health::default(),
+            folders: UnsyncedFolders::default(),
+            barriers: OpenBarriers::default(),
+            next_staged: AtomicU64::default(),
             lock: DirectoryLock(self.lock_file),
         };
         let staging = volume.ensure_folder(&staging())?;

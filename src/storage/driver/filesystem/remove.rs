@@ -82,8 +82,7 @@ impl Volume {
 
 /// Removes everything in a folder. Links are removed, not followed.
 pub(super) fn remove_tree(folder: &OwnedFd) -> Result<(), Errno> {
-    let mut dir = Dir::read_from(folder)?;
-    while let Some(entry) = dir.next() {
+    for entry in Dir::read_from(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {

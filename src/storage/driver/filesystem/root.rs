@@ -16,7 +16,8 @@ use crate::storage::driver::StoragePath;
 
 /// What a new file may be used for; the process's umask narrows it, as it does for distribution.
 pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
-const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
+/// The same of a new folder.
+pub(super) const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
 
 /// No way out of the root: neither a link, nor a magic one of `/proc`.
 const CONFINED: ResolveFlags =
@@ -63,11 +64,6 @@ impl Root {
     /// Opens a folder, to list, to sync, or to name files in.
     pub(super) fn open_folder(&self, path: &StoragePath) -> Result<OwnedFd, Errno> {
         self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)
-    }
-
-    /// Creates a folder in one that exists. Not durable.
-    pub(super) fn create_folder(&self, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
-        sys::mkdirat(parent, name, FOLDER_MODE)
     }
 
     fn walk(&self, path: &StoragePath, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {

@@ -26,7 +26,7 @@ async fn the_suite_passes() {
     let folder = tempfile::tempdir().unwrap();
     let driver = Arc::new(FilesystemDriver::open(folder.path()).await.unwrap());
     suite::run(driver).await;
-    assert_eq!(staged_files(folder.path()), [PathBuf::new(); 0]);
+    assert_eq!(staged_files(folder.path()), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn leftovers_of_a_crash_are_gone_after_the_next_start() {
     symlink(folder.path(), staging.join("link")).unwrap();
     fs::write(staging.join("0"), "x").unwrap();
     let driver = FilesystemDriver::open(folder.path()).await.unwrap();
-    assert_eq!(staged_files(folder.path()), [PathBuf::new(); 0]);
+    assert_eq!(staged_files(folder.path()), Vec::<PathBuf>::new());
     assert_eq!(driver.get(&at("outside")).await.unwrap(), "x");
 }
 

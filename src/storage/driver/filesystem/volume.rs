@@ -7,7 +7,11 @@ use rustix::{fs as sys, io::Errno};
 use crate::storage::driver::{Error, StoragePath};
 
 use super::{
-    barriers::OpenBarriers, health::Health, lock::DirectoryLock, root::Root, unsynced_folders::UnsyncedFolders,
+    barriers::OpenBarriers,
+    health::Health,
+    lock::DirectoryLock,
+    root::{FOLDER_MODE, Root},
+    unsynced_folders::UnsyncedFolders,
 };
 
 /// A store's folder. All methods block; they run on threads that may.
@@ -34,7 +38,7 @@ impl Volume {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::NOENT) };
         let parent = self.ensure_folder(&parent)?;
         self.folders.create(path);
-        match self.root.create_folder(&parent, name) {
+        match sys::mkdirat(&parent, name, FOLDER_MODE) {
             Ok(()) | Err(Errno::EXIST) => self.root.open_folder(path),
             Err(errno) => Err(errno),
         }
