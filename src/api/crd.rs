@@ -109,7 +109,7 @@ mod tests {
     fn each_schema(check: &mut dyn FnMut(&str, &Value)) {
         for crd in crd_values().unwrap() {
             let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
-            walk(schema, name(&crd), check);
+            walk(schema, "", check);
         }
     }
 
@@ -139,7 +139,7 @@ mod tests {
     fn every_field_is_described() {
         let mut missing = Vec::new();
         each_schema(&mut |path, schema| {
-            let is_field = !path.ends_with("[]") && !path.ends_with(".dev");
+            let is_field = !path.ends_with("[]");
             if is_field && schema.get("description").and_then(Value::as_str).is_none_or(str::is_empty) {
                 missing.push(path.to_owned());
             }

@@ -20,7 +20,7 @@ pub struct Validator {
 #[derive(Debug)]
 struct Kind {
     api_version: String,
-    kind: String,
+    name: String,
     schema: Value,
     structure: jsonschema::Validator,
 }
@@ -72,7 +72,7 @@ impl Validator {
     /// As [`Validator::validate`]; also what must not change and does.
     pub fn validate_update(&self, object: &Value, old: Option<&Value>) -> Result<Value, Invalid> {
         let kind = self.kind_of(object).ok_or_else(|| {
-            let known: Vec<String> = self.kinds.iter().map(|k| format!("{} {}", k.api_version, k.kind)).collect();
+            let known: Vec<String> = self.kinds.iter().map(|k| format!("{} {}", k.api_version, k.name)).collect();
             FieldError::new("kind", format!("is none of {}", known.join(", ")))
         })?;
         kind.validate(object, old)
@@ -81,7 +81,7 @@ impl Validator {
     fn kind_of(&self, object: &Value) -> Option<&Kind> {
         let text = |field| object.get(field).and_then(Value::as_str);
         let (api_version, kind) = (text("apiVersion")?, text("kind")?);
-        self.kinds.iter().find(|k| k.api_version == api_version && k.kind == kind)
+        self.kinds.iter().find(|k| k.api_version == api_version && k.name == kind)
     }
 }
 
@@ -95,7 +95,7 @@ impl Kind {
             .map_err(|error| ValidatorError::Schema { reason: error.to_string() })?;
         Ok(Self {
             api_version: format!("{}/{}", text("/spec/group")?, text("/spec/versions/0/name")?),
-            kind: text("/spec/names/kind")?.to_owned(),
+            name: text("/spec/names/kind")?.to_owned(),
             schema: schema.clone(),
             structure,
         })

@@ -145,8 +145,8 @@ impl<'a> Graph<'a> {
         self.children(node).iter().chain(self.referrers(node)).copied().collect()
     }
 
-    /// What must be deleted before a manifest: the indexes that list it, and its subject.
-    pub(super) fn above(&self, node: Node) -> impl Iterator<Item = Node> {
-        self.parents(node).iter().copied().chain(self.subject(node))
+    /// What is to go before a manifest goes: the indexes that list it, and its subject.
+    pub(super) fn above(&self, node: Node) -> Vec<Node> {
+        self.parents(node).iter().copied().chain(self.subject(node)).collect()
     }
 }

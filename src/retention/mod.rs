@@ -8,7 +8,7 @@
 //!
 //! - Policies delete *tags*. A tag goes if the policy that runs wants it gone (a rule matches it and none of the
 //!   criteria of any matching rule holds; or no rule matches and `unmatchedTags` is Delete) and *nothing* keeps it.
-//! - What keeps, beats every wish to delete, whichever policy of the Registry says it, in DryRun or suspended too:
+//! - What keeps, beats every wish to delete, whichever policy of the Registry says it, in a dry run or suspended too:
 //!   a hold, use by the cluster, a criterion, the `minimumAge` of any policy whose repositories it is among, a
 //!   restore less than a restore window ago, a fact that is missing or unreadable.
 //! - A *manifest* follows only if `untagged` of the running policy is Delete, no tag points to it, no kept index
@@ -32,6 +32,15 @@ mod schedule;
 mod snapshot;
 mod tags;
 mod usage;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod scenarios;
 
 pub use decision::{Action, Decision, Deletion};
 pub use hold::Hold;

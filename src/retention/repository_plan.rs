@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{BTreeSet, BinaryHeap, HashMap, HashSet},
     mem::{Discriminant, discriminant},
 };
 
@@ -199,27 +199,39 @@ impl Builder<'_> {
     }
 
     /// The manifests that go: an index before what it lists, a subject before its referrers, else by digest.
-    /// Content cannot refer to itself, for its digest depends on what it refers to; a snapshot that says so
-    /// anyway loses nothing of what goes round in circles.
+    ///
+    /// An index may list its own subject, and then no order is right: those come last, the index first. Lists alone
+    /// cannot go round in circles, for an index's digest depends on what it lists; what claims to do so stays.
     fn in_order(&self) -> Vec<Node> {
-        let goes = |node: &Node| !self.kept.contains_key(node);
-        let mut waiting: HashMap<Node, usize> = HashMap::new();
-        let mut ready = BinaryHeap::new();
-        for (node, manifest) in self.graph.iter().filter(|(node, _)| goes(node)) {
-            let above = self.graph.above(node).filter(goes).count();
-            if above == 0 {
-                ready.push(Reverse((&manifest.digest, node)));
-            }
-            waiting.insert(node, above);
-        }
-        let mut order = Vec::with_capacity(waiting.len());
+        let going: BTreeSet<Node> =
+            self.graph.iter().map(|(node, _)| node).filter(|n| !self.kept.contains_key(n)).collect();
+        let mut order = self.sorted(&going, |node| self.graph.above(node), |node| self.graph.below(node));
+        let placed: HashSet<Node> = order.iter().copied().collect();
+        let left: BTreeSet<Node> = going.into_iter().filter(|node| !placed.contains(node)).collect();
+        order.extend(self.sorted(&left, |node| self.graph.indexes(node), |node| self.graph.children(node).to_vec()));
+        order
+    }
+
+    /// Puts each of `nodes` after all that are `above` it, and the smaller digest first where there is a choice.
+    fn sorted(
+        &self,
+        nodes: &BTreeSet<Node>,
+        above: impl Fn(Node) -> Vec<Node>,
+        below: impl Fn(Node) -> Vec<Node>,
+    ) -> Vec<Node> {
+        let entry = |node: Node| Some(Reverse((&self.graph.manifest(node)?.digest, node)));
+        let mut waiting: HashMap<Node, usize> =
+            nodes.iter().map(|node| (*node, above(*node).iter().filter(|n| nodes.contains(n)).count())).collect();
+        let mut ready: BinaryHeap<_> =
+            waiting.iter().filter(|(_, above)| **above == 0).filter_map(|(node, _)| entry(*node)).collect();
+        let mut order = Vec::with_capacity(nodes.len());
         while let Some(Reverse((_, node))) = ready.pop() {
             order.push(node);
-            for below in self.graph.below(node) {
-                let Some(above) = waiting.get_mut(&below) else { continue };
+            for next in below(node) {
+                let Some(above) = waiting.get_mut(&next) else { continue };
                 *above = above.saturating_sub(1);
-                if let (0, Some(manifest)) = (*above, self.graph.manifest(below)) {
-                    ready.push(Reverse((&manifest.digest, below)));
+                if *above == 0 {
+                    ready.extend(entry(next));
                 }
             }
         }
