@@ -40,6 +40,8 @@ mod restore;
 mod run_records;
 mod store;
 mod tag_store;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod tombstone;
 mod trash;

@@ -1,0 +1,183 @@
+//! Pushing manifests.
+
+use std::time::Duration;
+
+use crate::{
+    oci::{Algorithm, Digest, Reference},
+    storage::{Error, InvalidReference, fixtures::World},
+};
+
+use super::{by, image, index, is_there, paths_below, put, reference, tag, tags};
+
+#[tokio::test]
+async fn a_push_writes_the_paths_of_distribution() {
+    let world = World::new();
+    let repository = world.repository("team/app").await;
+    let image = image("a");
+    let digest = image.push(&repository, Some("v1")).await.unwrap();
+    let hex = digest.hex();
+    let manifests: Vec<String> = paths_below(&world.memory, "docker/registry/v2/repositories/team/app/_manifests/");
+    let expected = [
+        format!("revisions/sha256/{hex}/link"),
+        "tags/v1/current/link".into(),
+        format!("tags/v1/index/sha256/{hex}/link"),
+    ];
+    assert_eq!(manifests, expected);
+    let layers = paths_below(&world.memory, "docker/registry/v2/repositories/team/app/_layers/");
+    assert_eq!(layers.len(), 3, "the manifest itself gets no layer link");
+    assert_eq!(paths_below(&world.memory, "docker/registry/v2/blobs/sha256/").len(), 4);
+    let facts = paths_below(&world.memory, "lagan/v1/facts/team/app/");
+    assert_eq!(facts, ["_g/v1/<ulid>".into(), format!("_m/{digest}")]);
+    assert_eq!(paths_below(&world.memory, "lagan/v1/pending/").len(), 0);
+}
+
+#[tokio::test]
+async fn a_pushed_manifest_is_found_by_tag_and_by_digest() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let image = image("a");
+    let digest = image.push(&repository, Some("v1")).await.unwrap();
+    for reference in [reference("v1"), by(&digest)] {
+        let stored = repository.manifest(&reference).await.unwrap();
+        assert_eq!(stored.bytes, image.bytes());
+        assert_eq!(stored.descriptor.digest, digest);
+    }
+    assert!(!is_there(&repository, &reference("v2")).await);
+    assert!(!is_there(&world.repository("other").await, &by(&digest)).await);
+}
+
+#[tokio::test]
+async fn every_missing_or_wrong_reference_is_named_once() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let (present, absent) = (image("present"), image("absent"));
+    present.push(&repository, None).await.unwrap();
+    let error = repository.put_manifest(put(&absent.bytes(), Some("v1"))).await.unwrap_err();
+    let Error::InvalidReferences(found) = error else { panic!("{error:?}") };
+    assert_eq!(found.len(), 3);
+    assert!(found.iter().all(|each| matches!(each, InvalidReference::BlobUnknown(_))));
+
+    let twice = index(&[&present, &absent, &absent]);
+    let error = repository.put_manifest(put(&twice, None)).await.unwrap_err();
+    let Error::InvalidReferences(found) = error else { panic!("{error:?}") };
+    assert!(matches!(&found[..], [InvalidReference::ManifestUnknown(child)] if child.digest == absent.digest()));
+
+    let size = format!(r#""size":{}"#, present.bytes().len());
+    let wrong = String::from_utf8(index(&[&present]).to_vec()).unwrap().replace(&size, r#""size":7"#).into();
+    let error = repository.put_manifest(put(&wrong, None)).await.unwrap_err();
+    let Error::InvalidReferences(found) = error else { panic!("{error:?}") };
+    assert!(
+        matches!(&found[..], [InvalidReference::SizeMismatch { actual, .. }] if *actual == present.bytes().len() as u64)
+    );
+    assert_eq!(tags(&repository).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_layer_of_another_repository_is_not_enough() {
+    let world = World::new();
+    let image = image("a");
+    image.push(&world.repository("first").await, Some("v1")).await.unwrap();
+    let error = world.repository("second").await.put_manifest(put(&image.bytes(), Some("v1"))).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidReferences(found) if found.len() == 3));
+}
+
+#[tokio::test]
+async fn bytes_that_do_not_hash_to_the_digest_are_refused() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let mut wrong = put(&image("a").bytes(), None);
+    wrong.reference = by(&image("b").digest());
+    let error = repository.put_manifest(wrong).await.unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { actual, .. } if actual == image("a").digest()));
+    assert_eq!(world.memory.paths().len(), 0);
+}
+
+#[tokio::test]
+async fn a_sha512_reference_is_its_own_manifest() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let image = image("a");
+    image.push(&repository, None).await.unwrap();
+    let digest = Digest::of(Algorithm::Sha512, &image.bytes());
+    let mut sha512 = put(&image.bytes(), None);
+    (sha512.reference, sha512.digest) = (by(&digest), digest.clone());
+    assert_eq!(repository.put_manifest(sha512).await.unwrap(), digest);
+    let stored = repository.manifest(&by(&digest)).await.unwrap();
+    assert_eq!((stored.descriptor.digest, stored.bytes), (digest, image.bytes()));
+}
+
+#[tokio::test]
+async fn a_tag_that_moves_leaves_what_it_pointed_to() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let old = image("old").push(&repository, Some("latest")).await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+    let new = image("new").push(&repository, Some("latest")).await.unwrap();
+    assert_eq!(repository.stat_manifest(&reference("latest")).await.unwrap().digest, new);
+    assert!(is_there(&repository, &by(&old)).await);
+    let inventory = repository.inventory().await.unwrap();
+    let entry = |digest| inventory.revisions.iter().find(|entry| entry.digest == digest).unwrap();
+    assert_eq!(entry(new).untagged_since, None);
+    let old = entry(old);
+    assert_eq!(old.untagged_since, Some(inventory.taken_at), "it became untagged when the tag moved");
+    assert!(old.pushed_at < old.untagged_since);
+}
+
+#[tokio::test]
+async fn pushing_again_sets_the_time_of_the_push() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let digest = image("a").push(&repository, Some("v1")).await.unwrap();
+    let first = repository.inventory().await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+    image("a").push(&repository, Some("v1")).await.unwrap();
+    let second = repository.inventory().await.unwrap();
+    assert_eq!(first.tags[0].pushed_at, Some(first.taken_at));
+    assert_eq!(second.tags[0].pushed_at, Some(second.taken_at));
+    assert_eq!(second.revisions[0].pushed_at, Some(second.taken_at));
+    assert_eq!(second.revisions[0].digest, digest);
+    assert_ne!(first.taken_at, second.taken_at);
+}
+
+#[tokio::test]
+async fn a_list_of_tags_is_in_byte_order_and_pages() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    assert!(matches!(repository.tags(None, 10).await, Err(Error::RepositoryUnknown { .. })));
+    for name in ["b", "a", "B", "_", "a.1", "a-1", "10", "9"] {
+        image("a").push(&repository, Some(name)).await.unwrap();
+    }
+    let sorted = ["10", "9", "B", "_", "a", "a-1", "a.1", "b"];
+    assert_eq!(tags(&repository).await, sorted);
+    for limit in 1..=sorted.len() {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = repository.tags(after.as_deref(), limit).await.unwrap();
+            seen.extend(page.entries.iter().map(ToString::to_string));
+            after = seen.last().cloned();
+            if !page.more {
+                break;
+            }
+            assert_eq!(page.entries.len(), limit);
+        }
+        assert_eq!(seen, sorted, "in pages of {limit}");
+    }
+    let page = repository.tags(Some("B"), 2).await.unwrap();
+    assert_eq!((page.entries, page.more), (vec![tag("_"), tag("a")], true));
+    let page = repository.tags(Some("aa not a tag"), 9).await.unwrap();
+    assert_eq!((page.entries, page.more), (vec![tag("b")], false));
+    let page = repository.tags(Some("zzz"), 2).await.unwrap();
+    assert_eq!((page.entries, page.more), (Vec::new(), false));
+}
+
+#[tokio::test]
+async fn a_torn_tag_is_read_from_its_index() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    image("old").push(&repository, Some("v1")).await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    let new = image("new").push(&repository, Some("v1")).await.unwrap();
+    super::tear(&world, crate::storage::layout::PathSpec::TagCurrent(&repository.name, &tag("v1"))).await;
+    super::tear(&world, crate::storage::layout::PathSpec::RevisionLink(&repository.name, &new)).await;
+    assert_eq!(repository.stat_manifest(&Reference::Tag(tag("v1"))).await.unwrap().digest, new);
+}
