@@ -130,9 +130,10 @@ impl Store {
         descriptor: &Descriptor,
     ) -> Result<Option<u64>, Error> {
         let digest = &descriptor.digest;
-        let spec = match descriptor.media_type.is_manifest() {
-            true => PathSpec::RevisionLink(name, digest),
-            false => PathSpec::LayerLink(name, digest),
+        let spec = if descriptor.media_type.is_manifest() {
+            PathSpec::RevisionLink(name, digest)
+        } else {
+            PathSpec::LayerLink(name, digest)
         };
         match self.link(spec, digest).await? {
             Some(target) => self.stored_size(&target).await,

@@ -261,10 +261,10 @@ impl Repository {
 
     /// Nobody else restored it meanwhile.
     async fn still_there(&self, tombstone: &Tombstone) -> Result<(), Error> {
-        match self.store.has_tombstone(&self.name, &tombstone.digest, tombstone.id.0).await? {
-            true => Ok(()),
-            false => Err(Error::TombstoneUnknown { id: tombstone.id }),
+        if self.store.has_tombstone(&self.name, &tombstone.digest, tombstone.id.0).await? {
+            return Ok(());
         }
+        Err(Error::TombstoneUnknown { id: tombstone.id })
     }
 
     async fn enter_content(&self, parts: &[Part]) -> Result<Entered, Error> {
@@ -329,9 +329,10 @@ impl Repository {
         let digest = &manifest.digest;
         self.store.put_restored(&self.name, digest, now).await?;
         // A link that stands keeps its age: without facts, it is the time of the push.
-        let linked = match self.store.is_visible(&self.name, digest).await? {
-            true => Ok(()),
-            false => self.store.put_link(PathSpec::RevisionLink(&self.name, digest), digest).await,
+        let linked = if self.store.is_visible(&self.name, digest).await? {
+            Ok(())
+        } else {
+            self.store.put_link(PathSpec::RevisionLink(&self.name, digest), digest).await
         };
         for child in manifest.manifest.iter().flat_map(Manifest::children) {
             self.store.reach.parents.note(&self.name, &child.digest, digest.clone());
