@@ -50,7 +50,7 @@ fn picture_names_every_folder_of_the_source_and_nothing_else() {
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     let layers: BTreeSet<String> = LAYERS.iter().map(|(layer, _)| (*layer).to_owned()).collect();
-    assert!(folders.is_subset(&layers), "{folders:?} are not all in {layers:?}");
+    assert_eq!(folders, layers);
     assert_eq!(layers_of_picture(), LAYERS.iter().map(|(layer, below)| edges(layer, below)).collect());
 }
 
@@ -65,7 +65,7 @@ fn code_map_declares_the_layers_bottom_up() {
     for (layer, allowed) in LAYERS {
         let Some(at) = order.get(layer) else { continue };
         for below in *allowed {
-            assert!(order.get(below).is_none_or(|under| under < at), "src/lib.rs declares {layer} before {below}");
+            assert!(order.get(below).is_some_and(|under| under < at), "src/lib.rs declares {layer} before {below}");
         }
     }
 }

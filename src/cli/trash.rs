@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List what can be restored, oldest first.
+    /// List what can be restored, newest first.
     List {
         /// Only what was in this repository.
         #[arg(long)]
@@ -157,7 +157,8 @@ async fn found(client: &RegistryClient, what: &Target) -> anyhow::Result<Tombsto
         Target::Entry(id) => client.get(&["trash", id], &[]).await,
         Target::Image { repository, reference } => list(client, Some(repository), Some(reference))
             .await?
-            .pop()
+            .into_iter()
+            .next()
             .ok_or_else(|| anyhow::anyhow!("the trash holds nothing for {repository} {reference}")),
     }
 }
