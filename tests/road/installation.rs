@@ -1,5 +1,7 @@
 //! From nothing to a registry that answers.
 
+use serde_json::Value;
+
 use crate::support::{Kubectl, Namespace, Operator, Program, Registry, eventually, helm_template};
 
 #[test]
@@ -24,27 +26,32 @@ fn chart_installed_and_five_lines_applied_give_a_registry_that_answers() {
     let printed = namespace.run("get registry registry --no-headers");
     let endpoint = status["endpoints"]["internal"].as_str().unwrap();
     assert!(printed.contains(endpoint), "{printed}");
-    let answer = from_a_pod(&namespace, endpoint);
-    assert!(answer.contains("401 Unauthorized"), "a registry with a login answers 401 to who has none: {answer}");
+    assert_eq!(trash_seen_from_a_pod(&namespace, endpoint, &status), "[]");
 
     // Nodes are promised nothing that was not asked for.
     assert!(status["endpoints"]["nodes"].is_null(), "{status:#}");
     namespace.await_reason("registry/registry", "NodePullReady", "False", "NoNodeReachableEndpoint");
 }
 
-/// What a pod of the namespace is told by the registry, TLS included.
-fn from_a_pod(namespace: &Namespace, endpoint: &str) -> String {
-    let endpoint = endpoint.trim_start_matches("https://");
+/// What a pod of the namespace is told by the registry, which it trusts and logs in to by what the status names.
+fn trash_seen_from_a_pod(namespace: &Namespace, endpoint: &str, status: &Value) -> String {
+    let image = std::env::var("LAGAN_IMAGE").unwrap();
+    let authority = status["caBundleConfigMap"].as_str().unwrap();
+    let login = |key| format!("valueFrom: {{secretKeyRef: {{name: registry-admin, key: {key}}}}}");
     namespace.apply(&format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: client}}, spec: {{restartPolicy: Never, \
-         securityContext: {{runAsUser: 1000, runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}, \
-         containers: [{{name: client, image: 'lagan.test/busybox:1', \
+         securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}, \
+         volumes: [{{name: trust, configMap: {{name: '{authority}'}}}}], \
+         containers: [{{name: client, image: '{image}', volumeMounts: [{{name: trust, mountPath: /trust}}], \
          securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}, \
-         command: [sh, -c, 'wget --no-check-certificate -O - https://{endpoint}/v2/ 2>&1; true']}}]}}}}"
+         env: [{{name: LAGAN_USERNAME, {}}}, {{name: LAGAN_PASSWORD, {}}}], \
+         args: [trash, list, --registry, 'https://{endpoint}', --ca, /trust/ca.crt, --output, json]}}]}}}}",
+        login("username"),
+        login("password")
     ));
     eventually("the client's pod has ended", || {
         let phase = namespace.try_get("pod/client")?["status"]["phase"].clone();
-        if phase == "Succeeded" { Ok(()) } else { Err(phase.to_string()) }
+        if phase == "Succeeded" { Ok(()) } else { Err(format!("{phase}\n{}", namespace.try_run("logs client"))) }
     });
     namespace.run("logs client")
 }

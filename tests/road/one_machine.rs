@@ -56,7 +56,7 @@ impl OneMachine {
     /// `lagan trash` in its folder.
     fn trash(&self, arguments: &[&str]) -> String {
         let server = format!("http://{}", self.listen);
-        Program::new(LAGAN).arg("trash").args(arguments).args(["--server", &server]).folder(&self.folder).succeeds()
+        Program::new(LAGAN).arg("trash").args(arguments).args(["--registry", &server]).folder(&self.folder).succeeds()
     }
 }
 

@@ -29,7 +29,7 @@ fn invalid_objects_are_refused_with_words_that_say_what_is_wrong() {
         (policy("mode: Perhaps"), "Enforce"),
         (policy("startingDeadline: soon"), "startingDeadline"),
         (policy("keep: [{name: a, tags: ['*']}]"), "keep"),
-        (policy("unmatchedTags: Delete, repositories: {include: []}"), "unmatchedTags"),
+        (policy("unmatchedTags: Delete, repositories: {include: []}"), "at least 1 items"),
     ];
     for (object, words) in table {
         let refusal = namespace.refused(&object);

@@ -51,7 +51,7 @@ impl Drop for Namespace {
                         self.name
                     ),
                     format!(
-                        "--namespace {} logs --selector app.kubernetes.io/name=lagan --tail 80",
+                        "--namespace {} logs --selector app.kubernetes.io/part-of=lagan --tail 80",
                         operator::NAMESPACE
                     ),
                 ],
