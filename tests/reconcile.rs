@@ -3,9 +3,13 @@
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use http::StatusCode;
@@ -17,9 +21,16 @@ use lagan::operator::{
     context::Context,
     metrics::Metrics,
     registry::{observed::Caches, reconcile::Reconciler},
+    run_with,
 };
 use serde_json::{Value, json};
 use support::fake_api::FakeApi;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
 
 const REGISTRY: &str = "/apis/lagan.dev/v1alpha1/namespaces/apps/registries/main";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/apps/deployments/main";
@@ -43,15 +54,7 @@ impl Scenario {
         let seconds = Arc::new(AtomicI64::new(1_800_000_000));
         let clock = Arc::clone(&seconds);
         let now = Arc::new(move || Timestamp::from_second(clock.load(Ordering::SeqCst)).unwrap());
-        let config = OperatorConfig {
-            image: "registry.example.com/lagan:1".to_owned(),
-            version: "1".to_owned(),
-            scope: WatchScope::Cluster,
-            lease_namespace: "lagan-system".to_owned(),
-            identity: "operator-0".to_owned(),
-            listen: ([127, 0, 0, 1], 0).into(),
-        };
-        let context = Context::new(api.client(), config, Arc::new(Metrics::default()), now);
+        let context = Context::new(api.client(), config(), Arc::new(Metrics::default()), now);
         // Nothing is in the caches: everything is read from the server.
         let caches = Caches {
             deployments: reflector::store().0,
@@ -96,6 +99,17 @@ impl Scenario {
     fn says(&self, type_: &str) -> String {
         let condition = self.condition(type_);
         format!("{} {}", condition["status"].as_str().unwrap(), condition["reason"].as_str().unwrap())
+    }
+}
+
+fn config() -> OperatorConfig {
+    OperatorConfig {
+        image: "registry.example.com/lagan:1".to_owned(),
+        version: "1".to_owned(),
+        scope: WatchScope::Cluster,
+        lease_namespace: "lagan-system".to_owned(),
+        identity: "operator-0".to_owned(),
+        listen: ([127, 0, 0, 1], 0).into(),
     }
 }
 
@@ -287,4 +301,41 @@ async fn lost_administrator_gets_a_new_password_and_certificates_are_replaced_in
     assert_ne!(after["tls.crt"], before["tls.crt"]);
     assert_eq!(after["ca.crt"], before["ca.crt"], "clients trust what they trusted");
     assert_eq!(scenario.api.get(&child("secrets", "main-ca")).unwrap()["data"], authority);
+}
+
+#[tokio::test]
+async fn operator_takes_the_lease_answers_probes_and_gives_the_lease_back() {
+    const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/lagan-system/leases/lagan-operator";
+    let api = FakeApi::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let now = Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap());
+    let operator = tokio::spawn(Box::pin(run_with(api.client(), listener, config(), now, stop.clone())));
+    let probed = async {
+        while !get(address, "/metrics").await.contains("lagan_operator_leader 1") {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), probed).await.expect("the only replica leads");
+    let holder = || api.get(LEASE).unwrap()["spec"]["holderIdentity"].clone();
+    assert_eq!(holder(), "operator-0");
+    for path in ["/livez", "/readyz"] {
+        assert!(get(address, path).await.starts_with("HTTP/1.1 200"), "{path}");
+    }
+    assert!(get(address, "/other").await.starts_with("HTTP/1.1 404"));
+
+    stop.cancel();
+    timeout(Duration::from_secs(30), operator).await.expect("it ends").unwrap().unwrap();
+    assert_eq!(holder(), Value::Null, "the other replica need not wait");
+}
+
+/// What the operator's port answers, head and all.
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }

@@ -36,6 +36,7 @@ use futures::future::join_all;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use config::{Now, OperatorConfig};
@@ -76,6 +77,21 @@ pub async fn run(config: OperatorConfig, now: Now, stop: CancellationToken) -> R
     let client = Client::try_default().await.map_err(|source| Error::Client { source: Box::new(source) })?;
     let address = config.listen;
     let listener = health::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    run_with(client, listener, config, now, stop).await
+}
+
+/// [`run`] with an API server and a port that are chosen already.
+///
+/// # Errors
+///
+/// When the Lease cannot be released.
+pub async fn run_with(
+    client: Client,
+    listener: TcpListener,
+    config: OperatorConfig,
+    now: Now,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::default());
     let context = Context::new(client.clone(), config.clone(), Arc::clone(&metrics), now);
     // Probes are answered until the Lease is released, and then no longer.

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use crate::api::Quantity;
 use crate::api::v1alpha1::{
-    Registry, RegistryStatus, StorageStatus,
+    Registry, RegistryStatus, ServiceType, StorageStatus,
     conditions::{self, ConditionStatus, ConditionType, Finding, Reason},
 };
 use crate::operator::labels;
@@ -244,12 +244,18 @@ fn node_pull(picture: &Picture<'_>) -> Finding {
             );
             finding(type_, true, Reason::Reachable, message)
         }
-        None => finding(
-            type_,
-            false,
-            Reason::NoNodeReachableEndpoint,
-            "nodes resolve no cluster names: set expose.service.type to NodePort, or expose.externalURL",
-        ),
+        None => {
+            let message = match picture.valid.spec.expose.service.type_ {
+                ServiceType::ClusterIP => {
+                    "nodes resolve no cluster names: set expose.service.type to NodePort, or expose.externalURL"
+                }
+                ServiceType::NodePort | ServiceType::LoadBalancer => {
+                    "the node port or the nodes' addresses are not known (an operator of single namespaces sees no \
+                     nodes): if this stays, set expose.externalURL"
+                }
+            };
+            finding(type_, false, Reason::NoNodeReachableEndpoint, message)
+        }
     }
 }
 
