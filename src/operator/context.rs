@@ -13,6 +13,7 @@ use super::{
     config::{Now, OperatorConfig},
     labels,
     metrics::{ControllerName, Metrics, ReconcileResult},
+    retention_policy::Endings,
 };
 
 /// What both controllers share.
@@ -24,6 +25,8 @@ pub struct Context {
     pub config: Arc<OperatorConfig>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// How runs ended whose policies do not say so yet.
+    pub endings: Arc<Endings>,
     now: Now,
     recorder: Recorder,
 }
@@ -34,7 +37,7 @@ impl Context {
     pub fn new(client: Client, config: OperatorConfig, metrics: Arc<Metrics>, now: Now) -> Self {
         let reporter = Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(config.identity.clone()) };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, config: Arc::new(config), metrics, now, recorder }
+        Self { client, config: Arc::new(config), metrics, endings: Arc::default(), now, recorder }
     }
 
     /// What time it is.

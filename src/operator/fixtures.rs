@@ -1,10 +1,17 @@
-//! An API server for tests, which answers what it is told to.
+//! An API server and a registry for tests, which answer what they are told to.
 
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use kube::{Client, client::Body};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinSet};
+
+use super::registry_client::RegistryClient;
 
 /// A request that a [`Cluster`] was asked.
 #[derive(Debug, Clone)]
@@ -106,4 +113,61 @@ impl Cluster {
         all.push(asked.clone());
         asked
     }
+}
+
+/// A registry's control listener that answers what it is told to, until it is dropped.
+pub(crate) struct RegistryStub {
+    cluster: Cluster,
+    address: std::net::SocketAddr,
+    _serving: JoinSet<()>,
+}
+
+impl RegistryStub {
+    /// Listens without TLS: who is spoken to is another test's matter.
+    pub(crate) async fn answering(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (cluster, address) = (Cluster::answering(script), listener.local_addr().unwrap());
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, cluster.clone()));
+        Self { cluster, address, _serving: serving }
+    }
+
+    pub(crate) fn client(&self) -> RegistryClient {
+        plain_client(self.address)
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Asked> {
+        self.cluster.requests()
+    }
+}
+
+/// A client of a registry at an address, without TLS.
+pub(crate) fn plain_client(address: std::net::SocketAddr) -> RegistryClient {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    RegistryClient::new(format!("http://{address}/").parse().unwrap(), tls).unwrap()
+}
+
+async fn serve(listener: TcpListener, cluster: Cluster) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let cluster = cluster.clone();
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer_registry(cluster.clone(), request));
+            // A broken connection is what some scripts ask for.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer_registry(
+    cluster: Cluster,
+    request: Request<Incoming>,
+) -> Result<Response<Full<bytes::Bytes>>, std::io::Error> {
+    let (parts, body) = request.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let answer = cluster.answer(Request::from_parts(parts, Body::from(bytes.to_vec()))).await?;
+    let (parts, body) = answer.into_parts();
+    Ok(Response::from_parts(parts, Full::new(body.collect_bytes().await.unwrap())))
 }

@@ -29,6 +29,8 @@ pub mod labels;
 mod leadership;
 pub mod metrics;
 pub mod registry;
+pub mod registry_client;
+pub mod retention_policy;
 
 use std::{fmt::Debug, net::SocketAddr, sync::Arc};
 
@@ -108,8 +110,12 @@ pub async fn run_with(
 /// What the leader does: both controllers, in every namespace that is watched.
 async fn lead(context: Context, term: CancellationToken) {
     let parts = context.config.scope.parts();
-    join_all(parts.into_iter().map(|namespace| registry::controller::run(context.clone(), namespace, term.clone())))
-        .await;
+    let both = |namespace: Option<String>| {
+        let registries = registry::controller::run(context.clone(), namespace.clone(), term.clone());
+        let policies = retention_policy::controller::run(context.clone(), namespace, term.clone());
+        async { tokio::join!(registries, policies) }
+    };
+    join_all(parts.into_iter().map(both)).await;
 }
 
 /// The objects of a kind in one namespace, or in all of them.

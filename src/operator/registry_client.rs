@@ -1,0 +1,260 @@
+//! Talks to a registry through its control listener.
+
+use std::{collections::BTreeMap, error::Error as StdError, sync::Arc, time::Duration};
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{Api, Client};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::api::wire::{
+    ApplyRequest, CandidatePage, ErrorBody, RestoreReferenceRequest, RestoreReport, RunRequest, RunStatus,
+};
+use crate::operator::{
+    certificates::{Authority, Leaf},
+    registry::endpoints::CONTROL_PORT,
+};
+
+/// A Service in the same cluster accepts at once, or has no pod.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A restore waits up to 15 s for a delete of the same image; planning and applying are not waited for.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest page that the registry gives.
+const PAGE: u32 = 1000;
+
+/// A registry did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Secret with the operator's certificate could not be read.
+    #[error("could not read Secret {name}")]
+    Secret {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// The Secret is not there yet, or does not hold what it should.
+    #[error("Secret {name} does not let the operator talk to the registry: {reason}")]
+    Credentials {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There was no answer.
+    #[error("the registry does not answer")]
+    Unreachable {
+        /// Why.
+        source: Box<reqwest::Error>,
+    },
+    /// It answered something else than Lagan does.
+    #[error("the registry's answer could not be read")]
+    Malformed {
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// It does not know what was asked for.
+    #[error("{said}")]
+    NotFound {
+        /// Its words.
+        said: String,
+    },
+    /// Something else is in the way.
+    #[error("{said}")]
+    Conflict {
+        /// Its words.
+        said: String,
+    },
+    /// It does not do such things as it is set up.
+    #[error("{said}")]
+    Unsupported {
+        /// Its words.
+        said: String,
+    },
+    /// It cannot, now.
+    #[error("{said}")]
+    Failing {
+        /// Its words.
+        said: String,
+    },
+    /// It refuses for another reason.
+    #[error("{said}")]
+    Refused {
+        /// Its words.
+        said: String,
+    },
+}
+
+impl Error {
+    /// Whether the same request may succeed later, without anybody changing anything.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Secret { .. } | Self::Credentials { .. } | Self::Unreachable { .. } | Self::Failing { .. } => true,
+            Self::Malformed { .. }
+            | Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::Unsupported { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+
+    /// The error and its causes in one line, for a status.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let causes = std::iter::successors(self.source(), |cause| (*cause).source());
+        let mut words = self.to_string();
+        for cause in causes.map(ToString::to_string) {
+            if !words.ends_with(&cause) {
+                words = format!("{words}: {cause}");
+            }
+        }
+        words
+    }
+}
+
+/// One registry's control listener.
+///
+/// # Guarantees
+/// It is spoken to only if its certificate is of the authority in Secret `<name>-operator` and carries the name
+/// `<name>-control.<namespace>.svc`; the operator shows the certificate in the same Secret.
+#[derive(Debug, Clone)]
+pub struct RegistryClient {
+    http: reqwest::Client,
+    base: Url,
+}
+
+impl RegistryClient {
+    /// Prepares to talk to the Registry of this name; it is not spoken to yet.
+    ///
+    /// # Errors
+    /// [`Error::Secret`], [`Error::Credentials`].
+    pub async fn connect(client: &Client, namespace: &str, registry: &str) -> Result<Self, Error> {
+        let name = format!("{registry}-operator");
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let secret = secrets.get_opt(&name).await;
+        let secret = secret.map_err(|source| Error::Secret { name: name.clone(), source: Box::new(source) })?;
+        let credentials = |reason: String| Error::Credentials { name: name.clone(), reason };
+        let secret = secret.ok_or_else(|| credentials("it does not exist yet".to_owned()))?;
+        let tls = tls(&secret.data.unwrap_or_default()).map_err(credentials)?;
+        let base = format!("https://{registry}-control.{namespace}.svc:{CONTROL_PORT}/");
+        let base = base.parse().map_err(|error| credentials(format!("{base} is no address: {error}")))?;
+        Self::new(base, tls).map_err(|error| credentials(error.to_string()))
+    }
+
+    /// A client of the registry at `base`.
+    pub(super) fn new(base: Url, tls: ClientConfig) -> Result<Self, reqwest::Error> {
+        let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
+        Ok(Self { http: builder.no_proxy().tls_backend_preconfigured(tls).build()?, base })
+    }
+
+    /// Starts a run; of a run that is known already, the status.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] while another run is in progress, [`Error::Unsupported`] where nothing is deleted.
+    pub async fn start_run(&self, request: &RunRequest) -> Result<RunStatus, Error> {
+        self.send(self.request(Method::POST, &["retention", "runs"]).json(request)).await
+    }
+
+    /// How far a run is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a run that was never asked for, or forgotten.
+    pub async fn run(&self, run: &str) -> Result<RunStatus, Error> {
+        self.send(self.request(Method::GET, &["retention", "runs", run])).await
+    }
+
+    /// What a run would delete, after the candidate of number `last`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] while it plans.
+    pub async fn candidates(&self, run: &str, last: Option<u32>) -> Result<CandidatePage, Error> {
+        let request = self.request(Method::GET, &["retention", "runs", run, "candidates"]).query(&[("n", PAGE)]);
+        let request = match last {
+            Some(last) => request.query(&[("last", last)]),
+            None => request,
+        };
+        self.send(request).await
+    }
+
+    /// Applies a run's plan, less what is in use.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] while it plans or another run is in progress.
+    pub async fn apply_run(&self, run: &str, request: &ApplyRequest) -> Result<RunStatus, Error> {
+        self.send(self.request(Method::POST, &["retention", "runs", run, "apply"]).json(request)).await
+    }
+
+    /// Brings an image back from the trash, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where neither the repository nor its trash has it; [`Error::Conflict`] where its tag
+    /// points elsewhere, or content is gone.
+    pub async fn restore(&self, request: &RestoreReferenceRequest) -> Result<RestoreReport, Error> {
+        self.send(self.request(Method::POST, &["restore"]).json(request)).await
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        // An address with a host always has a path.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["v2", "_lagan"]).extend(path);
+        }
+        self.http.request(method, url)
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+        let unreachable = |source: reqwest::Error| Error::Unreachable { source: Box::new(source.without_url()) };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(unreachable)?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|source| Error::Malformed { source });
+        }
+        let said = words(status, &body);
+        Err(match status {
+            StatusCode::NOT_FOUND => Error::NotFound { said },
+            StatusCode::CONFLICT => Error::Conflict { said },
+            StatusCode::METHOD_NOT_ALLOWED => Error::Unsupported { said },
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Error::Failing { said },
+            _ => Error::Refused { said },
+        })
+    }
+}
+
+/// What the registry says about an error.
+fn words(status: StatusCode, body: &[u8]) -> String {
+    let entries = serde_json::from_slice::<ErrorBody>(body).map(|body| body.errors).unwrap_or_default();
+    let said: Vec<String> = entries
+        .into_iter()
+        .map(|entry| match entry.detail {
+            Some(Value::String(detail)) => format!("{}: {detail}", entry.message),
+            Some(detail) => format!("{} {detail}", entry.message),
+            None => entry.message,
+        })
+        .collect();
+    if said.is_empty() { format!("the registry answers {status}") } else { said.join("; ") }
+}
+
+/// Mutual TLS out of the data of the operator's Secret, or what is wrong with that.
+fn tls(data: &BTreeMap<String, ByteString>) -> Result<ClientConfig, String> {
+    let pem = |key: &str| data.get(key).map(|bytes| bytes.0.as_slice()).ok_or_else(|| format!("it has no key {key}"));
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(pem(Authority::BUNDLE)?) {
+        let authority = authority.map_err(|error| format!("{}: {error}", Authority::BUNDLE))?;
+        roots.add(authority).map_err(|error| format!("{}: {error}", Authority::BUNDLE))?;
+    }
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem(Leaf::CERTIFICATE)?).collect();
+    let chain = chain.map_err(|error| format!("{}: {error}", Leaf::CERTIFICATE))?;
+    let key = PrivateKeyDer::from_pem_slice(pem(Leaf::KEY)?).map_err(|error| format!("{}: {error}", Leaf::KEY))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(chain, key))
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,352 @@
+//! One reconciliation of a `RetentionPolicy`.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+    runtime::{
+        controller::Action,
+        reflector::{ObjectRef, Store},
+    },
+};
+use serde_json::json;
+
+use crate::api::v1alpha1::{HoldState, Registry, RetentionPolicy, RetentionPolicyStatus, RunOutcome};
+use crate::api::wire::RunRequest;
+use crate::operator::{
+    context::Context,
+    labels,
+    registry_client::{self, RegistryClient},
+};
+
+use super::{
+    announce,
+    assess::{Assessment, assess, invalid_sibling, source},
+    decide::Step,
+    holds,
+    run::{Ending, Progress, Run},
+    status::{begin, conclude, end, go_on},
+};
+
+/// A policy is looked at this often without a cause, for watches miss things.
+const RESYNC: Duration = Duration::from_secs(600);
+/// Holds that could not be looked at are tried again after this.
+const OPEN_HOLDS: Duration = Duration::from_secs(30);
+/// The first pause before a run is looked at again, and the longest; in between, a quarter of its age.
+const RUN_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// A reconciliation failed; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server did not do what it was asked.
+    #[error("could not {action}")]
+    Api {
+        /// What was asked.
+        action: &'static str,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// The policy has changed since it was read.
+    #[error("the policy has changed meanwhile")]
+    Stale,
+}
+
+impl Error {
+    fn api(action: &'static str) -> impl Fn(kube::Error) -> Self {
+        move |source| Self::Api { action, source: Box::new(source) }
+    }
+}
+
+/// Reconciles policies.
+pub struct Reconciler {
+    /// What both controllers share.
+    pub context: Context,
+    /// The policies of the namespaces that are watched.
+    pub policies: Store<RetentionPolicy>,
+    /// How registries are reached.
+    pub registries: Registries,
+}
+
+/// How registries are reached.
+#[derive(Debug, Clone)]
+pub enum Registries {
+    /// By the names of their control Services.
+    ByName,
+    /// All of them are this one.
+    #[cfg(test)]
+    Always(RegistryClient),
+}
+
+impl Reconciler {
+    /// Does what is to be done about a policy now, and says in its status what that was.
+    ///
+    /// # Errors
+    /// When it has to be tried again.
+    pub async fn reconcile(&self, cached: Arc<RetentionPolicy>) -> Result<Action, Error> {
+        if cached.metadata.deletion_timestamp.is_some() {
+            return Ok(Action::await_change());
+        }
+        let registry = self.registry(&cached).await?;
+        let assessment = self.assess(&cached, registry.as_ref());
+        if !assessment.has_work() {
+            return self.rest(&cached, cached.status.clone().unwrap_or_default(), &assessment).await;
+        }
+        // What is acted on is what the API server has: the cache may not have this controller's own last write.
+        let api = self.api(&cached);
+        let live = api.get_opt(&cached.name_any()).await.map_err(Error::api("read the policy"))?;
+        let Some(policy) = live else { return Ok(Action::await_change()) };
+        let assessment = self.assess(&policy, registry.as_ref());
+        self.act(policy, registry.is_some(), &assessment).await
+    }
+
+    fn assess(&self, policy: &RetentionPolicy, registry: Option<&Registry>) -> Assessment {
+        let siblings = self.siblings(policy);
+        assess(policy, registry, siblings.iter().map(AsRef::as_ref), self.context.now())
+    }
+
+    fn siblings(&self, policy: &RetentionPolicy) -> Vec<Arc<RetentionPolicy>> {
+        self.policies.state_filter(|other| {
+            other.metadata.namespace == policy.metadata.namespace && other.spec.registry_ref == policy.spec.registry_ref
+        })
+    }
+
+    fn api(&self, policy: &RetentionPolicy) -> Api<RetentionPolicy> {
+        Api::namespaced(self.context.client.clone(), &policy.namespace().unwrap_or_default())
+    }
+
+    async fn registry(&self, policy: &RetentionPolicy) -> Result<Option<Registry>, Error> {
+        let api: Api<Registry> = Api::namespaced(self.context.client.clone(), &policy.namespace().unwrap_or_default());
+        api.get_opt(&policy.spec.registry_ref.name).await.map_err(Error::api("read the Registry"))
+    }
+
+    async fn connect(&self, policy: &RetentionPolicy) -> Result<RegistryClient, registry_client::Error> {
+        match &self.registries {
+            Registries::ByName => {
+                let namespace = policy.namespace().unwrap_or_default();
+                RegistryClient::connect(&self.context.client, &namespace, &policy.spec.registry_ref.name).await
+            }
+            #[cfg(test)]
+            Registries::Always(registry) => Ok(registry.clone()),
+        }
+    }
+
+    async fn act(
+        &self,
+        mut policy: RetentionPolicy,
+        has_registry: bool,
+        assessment: &Assessment,
+    ) -> Result<Action, Error> {
+        let mut status = policy.status.clone().unwrap_or_default();
+        if !has_registry {
+            let words = assessment.stop.clone().unwrap_or_default();
+            return self.end_run(&policy, status, assessment, Ending::early(RunOutcome::Interrupted, words)).await;
+        }
+        let registry = self.connect(&policy).await;
+        let starts = matches!(assessment.step, Step::Start(_));
+        if assessment.holds_are_due || starts {
+            let now = self.context.now();
+            status.holds = holds::restore(registry.as_ref(), &assessment.holds, &status.holds, now).await;
+        }
+        if let Step::Start(trigger) = &assessment.step {
+            begin(&mut status, trigger, trigger.run_id(&policy), policy.spec.mode, self.context.now());
+            if let Some(words) = assessment.deletion_unavailable {
+                let ending = Ending::early(RunOutcome::DeletionUnavailable, words);
+                return self.end_run(&policy, status, assessment, ending).await;
+            }
+            // The id is in the status before the registry hears of it, so that whoever comes next goes on with it.
+            policy = self.write(&policy, conclude(&policy, status, assessment, self.context.now())).await?;
+            status = policy.status.clone().unwrap_or_default();
+        }
+        match status.last_run.as_ref().filter(|run| run.completion_time.is_none()).map(|run| run.run.clone()) {
+            Some(run) => self.advance(&policy, status, assessment, registry, &run).await,
+            None => self.rest(&policy, status, assessment).await,
+        }
+    }
+
+    /// Goes on with the run in progress.
+    async fn advance(
+        &self,
+        policy: &RetentionPolicy,
+        mut status: RetentionPolicyStatus,
+        assessment: &Assessment,
+        registry: Result<RegistryClient, registry_client::Error>,
+        run: &str,
+    ) -> Result<Action, Error> {
+        let progress = match (self.context.endings.of(run), registry) {
+            (Some(ending), _) => Ok(Progress::Ended(ending)),
+            (None, Ok(registry)) => self.drive(policy, assessment, &registry, run).await?,
+            (None, Err(error)) => Err(error),
+        };
+        let age = self.age(&status);
+        let in_the_way = match progress {
+            Ok(Progress::Ended(ending)) => return self.end_run(policy, status, assessment, ending).await,
+            Ok(Progress::Going) => None,
+            Err(error) => Some(match obstacle(error, age > policy.spec.starting_deadline.as_std()) {
+                Obstacle::End(ending) => return self.end_run(policy, status, assessment, ending).await,
+                Obstacle::Later(outcome, words) => (outcome, words),
+            }),
+        };
+        let outcome = in_the_way.as_ref().and_then(|(outcome, _)| *outcome);
+        go_on(&mut status, outcome, in_the_way.as_ref().map(|(_, words)| words.as_str()));
+        self.write(policy, conclude(policy, status, assessment, self.context.now())).await?;
+        Ok(Action::requeue((age / 4).clamp(RUN_PAUSES.0, RUN_PAUSES.1)))
+    }
+
+    /// How long ago the run in progress began.
+    fn age(&self, status: &RetentionPolicyStatus) -> Duration {
+        let since = status.last_run.as_ref().map(|run| self.context.now().duration_since(run.start_time.0));
+        since.and_then(|since| Duration::try_from(since).ok()).unwrap_or_default()
+    }
+
+    /// Asks the registry how far a run is, asks it to start where it does not know it, and does what is next. The
+    /// inner error is the registry's.
+    async fn drive(
+        &self,
+        policy: &RetentionPolicy,
+        assessment: &Assessment,
+        registry: &RegistryClient,
+        run: &str,
+    ) -> Result<Result<Progress, registry_client::Error>, Error> {
+        let stop = || self.stop(policy, assessment);
+        let known = match registry.run(run).await {
+            Err(registry_client::Error::NotFound { .. }) => None,
+            Err(error) => return Ok(Err(error)),
+            Ok(status) => Some(status),
+        };
+        let status = match known {
+            Some(status) => status,
+            None => {
+                if let Some(words) = stop() {
+                    return Ok(Ok(Progress::Ended(Ending::early(RunOutcome::Interrupted, words))));
+                }
+                match registry.start_run(&self.request(policy, run).await?).await {
+                    Ok(status) => status,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        };
+        let namespace = policy.namespace().unwrap_or_default();
+        let protection = policy.spec.in_use.protection;
+        let client = &self.context.client;
+        Ok(Run { id: run, namespace: &namespace, protection, client, registry, stop }.advance(status).await)
+    }
+
+    /// Why a plan that was made for `policy` must not be applied, in words, if it must not by now.
+    fn stop(&self, policy: &RetentionPolicy, assessment: &Assessment) -> Option<String> {
+        if let Some(words) = &assessment.stop {
+            return Some(words.clone());
+        }
+        let latest = self.policies.get(&ObjectRef::from_obj(policy));
+        let latest = latest.and_then(|latest| latest.metadata.generation).max(policy.metadata.generation);
+        if latest > policy.status.as_ref().and_then(|status| status.observed_generation) {
+            return Some("the policy was changed during the run, so its plan was not applied".to_owned());
+        }
+        invalid_sibling(policy, self.siblings(policy).iter().map(AsRef::as_ref))
+    }
+
+    /// A run with all policies of the Registry, as the API server has them: one that the cache does not know yet may
+    /// keep something.
+    async fn request(&self, policy: &RetentionPolicy, run: &str) -> Result<RunRequest, Error> {
+        let listed = self.api(policy).list(&ListParams::default()).await;
+        let all = listed.map_err(Error::api("list the policies"))?.items.into_iter();
+        let of_registry = all.filter(|other| other.spec.registry_ref == policy.spec.registry_ref);
+        let others = of_registry.filter(|other| other.uid() != policy.uid());
+        let policies = others.map(|other| source(&other)).chain([source(policy)]).collect();
+        Ok(RunRequest { run: run.to_owned(), policy: policy.uid().unwrap_or_default(), policies })
+    }
+
+    /// Writes how the run in progress ended, if there is one.
+    async fn end_run(
+        &self,
+        policy: &RetentionPolicy,
+        mut status: RetentionPolicyStatus,
+        assessment: &Assessment,
+        ending: Ending,
+    ) -> Result<Action, Error> {
+        let Some(run) = status.last_run.as_ref().filter(|run| run.completion_time.is_none()) else {
+            return self.rest(policy, status, assessment).await;
+        };
+        let run = run.run.clone();
+        self.context.endings.remember(&run, ending.clone());
+        go_on(&mut status, None, None);
+        end(&mut status, &ending, self.context.now());
+        let action = self.rest(policy, status.clone(), assessment).await?;
+        self.context.endings.forget(&run);
+        announce::run_ended(&self.context, policy, &status).await;
+        Ok(action)
+    }
+
+    /// Writes the status, and waits for what is next.
+    async fn rest(
+        &self,
+        policy: &RetentionPolicy,
+        status: RetentionPolicyStatus,
+        assessment: &Assessment,
+    ) -> Result<Action, Error> {
+        let now = self.context.now();
+        let holds_are_open = status.holds.iter().any(|hold| hold.state == HoldState::Unknown);
+        self.write(policy, conclude(policy, status, assessment, now)).await?;
+        let until = assessment.next.map_or(RESYNC, |next| until(next, now)).min(RESYNC);
+        Ok(Action::requeue(if holds_are_open { until.min(OPEN_HOLDS) } else { until }))
+    }
+
+    /// Writes a status if it is not the one that is there, and only over the object that it was made from.
+    async fn write(&self, policy: &RetentionPolicy, status: RetentionPolicyStatus) -> Result<RetentionPolicy, Error> {
+        if policy.status.as_ref() == Some(&status) {
+            return Ok(policy.clone());
+        }
+        let patch = json!({
+            "apiVersion": RetentionPolicy::api_version(&()),
+            "kind": RetentionPolicy::kind(&()),
+            "metadata": {"name": policy.name_any(), "resourceVersion": policy.resource_version()},
+            "status": status,
+        });
+        let params = PatchParams::apply(labels::OPERATOR).force();
+        let written = self.api(policy).patch_status(&policy.name_any(), &params, &Patch::Apply(patch)).await;
+        match written {
+            Err(kube::Error::Api(refusal)) if refusal.code == 409 => Err(Error::Stale),
+            Err(error) => Err(Error::api("write the status")(error)),
+            Ok(written) => {
+                announce::changes(&self.context, policy, &status).await;
+                Ok(written)
+            }
+        }
+    }
+}
+
+/// What an error of the registry means for a run.
+enum Obstacle {
+    /// It is over.
+    End(Ending),
+    /// It is tried again. What that is called, if it is more than waiting, and in words.
+    Later(Option<RunOutcome>, String),
+}
+
+/// `late`: the run has been waiting for longer than a run may be late.
+fn obstacle(error: registry_client::Error, late: bool) -> Obstacle {
+    use registry_client::Error as E;
+    let words = error.in_words();
+    let (outcome, temporary) = match error {
+        E::Unsupported { .. } => return Obstacle::End(Ending::early(RunOutcome::DeletionUnavailable, words)),
+        E::Refused { .. } | E::Malformed { .. } => return Obstacle::End(Ending::early(RunOutcome::Failed, words)),
+        // Another policy's run is in progress.
+        E::Conflict { .. } => (None, words),
+        // A run that was known a moment ago: the registry was restarted while it planned.
+        E::NotFound { .. } => (None, words),
+        E::Secret { .. } | E::Credentials { .. } | E::Unreachable { .. } | E::Failing { .. } => {
+            (Some(RunOutcome::RegistryUnavailable), words)
+        }
+    };
+    if late {
+        return Obstacle::End(Ending::early(RunOutcome::RegistryUnavailable, temporary));
+    }
+    Obstacle::Later(outcome, temporary)
+}
+
+/// How long it is until a time, at least a moment.
+fn until(time: Timestamp, now: Timestamp) -> Duration {
+    let left: SignedDuration = time.duration_since(now);
+    Duration::try_from(left).unwrap_or_default() + Duration::from_millis(10)
+}

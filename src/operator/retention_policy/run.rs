@@ -1,0 +1,178 @@
+//! One run, as far as it goes for now: candidates first, then the live listing, then the application.
+
+use std::{error::Error as _, time::Duration};
+
+use kube::Client;
+use tokio::time::Instant;
+
+use crate::api::v1alpha1::{InUseProtection, RunOutcome};
+use crate::api::wire::{ApplyRequest, PlanSummary, RunResult, RunState, RunStatus};
+use crate::operator::{
+    in_use::{self, CandidateIndex, Protection},
+    registry_client::{Error, RegistryClient},
+};
+
+/// A reconciliation stays with a run for so long, and comes back later: most runs are over by then, and one that is
+/// not keeps no other policy waiting for long.
+const STAY: Duration = Duration::from_secs(20);
+/// The first pause between two looks at a run: a small registry plans in a moment.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What the reader of a status should know who switched the protection off.
+const UNPROTECTED: &str = "inUse.protection is Disabled: the cluster was not asked what it runs";
+
+/// How far a run came.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// It is over.
+    Ended(Ending),
+    /// It is to be looked at again.
+    Going,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    /// In a word.
+    pub outcome: RunOutcome,
+    /// In words.
+    pub message: Option<String>,
+    /// What was planned, as far as it was.
+    pub plan: Option<PlanSummary>,
+    /// What was done.
+    pub result: RunResult,
+}
+
+impl Ending {
+    /// An end without a plan.
+    #[must_use]
+    pub fn early(outcome: RunOutcome, message: impl Into<String>) -> Self {
+        Self { outcome, message: Some(message.into()), plan: None, result: RunResult::default() }
+    }
+
+    /// The end of a run that is not to go on from where it is.
+    fn cut(outcome: RunOutcome, message: String, status: RunStatus) -> Self {
+        let result = status.result.unwrap_or_default();
+        Self { outcome, message: Some(message), plan: status.plan, result }
+    }
+}
+
+/// One run of a policy.
+pub struct Run<'a, C> {
+    /// Its id.
+    pub id: &'a str,
+    /// The policy's namespace.
+    pub namespace: &'a str,
+    /// Whether the cluster is asked what it runs.
+    pub protection: InUseProtection,
+    /// The cluster.
+    pub client: &'a Client,
+    /// The registry.
+    pub registry: &'a RegistryClient,
+    /// Why the plan must not be applied, in words, if it must not by now.
+    pub stop: C,
+}
+
+impl<C: Fn() -> Option<String>> Run<'_, C> {
+    /// Does what is next, until the run is over or has taken long enough for now.
+    ///
+    /// # Guarantees
+    /// The registry is told to apply only after every list of the cluster was read to its end, and while nothing
+    /// stops the run.
+    ///
+    /// # Cancel safety
+    /// Whatever is cut off, the registry knows how far the run is.
+    ///
+    /// # Errors
+    /// When the registry does not do what it is asked.
+    pub async fn advance(&self, mut status: RunStatus) -> Result<Progress, Error> {
+        let until = Instant::now() + STAY;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match status.state {
+                RunState::Planning | RunState::Applying => {}
+                RunState::AwaitingUsage => {
+                    if let Some(ending) = self.apply(&status).await? {
+                        return Ok(Progress::Ended(ending));
+                    }
+                }
+                RunState::Completed | RunState::LimitExceeded | RunState::Failed => {
+                    return Ok(Progress::Ended(self.ending(status)));
+                }
+            }
+            if Instant::now() >= until {
+                return Ok(Progress::Going);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            status = self.registry.run(self.id).await?;
+        }
+    }
+
+    /// Reads the candidates, lists the cluster, and lets the registry apply the plan; or how the run ends instead.
+    async fn apply(&self, status: &RunStatus) -> Result<Option<Ending>, Error> {
+        if let Some(words) = (self.stop)() {
+            return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone())));
+        }
+        let request = match self.protection {
+            InUseProtection::Disabled => ApplyRequest { listing_seconds: 0.0, in_use: Vec::new() },
+            InUseProtection::Enabled => {
+                let candidates = self.candidates().await?;
+                match self.usage(&candidates).await {
+                    Ok(request) => request,
+                    Err(error) => {
+                        let words =
+                            format!("what is in use is not known, so nothing more is deleted: {}", chain(&error));
+                        return Ok(Some(Ending::cut(RunOutcome::InUseUnknown, words, status.clone())));
+                    }
+                }
+            }
+        };
+        // Listing takes a while, in which the policy may have been changed.
+        if let Some(words) = (self.stop)() {
+            return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone())));
+        }
+        self.registry.apply_run(self.id, &request).await?;
+        Ok(None)
+    }
+
+    async fn candidates(&self) -> Result<CandidateIndex, Error> {
+        let mut index = CandidateIndex::default();
+        let mut last = None;
+        loop {
+            let page = self.registry.candidates(self.id, last).await?;
+            page.candidates.into_iter().for_each(|candidate| index.add(candidate));
+            match page.next {
+                // Numbers rise; a registry that repeats itself would keep this going for ever.
+                Some(next) if last.is_none_or(|last| next > last) => last = Some(next),
+                _ => return Ok(index),
+            }
+        }
+    }
+
+    async fn usage(&self, candidates: &CandidateIndex) -> Result<ApplyRequest, in_use::Error> {
+        let mut protection = Protection::new(candidates, self.namespace);
+        let took = in_use::list(self.client, &mut protection).await?;
+        Ok(ApplyRequest { listing_seconds: took.as_secs_f64(), in_use: protection.in_use() })
+    }
+
+    fn ending(&self, status: RunStatus) -> Ending {
+        let outcome = match status.state {
+            RunState::Completed => RunOutcome::Completed,
+            RunState::LimitExceeded => RunOutcome::LimitExceeded,
+            RunState::Failed | RunState::Planning | RunState::AwaitingUsage | RunState::Applying => RunOutcome::Failed,
+        };
+        let unprotected = (self.protection == InUseProtection::Disabled).then(|| UNPROTECTED.to_owned());
+        let said: Vec<String> = status.message.into_iter().chain(unprotected).collect();
+        let message = (!said.is_empty()).then(|| said.join("; "));
+        Ending { outcome, message, plan: status.plan, result: status.result.unwrap_or_default() }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &in_use::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,345 @@
+//! A policy's run against an API server and a registry that fail on cue. The road where all is well is walked on a
+//! real cluster (`tests/road`).
+
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use kube::runtime::{controller::Action, reflector, watcher};
+use serde_json::{Value, json};
+
+use crate::api::v1alpha1::RetentionPolicy;
+use crate::operator::{
+    config::{OperatorConfig, WatchScope},
+    context::Context,
+    fixtures::{Answer, Asked, Cluster, RegistryStub, plain_client},
+    metrics::Metrics,
+    registry_client::RegistryClient,
+};
+
+use super::reconcile::{Error, Reconciler, Registries};
+
+const NOW: &str = "2026-07-01T12:00:00Z";
+const POLICIES: &str = "/apis/lagan.dev/v1alpha1/namespaces/shop/retentionpolicies";
+const RUNS: &str = "/v2/_lagan/retention/runs";
+
+/// A cluster with a Registry and one policy, whose status can be written.
+struct World {
+    policy: Arc<Mutex<Value>>,
+    cluster: Cluster,
+    reconciler: Reconciler,
+}
+
+impl World {
+    /// `list` answers the lists of what is in use.
+    fn new(
+        registry: RegistryClient,
+        spec: &Value,
+        list: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        let policy = Arc::new(Mutex::new(json!({
+            "apiVersion": "lagan.dev/v1alpha1", "kind": "RetentionPolicy",
+            "metadata": {"name": "cleanup", "namespace": "shop", "uid": "u-1", "generation": 1, "resourceVersion": "1",
+                "creationTimestamp": "2026-07-01T11:00:00Z", "annotations": {"lagan.dev/run-at": "now"}},
+            "spec": spec,
+        })));
+        let state = Arc::clone(&policy);
+        let cluster = Cluster::answering(move |request| {
+            if let Some(answer) = list(request) {
+                return answer;
+            }
+            let mut policy = state.lock().unwrap();
+            match (request.method.as_str(), request.path()) {
+                ("GET", "/apis/lagan.dev/v1alpha1/namespaces/shop/registries/main") => Answer::ok(
+                    json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "Registry", "metadata": {"name": "main"}, "spec": {}}),
+                ),
+                ("GET", POLICIES) => Answer::ok(page(&[policy.clone()], "")),
+                ("GET", path) if path == format!("{POLICIES}/cleanup") => Answer::ok(policy.clone()),
+                ("PATCH", path) if path == format!("{POLICIES}/cleanup/status") => {
+                    if request.body["metadata"]["resourceVersion"] != policy["metadata"]["resourceVersion"] {
+                        return Answer::failure(409, "the object has been modified");
+                    }
+                    policy["status"] = request.body["status"].clone();
+                    let version: u64 = policy["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+                    policy["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+                    Answer::ok(policy.clone())
+                }
+                ("POST", "/apis/events.k8s.io/v1/namespaces/shop/events") => Answer::Json(201, request.body.clone()),
+                ("GET", _) => Answer::ok(page(&[], "")),
+                (method, path) => panic!("{method} {path} was not expected"),
+            }
+        });
+        let config = OperatorConfig {
+            image: "lagan".to_owned(),
+            version: "1".to_owned(),
+            scope: WatchScope::Cluster,
+            lease_namespace: "lagan".to_owned(),
+            identity: "one".to_owned(),
+            listen: ([127, 0, 0, 1], 0).into(),
+        };
+        let now: Timestamp = NOW.parse().unwrap();
+        let context = Context::new(cluster.client(), config, Arc::new(Metrics::default()), Arc::new(move || now));
+        let (policies, mut writer) = reflector::store();
+        writer.apply_watcher_event(&watcher::Event::Apply(of(&policy)));
+        let reconciler = Reconciler { context, policies, registries: Registries::Always(registry) };
+        Self { policy, cluster, reconciler }
+    }
+
+    async fn reconcile(&self) -> Result<Action, Error> {
+        self.reconciler.reconcile(Arc::new(of(&self.policy))).await
+    }
+
+    fn status(&self) -> Value {
+        self.policy.lock().unwrap()["status"].clone()
+    }
+
+    fn condition(&self, type_: &str) -> (String, String, String) {
+        let status = self.status();
+        let conditions = status["conditions"].as_array().unwrap();
+        let found = conditions.iter().find(|condition| condition["type"] == type_).unwrap();
+        let text = |key: &str| found[key].as_str().unwrap().to_owned();
+        (text("status"), text("reason"), text("message"))
+    }
+
+    /// The reasons of the Events that were recorded.
+    fn events(&self) -> Vec<String> {
+        let posted = self.cluster.requests().into_iter().filter(|request| request.path().ends_with("/events"));
+        posted.map(|event| event.body["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn writes(&self) -> usize {
+        self.cluster.requests().iter().filter(|request| request.method == "PATCH").count()
+    }
+}
+
+fn of(policy: &Arc<Mutex<Value>>) -> RetentionPolicy {
+    serde_json::from_value(policy.lock().unwrap().clone()).unwrap()
+}
+
+fn page(items: &[Value], next: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "7", "continue": next}, "items": items})
+}
+
+fn enforced() -> Value {
+    json!({"registryRef": {"name": "main"}, "mode": "Enforce"})
+}
+
+fn run_status(run: &str, state: &str) -> Value {
+    let plan = json!({"hash": "h", "createdAt": NOW, "tagsInScope": 3, "deletes": 2, "keeps": 1, "protectedInUse": 0,
+        "reclaimableBytes": 7, "sample": [{"reference": "app:v1", "decision": "Delete", "reason": "no rule keeps it"}]});
+    let result = json!({"deletedTags": 2, "deletedManifests": 1, "changedSincePlanned": 0, "failed": 0, "bytes": 7});
+    let mut status = json!({"run": run, "policy": "shop/cleanup", "mode": "Enforce", "state": state, "createdAt": NOW});
+    if state != "Planning" {
+        status["plan"] = plan;
+    }
+    if state == "Completed" {
+        status["result"] = result;
+    }
+    status
+}
+
+/// A registry whose one run plans at once, and is done as soon as it is told to apply. Until `start` was asked it
+/// knows no run.
+async fn obedient_registry() -> RegistryStub {
+    let state: Mutex<Option<(String, &'static str)>> = Mutex::new(None);
+    RegistryStub::answering(move |request| {
+        let mut state = state.lock().unwrap();
+        let known = state.clone();
+        match (request.method.as_str(), request.path(), known) {
+            ("POST", RUNS, None) => {
+                let run = request.body["run"].as_str().unwrap().to_owned();
+                *state = Some((run.clone(), "AwaitingUsage"));
+                Answer::Json(202, run_status(&run, "Planning"))
+            }
+            ("GET", path, Some((_, _))) if path.ends_with("/candidates") => {
+                let digest = format!("sha256:{}", "a".repeat(64));
+                let first =
+                    json!({"index": 0, "repository": "app", "tag": "v1", "digest": digest, "closure": [digest]});
+                Answer::ok(json!({"candidates": [first]}))
+            }
+            ("POST", path, Some((run, _))) if path == format!("{RUNS}/{run}/apply") => {
+                *state = Some((run.clone(), "Completed"));
+                Answer::Json(202, run_status(&run, "Applying"))
+            }
+            ("GET", path, Some((run, now))) if path == format!("{RUNS}/{run}") => Answer::ok(run_status(&run, now)),
+            ("GET", _, None) => Answer::Json(404, json!({"errors": [{"code": "NOT_FOUND", "message": "no such run"}]})),
+            (method, path, known) => panic!("{method} {path} was not expected: {known:?}"),
+        }
+    })
+    .await
+}
+
+fn applications(registry: &RegistryStub) -> Vec<Value> {
+    let all = registry.requests().into_iter().filter(|request| request.path().ends_with("/apply"));
+    all.map(|request| request.body).collect()
+}
+
+fn starts(registry: &RegistryStub) -> Vec<Value> {
+    let all = registry.requests().into_iter().filter(|request| request.method == "POST" && request.path() == RUNS);
+    all.map(|request| request.body).collect()
+}
+
+fn pods(items: &[Value]) -> impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static + use<> {
+    let items = items.to_vec();
+    move |request| (request.path() == "/api/v1/pods").then(|| Answer::ok(page(&items, "")))
+}
+
+#[tokio::test]
+async fn run_is_applied_less_what_is_in_use_and_told_once() {
+    let registry = obedient_registry().await;
+    let pod =
+        json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"containers": [{"image": "host/app:v1"}]}});
+    let world = World::new(registry.client(), &enforced(), pods(&[pod]));
+    world.reconcile().await.unwrap();
+
+    let applied = applications(&registry);
+    assert_eq!(applied.len(), 1);
+    assert_eq!(applied[0]["inUse"], json!([{"candidate": 0, "reason": "in use by Pod web"}]));
+    let status = world.status();
+    assert_eq!((&status["lastRun"]["result"], &status["lastRun"]["deletedTags"]), (&json!("Completed"), &json!(2)));
+    assert_eq!(status["lastHandledRunAt"], "now");
+    assert_eq!(status["plan"]["deletes"], 2);
+    assert_eq!(world.condition("LastRunSucceeded").1, "Completed");
+    assert_eq!(world.condition("Ready").1, "Scheduled");
+    assert_eq!(world.events(), ["Scheduled", "Applied"]);
+
+    // From here on nothing is written, and nothing asked of the registry.
+    let (writes, asked) = (world.writes(), registry.requests().len());
+    world.reconcile().await.unwrap();
+    assert_eq!((world.writes(), registry.requests().len()), (writes, asked));
+}
+
+#[tokio::test]
+async fn list_that_cannot_be_read_to_its_end_ends_the_run_without_application() {
+    type Failure = fn(&Asked) -> Option<Answer>;
+    let forbidden: Failure = |request| {
+        let is_list = request.path() == "/apis/batch/v1/cronjobs";
+        is_list.then(|| Answer::failure(403, "cronjobs.batch is forbidden: no list for you"))
+    };
+    let breaks_off: Failure = |request| match (request.path(), request.query("continue")) {
+        ("/apis/apps/v1/replicasets", None) => Some(Answer::ok(page(&[], "more"))),
+        ("/apis/apps/v1/replicasets", Some(_)) => Some(Answer::broken()),
+        _ => None,
+    };
+    for (failure, words) in [(forbidden, "cronjobs.batch is forbidden"), (breaks_off, "replicasets.apps")] {
+        let registry = obedient_registry().await;
+        let world = World::new(registry.client(), &enforced(), failure);
+        world.reconcile().await.unwrap();
+
+        assert_eq!(applications(&registry), Vec::<Value>::new());
+        let (status, reason, message) = world.condition("LastRunSucceeded");
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "InUseUnknown"));
+        assert!(message.contains(words), "{message}");
+        assert_eq!(world.status()["lastRun"]["result"], "InUseUnknown");
+        assert_eq!(world.status()["lastRun"]["deletedTags"], 0);
+        assert!(world.events().contains(&"InUseUnknown".to_owned()), "{:?}", world.events());
+        world.reconcile().await.unwrap();
+        assert_eq!(applications(&registry), Vec::<Value>::new());
+    }
+}
+
+#[tokio::test]
+async fn end_that_could_not_be_written_is_written_later_and_not_forgotten() {
+    let registry = obedient_registry().await;
+    let away = Arc::new(Mutex::new(false));
+    let cut = Arc::clone(&away);
+    let world = World::new(registry.client(), &enforced(), move |request| {
+        let mut away = cut.lock().unwrap();
+        *away |= request.path() == "/apis/apps/v1/deployments" && request.earlier() == 0;
+        away.then(Answer::broken)
+    });
+    world.reconcile().await.unwrap_err();
+    assert_eq!(world.condition("LastRunSucceeded").1, "Running");
+
+    *away.lock().unwrap() = false;
+    world.reconcile().await.unwrap();
+    assert_eq!(world.condition("LastRunSucceeded").1, "InUseUnknown");
+    assert_eq!(applications(&registry), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn run_goes_on_under_its_id_after_a_crash_between_start_and_application() {
+    let registry = obedient_registry().await;
+    // What a process leaves behind that ended after the registry had heard of the run.
+    let world = World::new(registry.client(), &enforced(), pods(&[]));
+    let before = of(&world.policy);
+    let id = super::decide::Trigger::Annotation("now".to_owned()).run_id(&before);
+    {
+        let request = json!({"run": id, "policy": "u-1", "policies": []});
+        let request: crate::api::wire::RunRequest = serde_json::from_value(request).unwrap();
+        registry.client().start_run(&request).await.unwrap();
+        let last = json!({"run": id, "mode": "Enforce", "startTime": NOW});
+        let status = json!({"observedGeneration": 1, "lastHandledRunAt": "now", "lastRun": last});
+        world.policy.lock().unwrap()["status"] = status;
+    }
+    world.reconcile().await.unwrap();
+
+    assert_eq!(starts(&registry).len(), 1, "it was not started again");
+    assert_eq!(applications(&registry).len(), 1);
+    assert_eq!(world.status()["lastRun"]["run"], id);
+    assert_eq!(world.condition("LastRunSucceeded").1, "Completed");
+}
+
+#[tokio::test]
+async fn policy_that_changed_during_its_run_is_not_applied() {
+    let registry = obedient_registry().await;
+    let world = World::new(registry.client(), &enforced(), pods(&[]));
+    let last = json!({"run": "u-1.7", "mode": "Enforce", "startTime": NOW});
+    {
+        let mut policy = world.policy.lock().unwrap();
+        policy["status"] = json!({"observedGeneration": 1, "lastHandledRunAt": "now", "lastRun": last});
+        policy["metadata"]["generation"] = json!(2);
+    }
+    world.reconcile().await.unwrap();
+    assert_eq!(applications(&registry), Vec::<Value>::new());
+    assert_eq!(world.condition("LastRunSucceeded").1, "Interrupted");
+    assert_eq!(world.status()["observedGeneration"], 2);
+}
+
+#[tokio::test]
+async fn registry_that_does_not_answer_is_tried_again_and_the_run_stays_open() {
+    // A port that nobody listens on: it was free a moment ago.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let world = World::new(plain_client(address), &enforced(), pods(&[]));
+    world.reconcile().await.unwrap();
+    let (status, reason, message) = world.condition("LastRunSucceeded");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "RegistryUnavailable"));
+    assert!(message.contains("does not answer"), "{message}");
+    assert_eq!(world.status()["lastRun"]["completionTime"], Value::Null);
+
+    // The same again is no write, and longer than a run may be late is its end.
+    let writes = world.writes();
+    world.reconcile().await.unwrap();
+    assert_eq!(world.writes(), writes);
+    world.policy.lock().unwrap()["status"]["lastRun"]["startTime"] = json!("2026-07-01T10:59:00Z");
+    world.reconcile().await.unwrap();
+    assert_eq!(world.status()["lastRun"]["result"], "RegistryUnavailable");
+    assert_eq!(world.status()["lastRun"]["completionTime"], NOW);
+}
+
+#[tokio::test]
+async fn protection_that_is_off_lists_nothing_and_says_so() {
+    let registry = obedient_registry().await;
+    let spec = json!({"registryRef": {"name": "main"}, "mode": "Enforce", "inUse": {"protection": "Disabled"}});
+    let world = World::new(registry.client(), &spec, |request| {
+        assert!(!request.path().ends_with("pods"), "the cluster was listed");
+        None
+    });
+    world.reconcile().await.unwrap();
+    assert_eq!(applications(&registry), [json!({"listingSeconds": 0.0, "inUse": []})]);
+    let (_, reason, message) = world.condition("LastRunSucceeded");
+    assert_eq!(reason, "Completed");
+    assert!(message.contains("inUse.protection is Disabled"), "{message}");
+}
+
+#[tokio::test]
+async fn stale_object_is_not_written_over() {
+    let registry = obedient_registry().await;
+    let world = World::new(registry.client(), &json!({"registryRef": {"name": "main"}, "suspend": true}), pods(&[]));
+    let mut stale = of(&world.policy);
+    stale.metadata.annotations = None;
+    world.policy.lock().unwrap()["metadata"]["resourceVersion"] = json!("2");
+    assert!(matches!(world.reconciler.reconcile(Arc::new(stale)).await, Err(Error::Stale)));
+    assert_eq!(world.status(), Value::Null);
+}
