@@ -76,7 +76,7 @@ impl Metrics {
         http.register_with_unit("sent", "Bytes of answers' bodies", Unit::Bytes, self.sent.clone());
     }
 
-    /// The text that Prometheus reads, in OpenMetrics' format.
+    /// The text that Prometheus reads, in the format of `OpenMetrics`.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut page = String::new();

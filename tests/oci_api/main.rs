@@ -2,6 +2,7 @@
 //!
 //! OCI distribution-spec 1.1 (pull, push, content discovery, content management), what Docker's clients expect
 //! besides, and `/v2/_lagan/`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod access;
 mod connections;
@@ -12,6 +13,7 @@ mod image;
 mod manifests;
 mod pull;
 mod registry;
+mod retention;
 mod tls;
 mod uploads;
 mod wrong_input;

@@ -3,14 +3,18 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Once},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lagan::api::v1alpha1::{AccessMode, Anonymous};
 use lagan::api::wire::ErrorBody;
 use lagan::http::{App, Authenticator, Metrics, Server, ServerOptions, Service, Settings, TlsIdentity};
+use lagan::maintenance::RetentionRuns;
 use lagan::oci::{Algorithm, Digest};
 use lagan::storage::driver::FilesystemDriver;
 use lagan::storage::{Catalog, Clock, DeletionMode, Options};
@@ -19,13 +23,20 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// A day that never passes.
-#[derive(Debug)]
-struct StoppedClock;
+/// Noon of a day, and so many seconds more as a test says.
+#[derive(Debug, Default)]
+pub struct TestClock(AtomicI64);
 
-impl Clock for StoppedClock {
+impl TestClock {
+    pub fn pass(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        "2026-06-01T12:00:00Z".parse().unwrap()
+        let noon: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
+        noon + SignedDuration::from_secs(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -57,6 +68,7 @@ pub struct Registry {
     pub address: SocketAddr,
     pub app: Arc<App>,
     pub metrics: Arc<Metrics>,
+    pub clock: Arc<TestClock>,
     pub client: Client,
     pub shutdown: CancellationToken,
     pub server: JoinHandle<()>,
@@ -76,13 +88,14 @@ impl Registry {
     pub async fn on(folder: TempDir, setup: Setup) -> Self {
         install_crypto();
         let metrics = Arc::new(Metrics::new());
-        let app = app(&folder, &setup, metrics.clone()).await;
+        let clock = Arc::new(TestClock::default());
+        let app = app(&folder, &setup, metrics.clone(), clock.clone()).await;
         let authenticator = Arc::new(Authenticator::new(setup.anonymous, setup.htpasswd.as_deref()).unwrap());
         let service = Service::Registry { app: app.clone(), authenticator };
         let shutdown = CancellationToken::new();
         let (address, server) = serve(service, None, metrics.clone(), setup.drain_timeout, shutdown.clone()).await;
         let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { address, app, metrics, client, shutdown, server, folder, credentials: None }
+        Self { address, app, metrics, clock, client, shutdown, server, folder, credentials: None }
     }
 
     /// Sends these credentials from now on.
@@ -147,13 +160,14 @@ impl Registry {
 }
 
 /// The registry's content under a folder.
-pub async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>) -> Arc<App> {
+pub async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, clock: Arc<TestClock>) -> Arc<App> {
     let driver = FilesystemDriver::open(folder.path()).await.unwrap();
     let options =
         Options { deletion: setup.deletion, restore_window: Duration::from_secs(7 * 24 * 3600), cache_entries: 1000 };
-    let catalog = Catalog::open(Arc::new(driver), options, Arc::new(StoppedClock)).await.unwrap();
+    let catalog = Catalog::open(Arc::new(driver), options, clock.clone()).await.unwrap();
     let settings = Settings { access_mode: setup.access_mode, max_manifest_size: setup.max_manifest_size };
-    Arc::new(App::new(catalog, settings, metrics))
+    let runs = RetentionRuns::open(catalog.clone(), setup.access_mode, clock).await.unwrap();
+    Arc::new(App::new(catalog, settings, metrics).with_runs(runs))
 }
 
 /// Serves on a free port of the loopback interface.

@@ -38,7 +38,7 @@ pub(super) async fn respond(
         ExtensionRoute::TrashRestore { id } => trash::restore(call, &id, body).await,
         ExtensionRoute::Restore => trash::restore_reference(call, body).await,
         ExtensionRoute::Runs => retention::start(call, body).await,
-        ExtensionRoute::Run { id } => retention::show(call, &id).await,
+        ExtensionRoute::Run { id } => retention::show(call, &id),
         ExtensionRoute::Candidates { id } => retention::candidates(call, &id).await,
         ExtensionRoute::Apply { id } => retention::apply(call, &id, body).await,
     }

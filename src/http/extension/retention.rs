@@ -22,7 +22,7 @@ pub(super) async fn start(call: &Call<'_>, body: &mut RequestBody) -> Result<Res
 }
 
 /// `GET /v2/_lagan/retention/runs/<id>`
-pub(super) async fn show(call: &Call<'_>, run: &RunId) -> Result<Response<Body>, Error> {
+pub(super) fn show(call: &Call<'_>, run: &RunId) -> Result<Response<Body>, Error> {
     let status = runs(call)?.status(run)?;
     Ok(Answer::json(StatusCode::OK, &status).build())
 }
