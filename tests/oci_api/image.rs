@@ -7,31 +7,31 @@ use serde_json::{Value, json};
 use crate::registry::{Registry, expect_error};
 
 /// A manifest's bytes and what they are.
-pub struct Manifest {
-    pub media_type: &'static str,
-    pub bytes: Vec<u8>,
-    pub digest: Digest,
-    pub layer: Digest,
+pub(crate) struct Manifest {
+    pub(crate) media_type: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) digest: Digest,
+    pub(crate) layer: Digest,
 }
 
 impl Manifest {
-    pub fn of(media_type: &'static str, value: &Value) -> Self {
+    pub(crate) fn of(media_type: &'static str, value: &Value) -> Self {
         let bytes = serde_json::to_vec_pretty(value).unwrap();
         let digest = Digest::of(Algorithm::Sha256, &bytes);
         Self { media_type, layer: digest.clone(), bytes, digest }
     }
 
-    pub fn descriptor(&self) -> Value {
+    pub(crate) fn descriptor(&self) -> Value {
         json!({ "mediaType": self.media_type, "digest": self.digest, "size": self.bytes.len() })
     }
 }
 
-pub fn blob_descriptor(media_type: &str, content: &[u8]) -> Value {
+pub(crate) fn blob_descriptor(media_type: &str, content: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": Digest::of(Algorithm::Sha256, content), "size": content.len() })
 }
 
 /// An image manifest of one layer, both blobs of which have to be pushed.
-pub fn image(layer: &[u8], more: &Value) -> Manifest {
+pub(crate) fn image(layer: &[u8], more: &Value) -> Manifest {
     let mut value = json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OCI_MANIFEST,
@@ -45,7 +45,7 @@ pub fn image(layer: &[u8], more: &Value) -> Manifest {
     Manifest { layer: Digest::of(Algorithm::Sha256, layer), ..manifest }
 }
 
-pub fn index(children: &[&Manifest]) -> Manifest {
+pub(crate) fn index(children: &[&Manifest]) -> Manifest {
     let manifests: Vec<Value> = children.iter().map(|child| child.descriptor()).collect();
     let value = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": manifests });
     Manifest::of(MediaType::OCI_INDEX, &value)
@@ -53,7 +53,7 @@ pub fn index(children: &[&Manifest]) -> Manifest {
 
 impl Registry {
     /// PUTs a manifest, whatever comes of it.
-    pub async fn put_manifest(&self, name: &str, reference: &str, manifest: &Manifest) -> Response {
+    pub(crate) async fn put_manifest(&self, name: &str, reference: &str, manifest: &Manifest) -> Response {
         self.request(Method::PUT, &format!("/v2/{name}/manifests/{reference}"))
             .header("content-type", manifest.media_type)
             .body(manifest.bytes.clone())
@@ -62,13 +62,13 @@ impl Registry {
             .unwrap()
     }
 
-    pub async fn push_manifest(&self, name: &str, reference: &str, manifest: &Manifest) {
+    pub(crate) async fn push_manifest(&self, name: &str, reference: &str, manifest: &Manifest) {
         let pushed = self.put_manifest(name, reference, manifest).await;
         assert_eq!(pushed.status(), StatusCode::CREATED, "{}", pushed.text().await.unwrap());
     }
 
     /// Pushes an image of one layer under a tag.
-    pub async fn push_image(&self, name: &str, tag: &str, layer: &[u8]) -> Manifest {
+    pub(crate) async fn push_image(&self, name: &str, tag: &str, layer: &[u8]) -> Manifest {
         self.push_blob(name, b"{}").await;
         self.push_blob(name, layer).await;
         let manifest = image(layer, &json!({}));
@@ -77,7 +77,7 @@ impl Registry {
     }
 
     /// Checks that a manifest is nowhere to be had, and returns the detail.
-    pub async fn expect_no_manifest(&self, name: &str, reference: &str) -> Option<Value> {
+    pub(crate) async fn expect_no_manifest(&self, name: &str, reference: &str) -> Option<Value> {
         let path = format!("/v2/{name}/manifests/{reference}");
         assert_eq!(self.head(&path).await.status(), StatusCode::NOT_FOUND);
         expect_error(self.get(&path).await, 404, "MANIFEST_UNKNOWN").await

@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Noon of a day, and so many seconds more as a test says.
 #[derive(Debug, Default)]
-pub struct TestClock(AtomicI64);
+pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
-    pub fn pass(&self, seconds: i64) {
+    pub(crate) fn pass(&self, seconds: i64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 }
@@ -41,13 +41,13 @@ impl Clock for TestClock {
 }
 
 /// What a test wants of its registry.
-pub struct Setup {
-    pub anonymous: Anonymous,
-    pub htpasswd: Option<PathBuf>,
-    pub access_mode: AccessMode,
-    pub deletion: DeletionMode,
-    pub max_manifest_size: u64,
-    pub drain_timeout: Duration,
+pub(crate) struct Setup {
+    pub(crate) anonymous: Anonymous,
+    pub(crate) htpasswd: Option<PathBuf>,
+    pub(crate) access_mode: AccessMode,
+    pub(crate) deletion: DeletionMode,
+    pub(crate) max_manifest_size: u64,
+    pub(crate) drain_timeout: Duration,
 }
 
 impl Default for Setup {
@@ -64,28 +64,28 @@ impl Default for Setup {
 }
 
 /// A registry that serves a folder until it is dropped.
-pub struct Registry {
-    pub address: SocketAddr,
-    pub app: Arc<App>,
-    pub metrics: Arc<Metrics>,
-    pub clock: Arc<TestClock>,
-    pub client: Client,
-    pub shutdown: CancellationToken,
-    pub server: JoinHandle<()>,
-    pub folder: TempDir,
+pub(crate) struct Registry {
+    pub(crate) address: SocketAddr,
+    pub(crate) app: Arc<App>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) client: Client,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) server: JoinHandle<()>,
+    pub(crate) folder: TempDir,
     credentials: Option<(String, String)>,
 }
 
 impl Registry {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Setup::default()).await
     }
 
-    pub async fn with(setup: Setup) -> Self {
+    pub(crate) async fn with(setup: Setup) -> Self {
         Self::on(tempfile::tempdir().unwrap(), setup).await
     }
 
-    pub async fn on(folder: TempDir, setup: Setup) -> Self {
+    pub(crate) async fn on(folder: TempDir, setup: Setup) -> Self {
         install_crypto();
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(TestClock::default());
@@ -99,11 +99,11 @@ impl Registry {
     }
 
     /// Sends these credentials from now on.
-    pub fn log_in(&mut self, user: &str, password: &str) {
+    pub(crate) fn log_in(&mut self, user: &str, password: &str) {
         self.credentials = Some((user.to_owned(), password.to_owned()));
     }
 
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let path = path.strip_prefix(&format!("http://{}", self.address)).unwrap_or(path);
         let request = self.client.request(method, format!("http://{}{path}", self.address));
         match &self.credentials {
@@ -112,45 +112,45 @@ impl Registry {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.request(Method::GET, path).send().await.unwrap()
     }
 
-    pub async fn head(&self, path: &str) -> Response {
+    pub(crate) async fn head(&self, path: &str) -> Response {
         self.request(Method::HEAD, path).send().await.unwrap()
     }
 
-    pub async fn delete(&self, path: &str) -> Response {
+    pub(crate) async fn delete(&self, path: &str) -> Response {
         self.request(Method::DELETE, path).send().await.unwrap()
     }
 
-    pub async fn post(&self, path: &str) -> Response {
+    pub(crate) async fn post(&self, path: &str) -> Response {
         self.request(Method::POST, path).send().await.unwrap()
     }
 
-    pub async fn put(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
+    pub(crate) async fn put(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
         self.request(Method::PUT, path).body(body).send().await.unwrap()
     }
 
-    pub async fn patch(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
+    pub(crate) async fn patch(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
         self.request(Method::PATCH, path).body(body).send().await.unwrap()
     }
 
     /// How many requests are being answered.
-    pub fn in_flight(&self) -> i64 {
+    pub(crate) fn in_flight(&self) -> i64 {
         let page = self.metrics.encode();
         let line = page.lines().find(|line| line.starts_with("lagan_http_requests_in_flight ")).unwrap();
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
     /// Begins an upload and returns its location.
-    pub async fn begin_upload(&self, name: &str) -> String {
+    pub(crate) async fn begin_upload(&self, name: &str) -> String {
         let begun = self.post(&format!("/v2/{name}/blobs/uploads/")).await;
         assert_eq!(begun.status(), StatusCode::ACCEPTED);
         header(&begun, "location")
     }
 
-    pub async fn push_blob(&self, name: &str, content: &[u8]) -> Digest {
+    pub(crate) async fn push_blob(&self, name: &str, content: &[u8]) -> Digest {
         let digest = Digest::of(Algorithm::Sha256, content);
         let location = self.begin_upload(name).await;
         let done = self.put(&format!("{location}?digest={digest}"), content.to_vec()).await;
@@ -160,7 +160,7 @@ impl Registry {
 }
 
 /// The registry's content under a folder.
-pub async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, clock: Arc<TestClock>) -> Arc<App> {
+pub(crate) async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, clock: Arc<TestClock>) -> Arc<App> {
     let driver = FilesystemDriver::open(folder.path()).await.unwrap();
     let options =
         Options { deletion: setup.deletion, restore_window: Duration::from_secs(7 * 24 * 3600), cache_entries: 1000 };
@@ -171,7 +171,7 @@ pub async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, clock: 
 }
 
 /// Serves on a free port of the loopback interface.
-pub async fn serve(
+pub(crate) async fn serve(
     service: Service,
     tls: Option<TlsIdentity>,
     metrics: Arc<Metrics>,
@@ -185,18 +185,18 @@ pub async fn serve(
 }
 
 /// reqwest is built without a provider of its own.
-pub fn install_crypto() {
+pub(crate) fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap());
 }
 
 /// A header's value; empty where it is missing.
-pub fn header(response: &Response, name: &str) -> String {
+pub(crate) fn header(response: &Response, name: &str) -> String {
     response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
 }
 
 /// The codes of an answer that is an error, after its status was checked.
-pub async fn error(response: Response, status: u16) -> ErrorBody {
+pub(crate) async fn error(response: Response, status: u16) -> ErrorBody {
     assert_eq!(header(&response, "content-type"), "application/json");
     assert_eq!(response.status().as_u16(), status, "{}", response.text().await.unwrap());
     let body: ErrorBody = response.json().await.unwrap();
@@ -205,7 +205,7 @@ pub async fn error(response: Response, status: u16) -> ErrorBody {
 }
 
 /// Checks that an answer is one error of this status and code.
-pub async fn expect_error(response: Response, status: u16, code: &str) -> Option<serde_json::Value> {
+pub(crate) async fn expect_error(response: Response, status: u16, code: &str) -> Option<serde_json::Value> {
     let mut body = error(response, status).await;
     assert_eq!(body.errors[0].code, code, "{body:?}");
     body.errors.remove(0).detail
