@@ -67,9 +67,10 @@ pub(super) fn options() -> Options {
     Options { deletion: DeletionMode::Soft, restore_window: Duration::from_secs(24 * 60 * 60), cache_entries: 1000 }
 }
 
-/// A catalog whose waits are a hundredth of the real ones.
+/// A catalog whose waits are a tenth of the real ones: short enough for a test that waits one out, and long enough for a
+/// machine that does other things as well.
 pub(super) async fn open(driver: Arc<dyn StorageDriver>, options: Options, clock: Arc<dyn Clock>) -> Catalog {
-    Catalog::open_with(driver, options, clock, Timing::default().faster(100)).await.unwrap()
+    Catalog::open_with(driver, options, clock, Timing::default().faster(10)).await.unwrap()
 }
 
 pub(super) fn name(text: &str) -> RepositoryName {
