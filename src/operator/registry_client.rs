@@ -249,6 +249,9 @@ fn tls(data: &BTreeMap<String, ByteString>) -> Result<ClientConfig, String> {
         let authority = authority.map_err(|error| format!("{}: {error}", Authority::BUNDLE))?;
         roots.add(authority).map_err(|error| format!("{}: {error}", Authority::BUNDLE))?;
     }
+    if roots.is_empty() {
+        return Err(format!("{} holds no certificate in PEM", Authority::BUNDLE));
+    }
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem(Leaf::CERTIFICATE)?).collect();
     let chain = chain.map_err(|error| format!("{}: {error}", Leaf::CERTIFICATE))?;
     let key = PrivateKeyDer::from_pem_slice(pem(Leaf::KEY)?).map_err(|error| format!("{}: {error}", Leaf::KEY))?;
@@ -257,4 +260,116 @@ fn tls(data: &BTreeMap<String, ByteString>) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(chain, key))
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer, server::WebPkiClientVerifier};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use crate::operator::certificates::LeafUse;
+
+    use super::*;
+
+    fn authority() -> Authority {
+        Authority::generate("Lagan operator", now()).unwrap()
+    }
+
+    /// The time of the test, which TLS compares certificates with: when this process began.
+    fn now() -> jiff::Timestamp {
+        std::fs::metadata("/proc/self").unwrap().modified().unwrap().try_into().unwrap()
+    }
+
+    /// The data of Secret `<registry>-operator`, as the controller of Registry writes it.
+    fn secret(trusted: &Authority, own: &Authority) -> BTreeMap<String, ByteString> {
+        let leaf =
+            Leaf::generate(own, "lagan-operator", &["lagan-operator".to_owned()], LeafUse::Client, now()).unwrap();
+        let mut data = trusted.to_data();
+        for (key, pem) in [(Leaf::CERTIFICATE, leaf.certificate), (Leaf::KEY, leaf.key)] {
+            data.insert(key.to_owned(), ByteString(pem.into_bytes()));
+        }
+        data
+    }
+
+    /// A control listener whose certificate has this name, and which answers one request.
+    async fn listener(authority: &Authority, name: &str) -> (Url, JoinHandle<()>) {
+        let leaf = Leaf::generate(authority, "main", &[name.to_owned()], LeafUse::Server, now()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.bundle().as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build().unwrap();
+        let key = PrivatePkcs8KeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap()];
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_client_cert_verifier(verifier).with_single_cert(chain, key.into()).unwrap();
+        let (acceptor, listener) =
+            (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let base = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut request = [0; 4096];
+            if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"candidates\":[]}";
+                stream.write_all(answer).await.unwrap();
+                stream.shutdown().await.unwrap();
+            }
+        });
+        (base.parse().unwrap(), serving)
+    }
+
+    async fn asked(base: Url, data: &BTreeMap<String, ByteString>) -> Result<CandidatePage, Error> {
+        RegistryClient::new(base, tls(data).unwrap()).unwrap().candidates("run", None).await
+    }
+
+    #[tokio::test]
+    async fn registry_and_operator_of_one_authority_talk() {
+        let ours = authority();
+        let (base, serving) = listener(&ours, "localhost").await;
+        assert!(asked(base, &secret(&ours, &ours)).await.unwrap().candidates.is_empty());
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn registry_of_another_name_or_authority_is_not_spoken_to() {
+        let (ours, theirs) = (authority(), authority());
+        for (signer, name, trusted, own) in [
+            (&ours, "other-control.shop.svc", &ours, &ours),
+            (&theirs, "localhost", &ours, &ours),
+            // The registry does not know the operator.
+            (&ours, "localhost", &ours, &theirs),
+        ] {
+            let (base, serving) = listener(signer, name).await;
+            let error = asked(base, &secret(trusted, own)).await.unwrap_err();
+            assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+            assert!(error.is_temporary());
+            serving.await.unwrap();
+        }
+    }
+
+    #[test]
+    fn secret_that_lacks_something_says_what() {
+        let ours = authority();
+        for key in [Authority::BUNDLE, Leaf::CERTIFICATE, Leaf::KEY] {
+            let mut data = secret(&ours, &ours);
+            data.remove(key);
+            assert!(tls(&data).unwrap_err().contains(key), "{key}");
+            data.insert(key.to_owned(), ByteString(b"no PEM".to_vec()));
+            assert!(tls(&data).is_err(), "{key} is no PEM");
+        }
+    }
+
+    #[test]
+    fn words_of_an_error_are_the_registrys_own() {
+        let body =
+            br#"{"errors": [{"code": "CONFLICT", "message": "another run is in progress", "detail": {"run": "r"}}]}"#;
+        assert_eq!(words(StatusCode::CONFLICT, body), r#"another run is in progress {"run":"r"}"#);
+        assert_eq!(words(StatusCode::BAD_GATEWAY, b"<html>"), "the registry answers 502 Bad Gateway");
+    }
 }

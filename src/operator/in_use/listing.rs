@@ -15,8 +15,9 @@ use super::{
     source::{SOURCES, Source},
 };
 
-/// Objects that are asked for at once: a pod is some ten kilobytes, so a page is a few megabytes in memory.
-const PAGE: u32 = 500;
+/// Objects that are asked for at once: a pod is some ten kilobytes and several times that in memory, and more than
+/// one policy may be listing.
+const PAGE: u32 = 200;
 
 /// A list that runs out before it was read to its end is begun again, so many times. One runs out after five
 /// minutes, or when the API server forgets it early; a cluster where that happens every time needs its owner.
@@ -191,7 +192,7 @@ mod tests {
         ];
         assert_eq!(asked, expected);
         for request in cluster.requests() {
-            assert_eq!((request.query("resourceVersion"), request.query("limit")), (None, Some("500")));
+            assert_eq!((request.query("resourceVersion"), request.query("limit")), (None, Some("200")));
         }
     }
 

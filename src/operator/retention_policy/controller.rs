@@ -77,7 +77,7 @@ fn retry(error: &Error) -> Duration {
 async fn reconcile(policy: Arc<RetentionPolicy>, guarded: Arc<Guarded>) -> Result<Action, Error> {
     let started = Instant::now();
     let reconciler = &guarded.reconciler;
-    let Some(outcome) = guarded.stop.run_until_cancelled(reconciler.reconcile(policy)).await else {
+    let Some(outcome) = guarded.stop.run_until_cancelled(Box::pin(reconciler.reconcile(policy))).await else {
         return Ok(Action::await_change());
     };
     match &outcome {

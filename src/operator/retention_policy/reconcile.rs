@@ -183,7 +183,7 @@ impl Reconciler {
         let in_the_way = match progress {
             Ok(Progress::Ended(ending)) => return self.end_run(policy, status, assessment, ending).await,
             Ok(Progress::Going) => None,
-            Err(error) => Some(match obstacle(error, age > policy.spec.starting_deadline.as_std()) {
+            Err(error) => Some(match obstacle(&error, age > policy.spec.starting_deadline.as_std()) {
                 Obstacle::End(ending) => return self.end_run(policy, status, assessment, ending).await,
                 Obstacle::Later(outcome, words) => (outcome, words),
             }),
@@ -210,22 +210,18 @@ impl Reconciler {
         run: &str,
     ) -> Result<Result<Progress, registry_client::Error>, Error> {
         let stop = || self.stop(policy, assessment);
-        let known = match registry.run(run).await {
-            Err(registry_client::Error::NotFound { .. }) => None,
-            Err(error) => return Ok(Err(error)),
-            Ok(status) => Some(status),
-        };
-        let status = match known {
-            Some(status) => status,
-            None => {
+        let status = match registry.run(run).await {
+            Err(registry_client::Error::NotFound { .. }) => {
                 if let Some(words) = stop() {
                     return Ok(Ok(Progress::Ended(Ending::early(RunOutcome::Interrupted, words))));
                 }
-                match registry.start_run(&self.request(policy, run).await?).await {
-                    Ok(status) => status,
-                    Err(error) => return Ok(Err(error)),
-                }
+                registry.start_run(&self.request(policy, run).await?).await
             }
+            known => known,
+        };
+        let status = match status {
+            Ok(status) => status,
+            Err(error) => return Ok(Err(error)),
         };
         let namespace = policy.namespace().unwrap_or_default();
         let protection = policy.spec.in_use.protection;
@@ -325,24 +321,22 @@ enum Obstacle {
 }
 
 /// `late`: the run has been waiting for longer than a run may be late.
-fn obstacle(error: registry_client::Error, late: bool) -> Obstacle {
+fn obstacle(error: &registry_client::Error, late: bool) -> Obstacle {
     use registry_client::Error as E;
     let words = error.in_words();
-    let (outcome, temporary) = match error {
+    let outcome = match error {
         E::Unsupported { .. } => return Obstacle::End(Ending::early(RunOutcome::DeletionUnavailable, words)),
         E::Refused { .. } | E::Malformed { .. } => return Obstacle::End(Ending::early(RunOutcome::Failed, words)),
-        // Another policy's run is in progress.
-        E::Conflict { .. } => (None, words),
-        // A run that was known a moment ago: the registry was restarted while it planned.
-        E::NotFound { .. } => (None, words),
+        // Another policy's run is in progress; or the registry was restarted while it planned, and forgot the run.
+        E::Conflict { .. } | E::NotFound { .. } => None,
         E::Secret { .. } | E::Credentials { .. } | E::Unreachable { .. } | E::Failing { .. } => {
-            (Some(RunOutcome::RegistryUnavailable), words)
+            Some(RunOutcome::RegistryUnavailable)
         }
     };
     if late {
-        return Obstacle::End(Ending::early(RunOutcome::RegistryUnavailable, temporary));
+        return Obstacle::End(Ending::early(RunOutcome::RegistryUnavailable, words));
     }
-    Obstacle::Later(outcome, temporary)
+    Obstacle::Later(outcome, words)
 }
 
 /// How long it is until a time, at least a moment.
