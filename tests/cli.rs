@@ -218,6 +218,53 @@ async fn what_was_acknowledged_is_there_after_a_kill_during_pushes() {
     up.stop();
 }
 
+#[tokio::test]
+async fn server_is_live_and_not_ready_until_the_other_process_gives_up_the_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (client, image) = (client(), Image::new("handed over"));
+    let up = Up::start(folder.path(), &[]);
+    image.push(&client, &up.url, "1").await.unwrap();
+
+    let (listen, health) = (free_address(), free_address());
+    let directory = folder.path().join("lagan-data");
+    let config = format!(
+        "listen: {listen}\nhealth: {{listen: '{health}'}}\nauth: {{anonymous: All}}\nstorage: {{filesystem: {{directory: {}}}}}\n",
+        directory.display()
+    );
+    let file = folder.path().join("serve.yaml");
+    fs::write(&file, config).unwrap();
+    let serve = lagan().arg("serve").arg("--config").arg(&file).stderr(Stdio::null()).spawn().unwrap();
+    let mut serve = Killed(serve);
+    let status = async |path: &str| client.get(format!("http://{health}/{path}")).send().await.ok().map(|a| a.status());
+    let begun = Instant::now();
+    while status("healthz").await != Some(StatusCode::OK) {
+        assert!(begun.elapsed() < PATIENCE && serve.0.try_wait().unwrap().is_none(), "it does not live");
+    }
+    assert_eq!(status("readyz").await, Some(StatusCode::SERVICE_UNAVAILABLE));
+    up.stop();
+    while status("readyz").await != Some(StatusCode::OK) {
+        assert!(begun.elapsed() < PATIENCE && serve.0.try_wait().unwrap().is_none(), "it does not get ready");
+    }
+    image.assert_served(&client, &format!("http://{listen}"), "1").await;
+    let ended = Command::new("kill").args(["-TERM", &serve.0.id().to_string()]).status().unwrap();
+    assert!(ended.success() && serve.0.wait().unwrap().success());
+}
+
+/// A program that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An address that nobody listened on a moment ago.
+fn free_address() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 async fn wait_until(condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {

@@ -174,6 +174,6 @@ fn outcome(status: &RunStatus) -> String {
         );
     }
     let lines = plan.sample.iter().filter(|line| line.decision == PlanDecision::Delete);
-    let lines: String = lines.map(|line| format!("\n  {}: {}", line.reference, line.reason)).collect();
-    format!("would delete {} and keep {}{message}{lines}", plan.deletes, plan.keeps)
+    let lines: Vec<String> = lines.map(|line| format!("\n  {}: {}", line.reference, line.reason)).collect();
+    format!("would delete {} and keep {}{message}{}", plan.deletes, plan.keeps, lines.concat())
 }
