@@ -145,9 +145,13 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
             let page = self.registry.candidates(self.id, last).await?;
             page.candidates.into_iter().for_each(|candidate| index.add(candidate));
             match page.next {
-                // Numbers rise; a registry that repeats itself would keep this going for ever.
+                None => return Ok(index),
                 Some(next) if last.is_none_or(|last| next > last) => last = Some(next),
-                _ => return Ok(index),
+                // Numbers rise. What a registry that repeats itself has further on would not be protected.
+                Some(_) => {
+                    let said = "the registry's list of candidates does not come to an end".to_owned();
+                    return Err(Error::Refused { said });
+                }
             }
         }
     }

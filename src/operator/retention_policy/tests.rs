@@ -168,6 +168,16 @@ async fn obedient_registry() -> RegistryStub {
     .await
 }
 
+/// A registry whose list of candidates says for ever that more follows.
+async fn endless_registry() -> RegistryStub {
+    RegistryStub::answering(|request| match (request.method.as_str(), request.path()) {
+        ("GET", path) if path.ends_with("/candidates") => Answer::ok(json!({"candidates": [], "next": 0})),
+        ("GET", path) => Answer::ok(run_status(path.rsplit('/').next().unwrap(), "AwaitingUsage")),
+        (method, path) => panic!("{method} {path} was not expected"),
+    })
+    .await
+}
+
 fn applications(registry: &RegistryStub) -> Vec<Value> {
     let all = registry.requests().into_iter().filter(|request| request.path().ends_with("/apply"));
     all.map(|request| request.body).collect()
@@ -235,6 +245,18 @@ async fn list_that_cannot_be_read_to_its_end_ends_the_run_without_application() 
         world.reconcile().await.unwrap();
         assert_eq!(applications(&registry), Vec::<Value>::new());
     }
+}
+
+#[tokio::test]
+async fn candidates_that_cannot_be_read_to_their_end_are_not_applied() {
+    let registry = endless_registry().await;
+    let world = World::new(registry.client(), &enforced(), |_| None);
+    world.reconcile().await.unwrap();
+
+    assert_eq!(applications(&registry), Vec::<Value>::new());
+    let (status, _, message) = world.condition("LastRunSucceeded");
+    assert_eq!(status, "False");
+    assert!(message.contains("does not come to an end"), "{message}");
 }
 
 #[tokio::test]
