@@ -221,12 +221,12 @@ impl Inner {
     }
 
     async fn plan(&self, run: RunId, planner: Planner, begun: RunStatus) {
-        let planned = tokio::select! {
+        let outcome = tokio::select! {
             // Nothing was written but the start, which the next start of the process forgets.
             () = self.stop.cancelled() => return,
-            planned = self.try_plan(&run, &planner, &begun) => planned,
+            outcome = self.try_plan(&run, &planner, &begun) => outcome,
         };
-        let status = planned.unwrap_or_else(|error| failed(&run, &begun, &error));
+        let status = outcome.unwrap_or_else(|error| failed(&run, &begun, &error));
         self.record(&run, status).await;
     }
 

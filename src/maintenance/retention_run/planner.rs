@@ -90,13 +90,13 @@ impl Planner {
         let planner = self.clone();
         let usage = usage.cloned().unwrap_or_default();
         // A repository may have 100,000 tags: not on a thread that answers requests.
-        let planned = spawn_blocking(move || {
+        let task = spawn_blocking(move || {
             let Planner { policies, running, restore_window } = &planner;
             let planning = Planning::new(policies, running, *restore_window, now)?;
             Some(plan_repository(&planning, &snapshot, &usage))
         });
-        let planned = planned.await.ok().flatten();
-        planned.ok_or_else(|| Error::InvalidRequest { reason: format!("repository {name} could not be planned") })
+        let plan = task.await.ok().flatten();
+        plan.ok_or_else(|| Error::InvalidRequest { reason: format!("repository {name} could not be planned") })
     }
 }
 

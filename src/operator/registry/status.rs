@@ -236,27 +236,22 @@ fn storage(picture: &Picture<'_>) -> Finding {
 
 fn node_pull(picture: &Picture<'_>) -> Finding {
     let type_ = ConditionType::NodePullReady;
-    match &picture.endpoints.published.nodes {
-        Some(host) => {
-            let trust = picture.valid.child("node-trust");
-            let message = format!(
-                "images are named {host}/…; put the files of ConfigMap {trust} into certs.d/{host} of each node"
-            );
-            finding(type_, true, Reason::Reachable, message)
-        }
-        None => {
-            let message = match picture.valid.spec.expose.service.type_ {
-                ServiceType::ClusterIP => {
-                    "nodes resolve no cluster names: set expose.service.type to NodePort, or expose.externalURL"
-                }
-                ServiceType::NodePort | ServiceType::LoadBalancer => {
-                    "the node port or the nodes' addresses are not known (an operator of single namespaces sees no \
-                     nodes): if this stays, set expose.externalURL"
-                }
-            };
-            finding(type_, false, Reason::NoNodeReachableEndpoint, message)
-        }
+    if let Some(host) = &picture.endpoints.published.nodes {
+        let trust = picture.valid.child("node-trust");
+        let message =
+            format!("images are named {host}/…; put the files of ConfigMap {trust} into certs.d/{host} of each node");
+        return finding(type_, true, Reason::Reachable, message);
     }
+    let message = match picture.valid.spec.expose.service.type_ {
+        ServiceType::ClusterIP => {
+            "nodes resolve no cluster names: set expose.service.type to NodePort, or expose.externalURL"
+        }
+        ServiceType::NodePort | ServiceType::LoadBalancer => {
+            "the node port or the nodes' addresses are not known (an operator of single namespaces sees no nodes): if \
+             this stays, set expose.externalURL"
+        }
+    };
+    finding(type_, false, Reason::NoNodeReachableEndpoint, message)
 }
 
 /// Adds Degraded to conditions, which says so if they have been bad for long enough.

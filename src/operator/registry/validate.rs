@@ -224,6 +224,7 @@ pub(super) mod tests {
     use super::*;
 
     /// The Registry `apps/main` of this spec.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write the spec in place")]
     pub(in crate::operator::registry) fn valid(spec: Value) -> ValidRegistry {
         validate(&registry(&spec)).unwrap()
     }

@@ -201,7 +201,7 @@ mod tests {
         for (assessment, reason, words) in [
             (assessed(&suspended, &[]), Reason::Suspended, "suspend"),
             (assessed(&broken, &[]), Reason::InvalidPolicy, "spec.schedule"),
-            (assessed(&fine, &[broken.clone()]), Reason::BlockedByInvalidPolicy, "broken"),
+            (assessed(&fine, std::slice::from_ref(&broken)), Reason::BlockedByInvalidPolicy, "broken"),
             (nowhere, Reason::RegistryNotFound, "main"),
         ] {
             let Assessment { ready, next, step, .. } = assessment;
@@ -216,7 +216,7 @@ mod tests {
         let running = json!({"lastRun": {"run": "r", "mode": "Enforce", "startTime": "2026-07-01T11:00:00Z"}});
         let broken = policy("broken", &json!({"timeZone": "Mars"}), &running);
         let fine = policy("p", &json!({}), &running);
-        for assessment in [assessed(&broken, &[]), assessed(&fine, &[broken.clone()])] {
+        for assessment in [assessed(&broken, &[]), assessed(&fine, std::slice::from_ref(&broken))] {
             assert_eq!(assessment.step, Step::Continue { run: "r".to_owned() });
             assert!(assessment.stop.is_some());
         }

@@ -164,6 +164,8 @@ pub fn in_words(run: &LastRun) -> String {
 mod tests {
     use serde_json::json;
 
+    use crate::api::wire::RunResult;
+
     use super::*;
     use crate::operator::retention_policy::decide::Step;
 
@@ -220,7 +222,7 @@ mod tests {
         let mut ended = waiting.clone();
         go_on(&mut ended, None, None);
         let outcome = RunOutcome::Completed;
-        end(&mut ended, &Ending { outcome, message: None, plan: None, result: Default::default() }, at(3));
+        end(&mut ended, &Ending { outcome, message: None, plan: None, result: RunResult::default() }, at(3));
         let ended = conclude(&policy(1, waiting), ended, &assessment(), at(3));
         assert_eq!(reason_of(&ended, "LastRunSucceeded"), ("True", "Completed"));
         assert_eq!(ended.last_successful_time, Some(Time(at(3))));
@@ -255,7 +257,7 @@ mod tests {
         let plan: PlanSummary = serde_json::from_value(plan).unwrap();
         let mut status = begun();
         let (outcome, message) = (RunOutcome::LimitExceeded, Some("over".to_owned()));
-        end(&mut status, &Ending { outcome, message, plan: Some(plan), result: Default::default() }, at(3));
+        end(&mut status, &Ending { outcome, message, plan: Some(plan), result: RunResult::default() }, at(3));
         let shown = status.plan.unwrap();
         assert_eq!((shown.sample.len(), shown.run.as_str(), shown.reclaimable_bytes), (20, "u.1", i64::MAX));
         assert_eq!(shown.sample[0].reason.len(), 1024);
