@@ -126,7 +126,7 @@ async fn open(
     deletion: DeletionMode,
 ) -> (Catalog, RetentionRuns) {
     let driver = Arc::new(FilesystemDriver::open(folder.path()).await.unwrap());
-    let options = Options { deletion, restore_window: Duration::from_hours(168), cache_entries: 1000 };
+    let options = Options { deletion, restore_window: Duration::from_secs(168 * 3600), cache_entries: 1000 };
     let catalog = Catalog::open(driver, options, clock.clone()).await.unwrap();
     let runs = RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, clock.clone()).await.unwrap();
     (catalog, runs)
