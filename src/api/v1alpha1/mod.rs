@@ -2,6 +2,7 @@
 
 pub mod conditions;
 #[expect(clippy::doc_markdown, reason = "these comments are the text of kubectl explain, which knows no markdown")]
+#[allow(rustdoc::invalid_html_tags, reason = "the same text writes <name> for the object's name")]
 mod registry;
 #[expect(clippy::doc_markdown, reason = "these comments are the text of kubectl explain, which knows no markdown")]
 mod retention_policy;

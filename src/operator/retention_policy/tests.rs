@@ -363,6 +363,6 @@ async fn stale_object_is_not_written_over() {
     let mut stale = of(&world.policy);
     stale.metadata.annotations = None;
     world.policy.lock().unwrap()["metadata"]["resourceVersion"] = json!("2");
-    assert!(matches!(world.reconciler.reconcile(Arc::new(stale)).await, Err(Error::Stale)));
+    assert!(matches!(Box::pin(world.reconciler.reconcile(Arc::new(stale))).await, Err(Error::Stale)));
     assert_eq!(world.status(), Value::Null);
 }
