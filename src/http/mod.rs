@@ -4,11 +4,11 @@
 //! Basic authentication), the control listener (the same `/v2/_lagan/` routes, for whoever has a certificate of the
 //! operator's authority), and health (probes and metrics, for anybody who can reach it).
 //!
-//! A request goes: [`server`] accepts → [`service`] finds the route, the caller and whether the caller may → a handler
-//! (one file for each kind of route) asks `storage` or `maintenance` → [`error`] says what went wrong, if something did.
+//! A request goes: `server` accepts → `service` finds the route, the caller and whether the caller may → a handler
+//! (one file for each kind of route) asks `storage` or `maintenance` → `error` says what went wrong, if something did.
 //! An `Observation` goes along, and counts and logs the request when the last byte of its answer is out.
 //!
-//! No HTTP status and no code of the specification exists outside this layer; errors become them in [`error`] only.
+//! No HTTP status and no code of the specification exists outside this layer; errors become them in `error` only.
 
 mod app;
 mod auth;

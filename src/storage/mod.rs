@@ -1,10 +1,10 @@
 //! What the registry keeps: blobs, uploads, links, manifests, tags, tombstones and facts, over a driver.
 //!
 //! [`Catalog`] is the way in. It hands out [`Repository`] values, and the [`Trash`]. Everything that changes
-//! membership goes through the [`guard`]: an operation *enters* the keys it relies on, and a delete *freezes* those
+//! membership goes through the `guard`: an operation *enters* the keys it relies on, and a delete *freezes* those
 //! that it removes (PROTOCOL.md, *Being a replica*).
 //!
-//! Only [`layout`] knows where a thing lies; only a [`driver`] touches the medium.
+//! Only `layout` knows where a thing lies; only a [`driver`] touches the medium.
 
 mod blob_descriptor;
 mod blob_reader;

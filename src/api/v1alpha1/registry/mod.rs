@@ -81,7 +81,7 @@ pub struct RegistrySpec {
     pub descriptor_cache: DescriptorCacheSpec,
     /// The certificate that clients see.
     pub tls: TlsSpec,
-    /// Who may pull and push. Where nothing is given, the operator makes a Secret <name>-admin of type
+    /// Who may pull and push. Where nothing is given, the operator makes a Secret `<name>-admin` of type
     /// kubernetes.io/basic-auth with a user who may do everything.
     pub auth: AuthSpec,
     /// How the registry is reached.

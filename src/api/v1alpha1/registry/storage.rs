@@ -15,7 +15,7 @@ pub struct StorageSpec {
     /// The kind of storage. Cannot change.
     #[serde(rename = "type", default)]
     pub type_: StorageType,
-    /// For type PersistentVolumeClaim: which claim. Where it is not given, the operator makes <name>-data with
+    /// For type PersistentVolumeClaim: which claim. Where it is not given, the operator makes `<name>-data` with
     /// 20Gi of the default storage class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<PersistentVolumeClaimSpec>,
@@ -99,7 +99,7 @@ pub struct PersistentVolumeClaimSpec {
     #[schemars(length(min = 1, max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_name: Option<String>,
-    /// The claim that the operator makes, <name>-data.
+    /// The claim that the operator makes, `<name>-data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<ClaimTemplate>,
     /// What becomes of the claim that the operator made when the Registry is deleted. Retain where it is not
