@@ -28,6 +28,8 @@ pub struct PlannedDelete {
     pub tags: Vec<Tag>,
     /// When the inventory was taken that the decision rests on. Whatever was pushed since then stays.
     pub planned_at: Timestamp,
+    /// No tombstone is written from then on: what the decision rests on may have changed by then.
+    pub not_after: Timestamp,
     /// Who and why.
     pub cause: DeleteCause,
 }
@@ -67,6 +69,9 @@ impl Repository {
 
     /// Why a decision does not hold any more.
     pub(super) async fn objection(&self, plan: &PlannedDelete, found: &Target) -> Result<Option<String>, Error> {
+        if self.store.clock.now() >= plan.not_after {
+            return Ok(Some("it is too late for this decision".into()));
+        }
         if found.digest != plan.expected {
             return Ok(Some(format!("it points to {} by now", found.digest)));
         }

@@ -54,6 +54,10 @@ impl Applier<'_> {
             let outcome = self.catalog.repository(repository).delete_planned(self.planned(deletion)).await;
             match outcome {
                 Ok(PlannedOutcome::Deleted(_)) => count(deletion, result),
+                // It may have waited for a push until now.
+                Ok(PlannedOutcome::Changed { .. }) if self.clock.now() >= self.deadline => {
+                    return Ok(Ended::ListingTooOld);
+                }
                 Ok(PlannedOutcome::Changed { reason }) => {
                     info!(%repository, reference = %deletion.reference, reason, "left alone, changed since planned");
                     result.changed_since_planned += deletion.count();
@@ -74,6 +78,7 @@ impl Applier<'_> {
             expected: deletion.digest.clone(),
             tags,
             planned_at: self.planned_at,
+            not_after: self.deadline,
             cause: DeleteCause {
                 actor: format!("policy {}", self.policy),
                 reason: reason(deletion),

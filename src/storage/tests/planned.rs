@@ -29,6 +29,7 @@ fn plan(world: &World, digest: &Digest, what: &str, tags: &[&str]) -> PlannedDel
         expected: digest.clone(),
         tags: tags.iter().map(|text| tag(text)).collect(),
         planned_at,
+        not_after: jiff::Timestamp::MAX,
         cause: cause(),
     }
 }
@@ -45,6 +46,17 @@ async fn assert_deleted(repository: &Repository, plan: PlannedDelete) {
         PlannedOutcome::Deleted(_) => {}
         PlannedOutcome::Changed { reason } => panic!("{reason}"),
     }
+}
+
+#[tokio::test]
+async fn a_decision_whose_time_is_over_is_not_carried_out() {
+    let world = World::new();
+    let (_, repository) = opened(&world).await;
+    let digest = image("a").push(&repository, Some("v1")).await.unwrap();
+    let mut planned = plan(&world, &digest, &digest.to_string(), &["v1"]);
+    planned.not_after = world.clock.now();
+    assert!(reason(&repository, planned).await.contains("too late"));
+    assert_eq!(tags(&repository).await, ["v1"]);
 }
 
 #[tokio::test]

@@ -123,6 +123,7 @@ fn planned(world: &World, digest: &Digest, tag: Option<&str>, tags: &[&str]) -> 
         expected: digest.clone(),
         tags: tags.iter().map(|tag| super::tag(tag)).collect(),
         planned_at,
+        not_after: jiff::Timestamp::MAX,
         cause: cause(),
     }
 }
