@@ -115,7 +115,7 @@ impl World {
     }
 
     async fn applied(&self, run: &RunId, in_use: Vec<InUse>) -> RunStatus {
-        self.runs.apply(run, ApplyRequest { listing_seconds: 0.5, in_use }).await.unwrap();
+        self.runs.apply(run, ApplyRequest { listing_seconds: 0.5, in_use, policies: Vec::new() }).await.unwrap();
         self.runs.settled(run).await.unwrap()
     }
 }
@@ -213,6 +213,13 @@ async fn a_plan_over_a_limit_deletes_nothing() {
     assert_eq!(status.state, RunState::LimitExceeded);
     assert!(status.message.unwrap().contains("maxDeletePercent is 40"));
     assert_eq!(world.tags().await.len(), 5);
+    // A dry run says so beforehand.
+    let mut spec = keep_two("DryRun");
+    spec["limits"] = json!({ "maxDeletePercent": 40 });
+    let (run, ..) = world.planned(request("dry", spec)).await;
+    let status = world.applied(&run, Vec::new()).await;
+    assert_eq!(status.state, RunState::Completed);
+    assert!(status.message.unwrap().contains("maxDeletePercent is 40"));
     // What is in use does not count.
     let mut spec = keep_two("Enforce");
     spec["limits"] = json!({ "maxDeletePercent": 40 });
@@ -274,14 +281,35 @@ async fn a_run_cut_off_while_it_applied_waits_for_a_new_list() {
 }
 
 #[tokio::test]
+async fn what_another_policy_holds_since_the_run_began_is_kept() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let started = request("r1", keep_two("Enforce"));
+    let mut policies = started.policies.clone();
+    let (run, ..) = world.planned(started).await;
+    let mut other = policies[0].clone();
+    (other.uid, other.name) = ("u2".into(), "other".into());
+    other.spec = serde_json::from_value(json!({
+        "registryRef": { "name": "r" }, "minimumAge": "0s", "holds": [{ "repository": repository_name(), "reference": "v1" }],
+    }))
+    .unwrap();
+    policies.push(other);
+
+    world.runs.apply(&run, ApplyRequest { listing_seconds: 0.5, in_use: Vec::new(), policies }).await.unwrap();
+
+    assert_eq!(world.runs.settled(&run).await.unwrap().state, RunState::Completed);
+    assert_eq!(world.tags().await, ["v1", "v4", "v5"]);
+}
+
+#[tokio::test]
 async fn a_list_of_what_is_in_use_serves_for_five_minutes() {
     let world = World::new(DeletionMode::Soft).await;
     five_images(&world).await;
     let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
-    let late = ApplyRequest { listing_seconds: 300.0, in_use: Vec::new() };
+    let late = ApplyRequest { listing_seconds: 300.0, in_use: Vec::new(), policies: Vec::new() };
     assert!(matches!(world.runs.apply(&run, late).await, Err(Error::InvalidRequest { .. })));
     for nonsense in [-1.0, f64::NAN, f64::INFINITY] {
-        let request = ApplyRequest { listing_seconds: nonsense, in_use: Vec::new() };
+        let request = ApplyRequest { listing_seconds: nonsense, in_use: Vec::new(), policies: Vec::new() };
         assert!(matches!(world.runs.apply(&run, request).await, Err(Error::InvalidRequest { .. })));
     }
     // Every look at the clock takes two minutes.
@@ -320,9 +348,12 @@ async fn requests_that_make_no_sense_say_so() {
     assert!(why.contains("team/broken") && why.contains("schedule"), "{why}");
     let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
     let unknown = vec![InUse { candidate: 99, reason: "x".into() }];
-    assert!(
-        reason(world.runs.apply(&run, ApplyRequest { listing_seconds: 0.0, in_use: unknown }).await).contains("99")
-    );
+    let unknown = ApplyRequest { listing_seconds: 0.0, in_use: unknown, policies: Vec::new() };
+    assert!(reason(world.runs.apply(&run, unknown).await).contains("99"));
+    let mut changed = request("r1", keep_two("Enforce")).policies;
+    changed[0].generation += 1;
+    let changed = ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: changed };
+    assert!(reason(world.runs.apply(&run, changed).await).contains("generation"));
     assert!(matches!(world.runs.status(&"other".parse().unwrap()), Err(Error::RunUnknown { .. })));
     assert_eq!(world.tags().await.len(), 5);
 }

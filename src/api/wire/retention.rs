@@ -168,6 +168,10 @@ pub struct ApplyRequest {
     /// Which candidates are in use.
     #[serde(default)]
     pub in_use: Vec<InUse>,
+    /// All policies of the Registry as they stand by now: what one of them keeps since the run began is kept. Empty:
+    /// as they stood when it began.
+    #[serde(default)]
+    pub policies: Vec<PolicySource>,
 }
 
 /// A candidate that is in use.

@@ -128,7 +128,7 @@ impl<'a> PolicyLoop<'a> {
         }
         let mut status = runs.settled(&run).await?;
         if status.state == RunState::AwaitingUsage {
-            runs.apply(&run, ApplyRequest { listing_seconds: 0.0, in_use: Vec::new() }).await?;
+            runs.apply(&run, ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: Vec::new() }).await?;
             status = runs.settled(&run).await?;
         }
         Ok(Some(status))

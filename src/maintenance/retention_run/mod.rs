@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::error;
 
 use crate::api::v1alpha1::{AccessMode, Mode};
-use crate::api::wire::{ApplyRequest, CandidatePage, RunRequest, RunResult, RunState, RunStatus};
+use crate::api::wire::{ApplyRequest, CandidatePage, PolicySource, RunRequest, RunResult, RunState, RunStatus};
 use crate::retention::{self, Plan};
 use crate::storage::{Catalog, Clock, DeletionMode};
 
@@ -132,7 +132,7 @@ impl RetentionRuns {
             .map_err(|index| Error::InvalidRequest { reason: format!("inUse: run {run} has no candidate {index}") })?;
         let original: Option<RunRequest> = records::read(&self.inner.catalog, run, Record::Request).await?;
         let original = original.ok_or_else(|| Error::RunUnknown { run: run.clone() })?;
-        let planner = self.inner.planner(&original)?;
+        let planner = self.inner.planner(&by_now(original, &request)?)?;
         if let Some(known) = self.inner.ledger.begin_applying(run)? {
             return Ok(known);
         }
@@ -284,7 +284,9 @@ impl Inner {
     ) -> (RunState, Option<String>, Option<RunResult>) {
         let remark = plan.remark().map(|remark| remark.to_string());
         if begun.mode == Mode::DryRun {
-            return (RunState::Completed, remark, None);
+            let over = plan.check_limits().err().map(|over| format!("with mode Enforce nothing would go: {over}"));
+            let said: Vec<String> = over.into_iter().chain(remark).collect();
+            return (RunState::Completed, (!said.is_empty()).then(|| said.join("; ")), None);
         }
         if let Err(over) = plan.check_limits() {
             return (RunState::LimitExceeded, Some(over.to_string()), None);
@@ -314,6 +316,21 @@ impl Inner {
             error!(%run, error = failure, "could not record how far a retention run is");
         }
     }
+}
+
+/// A run with the policies as they stand when it is applied. The one that runs must be the same still.
+fn by_now(original: RunRequest, request: &ApplyRequest) -> Result<RunRequest, Error> {
+    if request.policies.is_empty() {
+        return Ok(original);
+    }
+    let generation = |policies: &[PolicySource]| {
+        policies.iter().find(|policy| policy.uid == original.policy).map(|policy| policy.generation)
+    };
+    if generation(&request.policies) != generation(&original.policies) {
+        let reason = "policies: the one that runs has another generation than the run began with".into();
+        return Err(Error::InvalidRequest { reason });
+    }
+    Ok(RunRequest { policies: request.policies.clone(), ..original })
 }
 
 /// The status of a run that an error ended.

@@ -17,6 +17,7 @@ pub mod controller;
 pub mod decide;
 mod endings;
 pub mod holds;
+pub mod live;
 pub mod reconcile;
 pub mod run;
 pub mod status;

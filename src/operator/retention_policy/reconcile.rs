@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, Resource, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
     runtime::{
         controller::Action,
         reflector::{ObjectRef, Store},
@@ -23,9 +23,10 @@ use crate::operator::{
 
 use super::{
     announce,
-    assess::{Assessment, assess, invalid_sibling, source},
+    assess::{Assessment, assess, invalid_sibling},
     decide::Step,
     holds,
+    live::LivePolicies,
     run::{Ending, Progress, Run},
     status::{begin, conclude, end, go_on},
 };
@@ -174,6 +175,7 @@ impl Reconciler {
         registry: Result<RegistryClient, registry_client::Error>,
         run: &str,
     ) -> Result<Action, Error> {
+        let client = registry.as_ref().ok().cloned();
         let progress = match (self.context.endings.of(run), registry) {
             (Some(ending), _) => Ok(Progress::Ended(ending)),
             (None, Ok(registry)) => self.drive(policy, assessment, &registry, run).await?,
@@ -181,7 +183,14 @@ impl Reconciler {
         };
         let age = self.age(&status);
         let in_the_way = match progress {
-            Ok(Progress::Ended(ending)) => return self.end_run(policy, status, assessment, ending).await,
+            Ok(Progress::Ended(ending)) => {
+                // What came to be held while the plan was being applied may have gone after it was looked at.
+                if let Some(registry) = client.as_ref().filter(|_| assessment.holds_are_due) {
+                    let now = self.context.now();
+                    status.holds = holds::restore(Ok(registry), &assessment.holds, &status.holds, now).await;
+                }
+                return self.end_run(policy, status, assessment, ending).await;
+            }
             Ok(Progress::Going) => None,
             Err(error) => Some(match obstacle(&error, age > policy.spec.starting_deadline.as_std()) {
                 Obstacle::End(ending) => return self.end_run(policy, status, assessment, ending).await,
@@ -210,12 +219,15 @@ impl Reconciler {
         run: &str,
     ) -> Result<Result<Progress, registry_client::Error>, Error> {
         let stop = || self.stop(policy, assessment);
+        let policies = LivePolicies::new(self.api(policy), policy);
         let status = match registry.run(run).await {
             Err(registry_client::Error::NotFound { .. }) => {
                 if let Some(words) = stop() {
                     return Ok(Ok(Progress::Ended(Ending::early(RunOutcome::Interrupted, words))));
                 }
-                registry.start_run(&self.request(policy, run).await?).await
+                let policies = policies.to_start_with().await.map_err(Error::api("list the policies"))?;
+                let policy = policy.uid().unwrap_or_default();
+                registry.start_run(&RunRequest { run: run.to_owned(), policy, policies }).await
             }
             known => known,
         };
@@ -226,7 +238,8 @@ impl Reconciler {
         let namespace = policy.namespace().unwrap_or_default();
         let protection = policy.spec.in_use.protection;
         let client = &self.context.client;
-        Ok(Run { id: run, namespace: &namespace, protection, client, registry, stop }.advance(status).await)
+        let run = Run { id: run, namespace: &namespace, protection, client, policies, registry, stop };
+        Ok(run.advance(status).await)
     }
 
     /// Why a plan that was made for `policy` must not be applied, in words, if it must not by now.
@@ -240,17 +253,6 @@ impl Reconciler {
             return Some("the policy was changed during the run, so its plan was not applied".to_owned());
         }
         invalid_sibling(policy, self.siblings(policy).iter().map(AsRef::as_ref))
-    }
-
-    /// A run with all policies of the Registry, as the API server has them: one that the cache does not know yet may
-    /// keep something.
-    async fn request(&self, policy: &RetentionPolicy, run: &str) -> Result<RunRequest, Error> {
-        let listed = self.api(policy).list(&ListParams::default()).await;
-        let all = listed.map_err(Error::api("list the policies"))?.items.into_iter();
-        let of_registry = all.filter(|other| other.spec.registry_ref == policy.spec.registry_ref);
-        let others = of_registry.filter(|other| other.uid() != policy.uid());
-        let policies = others.map(|other| source(&other)).chain([source(policy)]).collect();
-        Ok(RunRequest { run: run.to_owned(), policy: policy.uid().unwrap_or_default(), policies })
     }
 
     /// Writes how the run in progress ended, if there is one.

@@ -1,6 +1,6 @@
 //! One run, as far as it goes for now: candidates first, then the live listing, then the application.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use kube::Client;
 use tokio::time::Instant;
@@ -11,6 +11,8 @@ use crate::operator::{
     in_use::{self, CandidateIndex, Protection},
     registry_client::{Error, RegistryClient},
 };
+
+use super::live::LivePolicies;
 
 /// A reconciliation stays with a run for so long, and comes back later: most runs are over by then, and one that is
 /// not keeps no other policy waiting for long.
@@ -69,6 +71,8 @@ pub struct Run<'a, C> {
     pub protection: InUseProtection,
     /// The cluster.
     pub client: &'a Client,
+    /// The policies of the Registry, the one that runs too.
+    pub policies: LivePolicies<'a>,
     /// The registry.
     pub registry: &'a RegistryClient,
     /// Why the plan must not be applied, in words, if it must not by now.
@@ -79,8 +83,8 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
     /// Does what is next, until the run is over or has taken long enough for now.
     ///
     /// # Guarantees
-    /// The registry is told to apply only after every list of the cluster was read to its end, and while nothing
-    /// stops the run.
+    /// The registry is told to apply only after every list of the cluster was read to its end, with the policies as
+    /// the API server has them then, and while nothing stops the run.
     ///
     /// # Cancel safety
     /// Whatever is cut off, the registry knows how far the run is.
@@ -116,8 +120,10 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         if let Some(words) = (self.stop)() {
             return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone())));
         }
-        let request = match self.protection {
-            InUseProtection::Disabled => ApplyRequest { listing_seconds: 0.0, in_use: Vec::new() },
+        let mut request = match self.protection {
+            InUseProtection::Disabled => {
+                ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: Vec::new() }
+            }
             InUseProtection::Enabled => {
                 let candidates = self.candidates().await?;
                 match self.usage(&candidates).await {
@@ -130,10 +136,18 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
                 }
             }
         };
-        // Listing takes a while, in which the policy may have been changed.
-        if let Some(words) = (self.stop)() {
-            return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone())));
-        }
+        // Listing takes a while, in which this policy may have been changed, and others may have come to keep something.
+        request.policies = match self.policies.to_apply_with().await {
+            Ok(Ok(policies)) => policies,
+            Ok(Err(words)) => return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone()))),
+            Err(error) => {
+                let words = format!(
+                    "what the Registry's policies keep by now is not known, so nothing more is deleted: {}",
+                    chain(&error)
+                );
+                return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone())));
+            }
+        };
         self.registry.apply_run(self.id, &request).await?;
         Ok(None)
     }
@@ -159,7 +173,7 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
     async fn usage(&self, candidates: &CandidateIndex) -> Result<ApplyRequest, in_use::Error> {
         let mut protection = Protection::new(candidates, self.namespace);
         let took = in_use::list(self.client, &mut protection).await?;
-        Ok(ApplyRequest { listing_seconds: took.as_secs_f64(), in_use: protection.in_use() })
+        Ok(ApplyRequest { listing_seconds: took.as_secs_f64(), in_use: protection.in_use(), policies: Vec::new() })
     }
 
     fn ending(&self, status: RunStatus) -> Ending {
@@ -176,7 +190,7 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &in_use::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }

@@ -303,6 +303,56 @@ async fn run_goes_on_under_its_id_after_a_crash_between_start_and_application() 
 }
 
 #[tokio::test]
+async fn plan_is_applied_with_the_policies_as_they_stand_after_the_cluster_was_listed() {
+    let registry = obedient_registry().await;
+    let policy = |name: &str, uid: &str, spec: Value| {
+        json!({"apiVersion": "lagan.dev/v1alpha1", "kind": "RetentionPolicy", "spec": spec,
+            "metadata": {"name": name, "namespace": "shop", "uid": uid, "generation": 1}})
+    };
+    let own = policy("cleanup", "u-1", enforced());
+    let holds = json!([{"repository": "app", "reference": "v1"}]);
+    let other = policy("other", "u-2", json!({"registryRef": {"name": "main"}, "holds": holds}));
+    // The other policy is there from the second look at the policies on.
+    let world = World::new(registry.client(), &enforced(), move |request| match request.path() {
+        POLICIES if request.earlier() == 0 => Some(Answer::ok(page(&[own.clone()], ""))),
+        POLICIES => Some(Answer::ok(page(&[own.clone(), other.clone()], ""))),
+        _ => None,
+    });
+    world.reconcile().await.unwrap();
+
+    assert_eq!(starts(&registry)[0]["policies"].as_array().unwrap().len(), 1);
+    let applied = applications(&registry);
+    let uids: Vec<&Value> = applied[0]["policies"].as_array().unwrap().iter().map(|policy| &policy["uid"]).collect();
+    assert_eq!(uids, ["u-1", "u-2"]);
+}
+
+#[tokio::test]
+async fn hold_that_came_while_a_plan_was_applied_is_looked_at_again_after_the_run() {
+    let registry = RegistryStub::answering(|request| match (request.method.as_str(), request.path()) {
+        ("POST", "/v2/_lagan/restore") => {
+            let digest = format!("sha256:{}", "a".repeat(64));
+            Answer::ok(json!({"repository": "app", "digest": digest, "tags": ["v1"], "manifests": [digest],
+                "alreadyPresent": request.earlier() == 0}))
+        }
+        ("GET", path) => Answer::ok(run_status(path.rsplit('/').next().unwrap(), "Completed")),
+        (method, path) => panic!("{method} {path} was not expected"),
+    })
+    .await;
+    let mut spec = enforced();
+    spec["holds"] = json!([{"repository": "app", "reference": "v1"}]);
+    let world = World::new(registry.client(), &spec, pods(&[]));
+    let last = json!({"run": "u-1.7", "mode": "Enforce", "startTime": NOW});
+    {
+        let mut policy = world.policy.lock().unwrap();
+        policy["status"] = json!({"observedGeneration": 1, "lastHandledRunAt": "now", "lastRun": last});
+        policy["metadata"]["generation"] = json!(2);
+    }
+    world.reconcile().await.unwrap();
+    assert_eq!(world.status()["holds"][0]["state"], "Restored");
+    assert_eq!(world.condition("LastRunSucceeded").1, "Completed");
+}
+
+#[tokio::test]
 async fn policy_that_changed_during_its_run_is_not_applied() {
     let registry = obedient_registry().await;
     let world = World::new(registry.client(), &enforced(), pods(&[]));
@@ -350,7 +400,9 @@ async fn protection_that_is_off_lists_nothing_and_says_so() {
         None
     });
     world.reconcile().await.unwrap();
-    assert_eq!(applications(&registry), [json!({"listingSeconds": 0.0, "inUse": []})]);
+    let applied = applications(&registry);
+    assert_eq!(applied.len(), 1);
+    assert_eq!((&applied[0]["listingSeconds"], &applied[0]["inUse"]), (&json!(0.0), &json!([])));
     let (_, reason, message) = world.condition("LastRunSucceeded");
     assert_eq!(reason, "Completed");
     assert!(message.contains("inUse.protection is Disabled"), "{message}");
