@@ -99,7 +99,8 @@ impl Reconciler {
         let live = api.get_opt(&cached.name_any()).await.map_err(Error::api("read the policy"))?;
         let Some(policy) = live else { return Ok(Action::await_change()) };
         let assessment = self.assess(&policy, registry.as_ref());
-        self.act(policy, registry.is_some(), &assessment).await
+        // Boxed: what a run holds is too much for the stacks of those who wait for it.
+        Box::pin(self.act(policy, registry.is_some(), &assessment)).await
     }
 
     fn assess(&self, policy: &RetentionPolicy, registry: Option<&Registry>) -> Assessment {

@@ -314,7 +314,7 @@ async fn plan_is_applied_with_the_policies_as_they_stand_after_the_cluster_was_l
     let other = policy("other", "u-2", json!({"registryRef": {"name": "main"}, "holds": holds}));
     // The other policy is there from the second look at the policies on.
     let world = World::new(registry.client(), &enforced(), move |request| match request.path() {
-        POLICIES if request.earlier() == 0 => Some(Answer::ok(page(&[own.clone()], ""))),
+        POLICIES if request.earlier() == 0 => Some(Answer::ok(page(std::slice::from_ref(&own), ""))),
         POLICIES => Some(Answer::ok(page(&[own.clone(), other.clone()], ""))),
         _ => None,
     });
