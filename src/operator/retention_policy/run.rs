@@ -145,7 +145,7 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
                     "what the Registry's policies keep by now is not known, so nothing more is deleted: {}",
                     chain(&error)
                 );
-                return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone())));
+                return Ok(Some(Ending::cut(RunOutcome::InUseUnknown, words, status.clone())));
             }
         };
         self.registry.apply_run(self.id, &request).await?;
