@@ -87,6 +87,10 @@ impl Objects {
                 return Err(named("it is there twice".to_owned()));
             }
             self.declare(&kind, key.clone(), valid, value).map_err(named)
+        } else if version.starts_with("lagan.dev/") {
+            Err(named(format!(
+                "there is no kind {kind} in {version}: lagan.dev/v1alpha1 has Registry and RetentionPolicy"
+            )))
         } else if (version.as_str(), kind.as_str()) == ("v1", "Secret") {
             let secret: Secret = object(value).map_err(named)?;
             self.secrets.insert(key, data_of(secret));
@@ -144,6 +148,14 @@ mod tests {
             read(&format!("{REGISTRY}  ")).map(|_| ()).and(read(&REGISTRY.replace("{}", "{replicas: 3}")).map(|_| ()));
         let InvalidUsage(message) = error.unwrap_err();
         assert!(message.starts_with("lagan.yaml: document 1: Registry images: spec.replicas"), "{message}");
+    }
+
+    #[test]
+    fn misspelled_kind_or_version_is_no_object_to_leave_out() {
+        for (right, wrong) in [("kind: Registry", "kind: registry"), ("v1alpha1", "v1")] {
+            let InvalidUsage(message) = read(&REGISTRY.replace(right, wrong)).unwrap_err();
+            assert!(message.contains("lagan.dev/v1alpha1 has Registry and RetentionPolicy"), "{message}");
+        }
     }
 
     #[test]
