@@ -166,9 +166,26 @@ async fn found(client: &RegistryClient, what: &Target) -> anyhow::Result<Tombsto
 async fn restore(client: &RegistryClient, what: Target, conflict: Conflict) -> anyhow::Result<RestoreReport> {
     match what {
         Target::Entry(id) => client.post(&["trash", &id, "restore"], &RestoreRequest { conflict }).await,
-        Target::Image { repository, reference } => {
-            client.post(&["restore"], &RestoreReferenceRequest { repository, reference, conflict }).await
-        }
+        Target::Image { repository, reference } => restore_image(client, repository, reference, conflict).await,
+    }
+}
+
+/// The registry leaves a tag that is there as it is. Who says `--conflict replace` wants what the tag was before.
+async fn restore_image(
+    client: &RegistryClient,
+    repository: RepositoryName,
+    reference: Reference,
+    conflict: Conflict,
+) -> anyhow::Result<RestoreReport> {
+    let request = RestoreReferenceRequest { repository: repository.clone(), reference: reference.clone(), conflict };
+    let report: RestoreReport = client.post(&["restore"], &request).await?;
+    if !report.already_present || matches!(reference, Reference::Digest(_)) || conflict != Conflict::Replace {
+        return Ok(report);
+    }
+    let entries = list(client, Some(&repository), Some(&reference)).await?;
+    match entries.into_iter().find(|entry| entry.digest != report.digest) {
+        Some(entry) => client.post(&["trash", &entry.id, "restore"], &RestoreRequest { conflict }).await,
+        None => Ok(report),
     }
 }
 
@@ -230,10 +247,18 @@ fn entry_text(entry: &TombstoneView) -> String {
 
 fn report_text(report: &RestoreReport) -> String {
     let place = format!("{}@{}", report.repository, report.digest);
-    if report.already_present {
-        return format!("{place} is there already: nothing was restored");
-    }
     let tags: Vec<String> = report.tags.iter().map(|tag| format!("{}:{tag}", report.repository)).collect();
+    match (report.already_present, tags.as_slice()) {
+        (true, []) => return format!("{place} is there already: nothing was restored"),
+        (true, _) => {
+            return format!(
+                "{} is there already, as {}: nothing was restored; --conflict replace brings back what it was before",
+                tags.join(", "),
+                report.digest
+            );
+        }
+        (false, _) => {}
+    }
     match tags.as_slice() {
         [] => format!("restored {place}"),
         _ => format!("restored {} ({})", tags.join(", "), report.digest),

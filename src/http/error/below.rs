@@ -51,7 +51,7 @@ pub(super) fn storage(error: &storage::Error) -> Reply {
         E::TombstoneUnknown { .. } => unknown("NOT_FOUND", TOMBSTONE_UNKNOWN),
         E::NotInTrash { .. } => unknown("NOT_FOUND", "neither the repository nor its trash has what was asked for"),
         E::TagConflict { tag, digest } => {
-            conflict("the tag points elsewhere by now: use conflict Replace to move it back")
+            conflict("the tag points elsewhere by now: conflict Replace (`lagan trash restore --conflict replace`) moves it back")
                 .detail(json!({ "tag": tag, "digest": digest }))
         }
         E::ContentGone { missing } => {
