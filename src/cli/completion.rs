@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use super::{CommandLine, output};
 
-/// Prints a script that completes the program's command line.
+/// Print a script that completes the program's command line.
 ///
 /// bash: `lagan completion bash > /etc/bash_completion.d/lagan`
 #[derive(Debug, Args)]

@@ -26,6 +26,7 @@ const MAX_PASSWORD_BYTES: u64 = 4096;
 pub(super) struct RegistryArguments {
     /// Address of the registry.
     #[arg(long, value_name = "URL", env = "LAGAN_REGISTRY", default_value = "http://127.0.0.1:5000", global = true)]
+    #[arg(value_parser = address)]
     registry: Url,
     /// User to log in as. The password comes from `LAGAN_PASSWORD`, or from standard input.
     #[arg(long, value_name = "NAME", env = "LAGAN_USERNAME", global = true)]
@@ -126,6 +127,9 @@ impl RegistryClient {
             .collect();
         let said = if said.is_empty() { format!("it answers {status}") } else { said.join("; ") };
         match status {
+            StatusCode::UNAUTHORIZED if self.login.is_some() => {
+                InvalidUsage(format!("{} knows no such user, or the password is another one", self.base)).into()
+            }
             StatusCode::UNAUTHORIZED => InvalidUsage(format!(
                 "{} wants to know who asks: give --username, and the password in LAGAN_PASSWORD or with --password-stdin",
                 self.base
@@ -135,6 +139,10 @@ impl RegistryClient {
             _ => anyhow::anyhow!("{}: {said}", self.base),
         }
     }
+}
+
+fn address(text: &str) -> Result<Url, String> {
+    text.parse().map_err(|_| "write a scheme, a host and a port, such as http://127.0.0.1:5000".to_owned())
 }
 
 /// The address without what may follow the host and port.

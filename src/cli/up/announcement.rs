@@ -26,7 +26,7 @@ pub(super) fn announcement(site: &Site, keys: &Keys, address: SocketAddr) -> any
     };
     let (login, user) = match &site.users {
         Users::Everybody => (String::new(), String::new()),
-        Users::Htpasswd(_) => ("--dest-username=USER".to_owned(), " --username USER".to_owned()),
+        Users::Htpasswd(_) => ("--dest-creds=USER:PASSWORD".to_owned(), " --username USER --password-stdin".to_owned()),
         Users::Admin => {
             lines.push(format!(
                 "  user {ADMIN}, password {} (in {})",

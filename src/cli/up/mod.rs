@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Address of the first registry; others take the next ports. Port 0 asks for a free one.
-    #[arg(long, value_name = "ADDRESS", env = "LAGAN_LISTEN", default_value = "127.0.0.1:5000")]
+    #[arg(long, value_name = "ADDRESS", env = "LAGAN_LISTEN", default_value = "127.0.0.1:5000", value_parser = address)]
     listen: SocketAddr,
     /// Folder of all data; with files, DIR/NAMESPACE/NAME of each registry.
     #[arg(long, value_name = "DIR", env = "LAGAN_DATA", default_value = "lagan-data")]
@@ -49,6 +49,10 @@ pub(super) struct Arguments {
     /// Let whoever reaches the address push and delete, where it is another one than this machine's own.
     #[arg(long)]
     allow_anonymous: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:5000".to_owned())
 }
 
 /// Serves until a signal, and then until requests in progress are answered.

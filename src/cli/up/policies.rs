@@ -100,10 +100,13 @@ impl<'a> PolicyLoop<'a> {
         self.clocks.retain(|uid, _| policies.iter().any(|policy| policy.source.uid == *uid));
         self.policies = policies;
         for policy in self.policies.clone() {
-            self.restore_holds(&policy.source).await;
-            if let Some(value) = &policy.run_at {
-                let digest = Digest::of(Algorithm::Sha256, value.as_bytes());
-                self.run_policy(&policy.source, &format!("at-{:.16}", digest.hex())).await;
+            match &policy.run_at {
+                // It restores what is held, too.
+                Some(value) => {
+                    let digest = Digest::of(Algorithm::Sha256, value.as_bytes());
+                    self.run_policy(&policy.source, &format!("at-{:.16}", digest.hex())).await;
+                }
+                None => self.restore_holds(&policy.source).await,
             }
         }
     }
@@ -168,10 +171,9 @@ fn outcome(status: &RunStatus) -> String {
         return format!("{:?}{message}", status.state);
     };
     if let (Mode::Enforce, Some(result)) = (status.mode, status.result) {
-        return format!(
-            "deleted {} tags and {} manifests, kept {}{message}; `lagan trash list` shows them",
-            result.deleted_tags, result.deleted_manifests, plan.keeps
-        );
+        let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
+        let where_to_look = if tags + manifests > 0 { "; `lagan trash list` shows what" } else { "" };
+        return format!("deleted {tags} tags and {manifests} manifests, kept {}{message}{where_to_look}", plan.keeps);
     }
     let lines = plan.sample.iter().filter(|line| line.decision == PlanDecision::Delete);
     let lines: Vec<String> = lines.map(|line| format!("\n  {}: {}", line.reference, line.reason)).collect();

@@ -6,6 +6,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::wire::PolicySource;
 use crate::cli::clock::SystemClock;
 use crate::cli::output;
 use crate::cli::registry_server::{Credentials, RegistryServer};
@@ -50,9 +51,18 @@ pub(super) async fn serve(
     };
     let server = started.with_context(|| format!("could not serve {}", site.name()))?;
     output::print(&announcement(&site, &keys, server.address)?)?;
+    for policy in policies.borrow().iter() {
+        output::print(&format!("  policy:  {}", described(&policy.source)))?;
+    }
     tokio::join!(PolicyLoop::run(&server.registry, policies, &stop), renew_keys(&site, &stop));
     server.finish().await;
     Ok(())
+}
+
+fn described(policy: &PolicySource) -> String {
+    let PolicySource { name, spec, .. } = policy;
+    let suspended = if spec.suspend { ", suspended" } else { "" };
+    format!("{name}, {:?}, at {:?} ({}){suspended}", spec.mode, spec.schedule, spec.time_zone)
 }
 
 /// Replaces certificates before they end. The listener reads them again by itself.
