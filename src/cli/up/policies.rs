@@ -126,13 +126,20 @@ impl<'a> PolicyLoop<'a> {
         let runs = &self.registry.runs;
         let policies = self.policies.iter().map(|policy| policy.source.clone()).collect();
         let request = RunRequest { run: run.to_string(), policy: policy.uid.clone(), policies };
-        if runs.start(request).await?.state != RunState::Planning {
+        let begun = runs.start(request).await?.state;
+        if matches!(begun, RunState::Completed | RunState::LimitExceeded | RunState::Failed) {
             return Ok(None);
         }
         let mut status = runs.settled(&run).await?;
-        if status.state == RunState::AwaitingUsage {
-            runs.apply(&run, ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: Vec::new() }).await?;
+        // An application that takes longer than five minutes, or that a stop cut off, goes on with what is left.
+        while status.state == RunState::AwaitingUsage {
+            let before = status.result;
+            let policies = self.policies.iter().map(|policy| policy.source.clone()).collect();
+            runs.apply(&run, ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies }).await?;
             status = runs.settled(&run).await?;
+            if status.result == before {
+                break;
+            }
         }
         Ok(Some(status))
     }

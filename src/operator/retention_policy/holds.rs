@@ -44,6 +44,15 @@ pub async fn restore(
     states
 }
 
+/// Leaves open what is there now, but which a run in progress of policy `running` may be about to delete, because it
+/// was told of the policies before this hold was among them. It is looked at again when that run has ended.
+pub fn leave_open(states: &mut [HoldStatus], running: &str) {
+    for state in states.iter_mut().filter(|state| state.state == HoldState::Held) {
+        state.state = HoldState::Unknown;
+        state.message = Some(clip(&format!("RetentionPolicy {running} is being run: looked at again after that")));
+    }
+}
+
 #[derive(Debug)]
 enum Outcome {
     Over,
@@ -116,6 +125,18 @@ mod tests {
             let before = before.map(known);
             assert_eq!(state("app:v1".to_owned(), outcome, before.as_ref()).state, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_there_is_looked_at_again_after_another_policys_run() {
+        let mut states = [HoldState::Held, HoldState::Restored, HoldState::Missing].map(known);
+        leave_open(&mut states, "nightly");
+        // What was restored lately no policy deletes.
+        assert_eq!(
+            states.each_ref().map(|state| state.state),
+            [HoldState::Unknown, HoldState::Restored, HoldState::Missing]
+        );
+        assert!(states[0].message.as_ref().unwrap().contains("nightly"));
     }
 
     #[tokio::test]

@@ -114,6 +114,16 @@ impl Reconciler {
         })
     }
 
+    /// Another policy of the Registry that is being run.
+    fn running_sibling(&self, policy: &RetentionPolicy) -> Option<String> {
+        let others = self.siblings(policy).into_iter().filter(|other| other.uid() != policy.uid());
+        let is_running = |other: &Arc<RetentionPolicy>| {
+            let last = other.status.as_ref().and_then(|status| status.last_run.as_ref());
+            last.is_some_and(|last| last.completion_time.is_none())
+        };
+        others.filter(is_running).map(|other| other.name_any()).next()
+    }
+
     fn api(&self, policy: &RetentionPolicy) -> Api<RetentionPolicy> {
         Api::namespaced(self.context.client.clone(), &policy.namespace().unwrap_or_default())
     }
@@ -150,6 +160,9 @@ impl Reconciler {
         if assessment.holds_are_due || starts {
             let now = self.context.now();
             status.holds = holds::restore(registry.as_ref(), &assessment.holds, &status.holds, now).await;
+            if let Some(running) = self.running_sibling(&policy) {
+                holds::leave_open(&mut status.holds, &running);
+            }
         }
         if let Step::Start(trigger) = &assessment.step {
             begin(&mut status, trigger, trigger.run_id(&policy), policy.spec.mode, self.context.now());
