@@ -43,7 +43,11 @@ impl Repository {
         let (digest, stored) = self.find_manifest(reference).await?;
         match self.store.driver.get(&PathSpec::BlobData(&stored.digest).path()).await {
             Ok(bytes) => Ok(StoredManifest { descriptor: Descriptor { digest, ..stored }, bytes }),
-            Err(driver::Error::NotFound { .. }) => Err(self.manifest_unknown(reference).await),
+            Err(driver::Error::NotFound { .. }) => {
+                // Memory promised what is gone: a HEAD that goes on answering keeps clients from pushing it again.
+                self.store.forget_descriptors(&self.name, &digest).await;
+                Err(self.manifest_unknown(reference).await)
+            }
             Err(source) => Err(Error::driver("read a manifest", source)),
         }
     }

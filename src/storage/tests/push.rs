@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     oci::{Algorithm, Digest, Reference},
-    storage::{Error, InvalidReference, fixtures::World},
+    storage::{Error, InvalidReference, fixtures::World, layout::PathSpec},
 };
 
 use super::{by, image, index, is_there, paths_below, put, reference, tag, tags};
@@ -180,4 +180,20 @@ async fn a_torn_tag_is_read_from_its_index() {
     super::tear(&world, crate::storage::layout::PathSpec::TagCurrent(&repository.name, &tag("v1"))).await;
     super::tear(&world, crate::storage::layout::PathSpec::RevisionLink(&repository.name, &new)).await;
     assert_eq!(repository.stat_manifest(&Reference::Tag(tag("v1"))).await.unwrap().digest, new);
+}
+
+#[tokio::test]
+async fn a_manifest_whose_bytes_went_away_is_unknown_and_forgotten() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let digest = image("a").push(&repository, Some("v1")).await.unwrap();
+    repository.stat_manifest(&by(&digest)).await.unwrap();
+    world.memory.remove_now(&PathSpec::BlobData(&digest).path());
+    assert!(matches!(repository.manifest(&by(&digest)).await, Err(Error::ManifestUnknown { .. })));
+    for reference in [by(&digest), reference("v1")] {
+        let found = repository.stat_manifest(&reference).await;
+        assert!(matches!(found, Err(Error::ManifestUnknown { .. })), "a client would not push it again: {found:?}");
+    }
+    repository.put_manifest(put(&image("a").bytes(), Some("v1"))).await.unwrap();
+    assert!(is_there(&repository, &reference("v1")).await);
 }
