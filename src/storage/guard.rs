@@ -6,13 +6,14 @@
 //! # Guarantees
 //! - A request gets all of its keys at once or none, so two requests cannot each hold what the other one needs.
 //! - Requests for the same key are served in the order in which they came: a freeze waits for what is in flight, what
-//!   comes later waits for the freeze. Nobody starves.
+//!   comes later waits for the freeze. Nobody starves. Only who [joins](Guard::join) does not queue.
 //! - Whatever is dropped (a future that waits, an [`Entered`], a [`Frozen`]) gives up its keys at that moment.
 //!
 //! # Assumptions
-//! An operation enters once, with all its keys. One that waits while it holds may wait for somebody who waits for it;
-//! [`Timing::guard_wait`](super::Timing) ends that, with an error. A restore does hold its freeze while it enters the
-//! blobs of its closure, and nobody who holds blobs waits for anything.
+//! An operation asks once, with all its keys. One that waits while it holds may wait for somebody who waits for it;
+//! [`Timing::guard_wait`](super::Timing) ends that, with an error. A restore does hold its freeze while it relies on the
+//! blobs of its closure, so it [joins](Guard::join) them: it waits only for who holds their freeze, which is the delete
+//! or restore of a blob, and that waits for nobody.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -51,6 +52,7 @@ impl fmt::Display for Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Enter,
+    Join,
     Freeze,
 }
 
@@ -89,6 +91,15 @@ impl Guard {
     pub(super) fn try_enter(&self, keys: impl IntoIterator<Item = Key>) -> Option<Entered> {
         let (request, waiting) = self.ask(Mode::Enter, keys.into_iter().collect());
         waiting.is_none().then_some(Entered(request))
+    }
+
+    /// As [`Self::enter`], for who holds a freeze already: it goes before a freeze that waits. That one may wait for an
+    /// operation that waits for the caller.
+    ///
+    /// # Errors
+    /// [`Error::Frozen`] when it had to wait for too long.
+    pub(super) async fn join(&self, keys: impl IntoIterator<Item = Key>) -> Result<Entered, Error> {
+        self.request(Mode::Join, keys.into_iter().collect()).await.map(Entered)
     }
 
     /// Freezes all of `keys` at once: from now on an [`Self::enter`] waits, and this waits until what is in flight has
@@ -189,6 +200,7 @@ impl State {
         let mut earlier = key.waiting.range(..id);
         match mode {
             Mode::Freeze => key.frozen.is_some() || !key.entered.is_empty() || earlier.next().is_some(),
+            Mode::Join => key.frozen.is_some(),
             Mode::Enter => {
                 let freezes = |other: &u64| self.requests.get(other).is_some_and(|t| t.mode == Mode::Freeze);
                 key.frozen.is_some() || earlier.any(freezes)
@@ -205,7 +217,7 @@ impl State {
             let state = self.keys.entry(key.clone()).or_default();
             state.waiting.remove(&id);
             match ticket.mode {
-                Mode::Enter => drop(state.entered.insert(id)),
+                Mode::Enter | Mode::Join => drop(state.entered.insert(id)),
                 Mode::Freeze => state.frozen = Some(id),
             }
         }

@@ -141,7 +141,7 @@ impl Repository {
         let done = async {
             self.still_there(&tombstone).await?;
             let keys = tombstone.closure.iter().map(|digest| Key::Blob(digest.clone()));
-            let _entered = self.store.guard.enter(keys).await?;
+            let _entered = self.store.guard.join(keys).await?;
             self.link_layer(&digest, &tombstone.closure).await?;
             self.store.forget_descriptors(&self.name, &digest).await;
             self.store.exhume(&tombstone).await
@@ -272,7 +272,7 @@ impl Repository {
         let blobs: BTreeSet<&Digest> = parts.iter().flat_map(|part| &part.closure.blobs).collect();
         let members = blobs.difference(&frozen).map(|digest| Key::Revision(self.name.clone(), (*digest).clone()));
         let keys: Vec<Key> = blobs.union(&frozen).map(|digest| Key::Blob((*digest).clone())).chain(members).collect();
-        self.store.guard.enter(keys).await
+        self.store.guard.join(keys).await
     }
 
     async fn check_content(&self, parts: &[Part]) -> Result<(), Error> {

@@ -18,7 +18,8 @@ use crate::{
     storage::{
         Catalog, Clock as _, Conflict, Error, PlannedDelete, PlannedOutcome, Repository,
         driver::{self, ByteStream, Durability, Entry, Metadata, StorageDriver, StoragePath},
-        fixtures::{World, name, open},
+        fixtures::{World, name, open, sha256},
+        guard::Key,
     },
 };
 
@@ -291,6 +292,40 @@ async fn no_read_fills_a_cache_with_what_was_deleted() {
         tokio::join!(reads, delete);
         assert!(!is_there(&repository, &by_digest).await, "seed {seed}: a read that began before filled the cache");
     }
+}
+
+/// Lets everybody run until they can only wait, this operation included.
+async fn waits<T>(operation: &mut (impl Future<Output = T> + Unpin)) {
+    for _ in 0..1_000 {
+        assert!(futures::poll!(&mut *operation).is_pending());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_restore_does_not_wait_behind_a_push_that_waits_for_it() {
+    let world = World::new();
+    let catalog = world.open().await;
+    let repository = catalog.repository(&name("app"));
+    let image = image("a");
+    let digest = image.push(&repository, Some("v1")).await.unwrap();
+    let id = repository.delete_manifest(&by(&digest), cause()).await.unwrap().id;
+    let layer = sha256(&image.blobs()[1]);
+    let trash = catalog.trash();
+    let in_flight = repository.store.guard.enter([Key::Revision(name("app"), digest.clone())]).await.unwrap();
+    let mut restored = Box::pin(trash.restore(&id, Conflict::Fail, "restorer"));
+    waits(&mut restored).await;
+    let mut pushed = Box::pin(repository.put_manifest(put(&image.bytes(), Some("v2"))));
+    waits(&mut pushed).await;
+    // It waits for the push, which waits for the restore, which relies on the layer too.
+    let mut deleted = Box::pin(repository.delete_blob(&layer, cause()));
+    waits(&mut deleted).await;
+    drop(in_flight);
+    let (restored, pushed, deleted) = tokio::join!(restored, pushed, deleted);
+    restored.unwrap();
+    pushed.unwrap();
+    deleted.unwrap();
+    assert!(is_there(&repository, &reference("v1")).await && is_there(&repository, &reference("v2")).await);
 }
 
 #[tokio::test]
