@@ -5,5 +5,6 @@ mod drain;
 mod node;
 mod node_pull;
 mod unreachable_api_server;
+mod volume;
 
 use node::Node;
