@@ -89,7 +89,9 @@ impl BlobUpload {
         let hash = self.hash.take_if(|hash| hash.length() == self.written);
         let (written, hashed) = future::join(self.write(chunk.clone()), hashed(hash, chunk)).await;
         self.is_abandoned = false;
-        written?;
+        if let Err(error) = written {
+            return Err(self.not_in_the_way(error).await);
+        }
         self.written += length;
         if let Some(hash) = hashed? {
             self.hash = Some(hash);
@@ -202,6 +204,16 @@ impl BlobUpload {
         self.remove_folder().await
     }
 
+    /// An upload that filled the medium goes: its client begins anew once there is space, and until then what it left
+    /// would keep everybody else from pushing and deleting.
+    async fn not_in_the_way(&self, error: Error) -> Error {
+        let is_full = matches!(error, Error::Driver { source: driver::Error::NoSpace { .. }, .. });
+        if is_full && let Err(error) = self.remove_folder().await {
+            warn!(upload_id = %self.id, error = &error as &dyn std::error::Error, "could not remove what an upload left");
+        }
+        error
+    }
+
     async fn remove_folder(&self) -> Result<(), Error> {
         let folder = PathSpec::UploadFolder(&self.repository.name, &self.id).path();
         let removed = self.repository.store.driver.delete_directory(&folder).await;
@@ -241,9 +253,8 @@ impl Repository {
             store.driver.append(&data_path, 0, Bytes::new()),
         )
         .await;
-        started.and(data).map_err(|source| Error::driver("begin an upload", source))?;
         let hash = Some(UploadHash::new(Algorithm::Sha256));
-        Ok(BlobUpload {
+        let upload = BlobUpload {
             repository: self.clone(),
             id,
             written: 0,
@@ -251,7 +262,11 @@ impl Repository {
             hash,
             lease: Arc::new(lease),
             is_abandoned: false,
-        })
+        };
+        match started.and(data) {
+            Ok(()) => Ok(upload),
+            Err(source) => Err(upload.not_in_the_way(Error::driver("begin an upload", source)).await),
+        }
     }
 
     /// Goes on with an upload.
@@ -544,6 +559,26 @@ mod tests {
             }
             upload(&repository, &content).await.unwrap();
             assert_eq!(download(&repository, &digest).await.unwrap(), content);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_fills_the_medium_leaves_nothing_on_it() {
+        let world = World::new();
+        let repository = world.repository("a").await;
+        let is_empty = || !world.memory.paths().iter().any(|path| path.as_str().contains("_uploads"));
+        let mut upload = repository.create_upload().await.unwrap();
+        let id = upload.id().clone();
+        upload.append(content().slice(..1_100_000)).await.unwrap();
+        world.driver.fail_once(0, Fault::Full);
+        upload.append(content().slice(1_100_000..)).await.unwrap_err();
+        assert!(is_empty(), "what nobody can finish keeps the medium full");
+        drop(upload);
+        assert!(matches!(repository.upload_offset(&id).await, Err(Error::UploadUnknown { .. })));
+        for write in 0..2 {
+            world.driver.fail_once(write, Fault::Full);
+            repository.create_upload().await.unwrap_err();
+            assert!(is_empty(), "write {write}");
         }
     }
 

@@ -17,6 +17,8 @@ use super::{ByteStream, Durability, Entry, Error, Metadata, StorageDriver, Stora
 pub(in crate::storage) enum Fault {
     /// It has no effect.
     Refused,
+    /// As refused, because the medium is full.
+    Full,
     /// It takes effect, and yet reports an error, as a request whose answer was lost.
     Ambiguous,
 }
@@ -96,11 +98,11 @@ impl FaultyDriver {
         write: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
         let fault = self.next();
-        if fault != Some(Fault::Refused) {
-            let done = write.await;
-            if fault.is_none() {
-                return done;
-            }
+        match fault {
+            None => return write.await,
+            Some(Fault::Full) => return Err(Error::NoSpace { path: path.clone() }),
+            Some(Fault::Refused) => {}
+            Some(Fault::Ambiguous) => drop(write.await),
         }
         Err(Error::Io { action: "write", path: path.clone(), source: io::Error::other("injected fault") })
     }
