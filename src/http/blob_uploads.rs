@@ -14,11 +14,11 @@ use crate::storage::{BlobUpload, Repository, UploadId};
 use super::{
     Error, Malformed,
     body::{Body, RequestBody},
+    call::Call,
     error::upload_range,
     range::Chunk,
     response::Answer,
     router::parse_digest,
-    service::Call,
 };
 
 /// How Docker's clients name an upload.

@@ -8,7 +8,7 @@ use hyper::{
 use crate::oci::{Digest, MediaType, RepositoryName};
 use crate::storage::{Audience, DeleteCause, Repository};
 
-use super::{Error, body::Body, conditional, range::Requested, response::Answer, service::Call};
+use super::{Error, body::Body, call::Call, conditional, range::Requested, response::Answer};
 
 /// Why something was deleted that a client asked to delete.
 pub(super) const DELETED_BY_REQUEST: &str = "deleted through the API";

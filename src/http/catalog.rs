@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::oci::RepositoryName;
 
-use super::{Error, body::Body, page::PageRequest, response::Answer, service::Call};
+use super::{Error, body::Body, call::Call, page::PageRequest, response::Answer};
 
 /// Docker's list of repositories.
 #[derive(Serialize)]

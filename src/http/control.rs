@@ -5,11 +5,11 @@ use hyper::{Request, Response, body::Incoming};
 use super::{
     App, Error,
     body::{Body, RequestBody},
+    call::{Call, finish, refuse_if_read_only},
     extension,
     observation::Observation,
     query::Query,
     router::Route,
-    service::{Call, finish, refuse_if_read_only},
 };
 
 /// The actor where a certificate has no common name.

@@ -12,9 +12,9 @@ use super::{
     Error, Malformed,
     blobs::{cause, not_modified},
     body::{Body, RequestBody},
+    call::Call,
     conditional,
     response::Answer,
-    service::Call,
 };
 
 /// Says that the registry lists the manifest among its subject's referrers, so that the client need not.

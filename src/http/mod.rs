@@ -16,6 +16,7 @@ mod blob_homes;
 mod blob_uploads;
 mod blobs;
 mod body;
+mod call;
 mod catalog;
 mod conditional;
 mod control;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::oci::{Descriptor, Digest, MediaType, RepositoryName};
 
-use super::{Error, body::Body, response::Answer, service::Call};
+use super::{Error, body::Body, call::Call, response::Answer};
 
 /// Says which filters an answer went through.
 const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");

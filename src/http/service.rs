@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::{
-    HeaderMap, Method, Request, Response,
-    body::Incoming,
-    header::{CONNECTION, HeaderName, HeaderValue, WWW_AUTHENTICATE},
-};
+use hyper::{Request, Response, body::Incoming, header::WWW_AUTHENTICATE};
 
 use crate::api::v1alpha1::AccessMode;
 
@@ -15,6 +11,7 @@ use super::{
     auth::{Identity, Verb},
     blob_uploads, blobs,
     body::{Body, RequestBody},
+    call::{Call, finish, refuse_if_read_only},
     catalog, control, extension, manifests,
     observation::Observation,
     query::Query,
@@ -23,9 +20,6 @@ use super::{
     router::Route,
     tags,
 };
-
-/// Tells Docker's clients that they have found a registry.
-const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
 /// What a listener serves.
 #[derive(Debug, Clone)]
@@ -44,18 +38,6 @@ pub enum Service {
     },
     /// Probes and metrics.
     Health(Arc<Health>),
-}
-
-/// A request on its way to a handler.
-pub(super) struct Call<'a> {
-    pub(super) app: &'a App,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) method: &'a Method,
-    pub(super) query: &'a Query,
-    /// Who asks, for records.
-    pub(super) actor: &'a str,
-    /// Whether the caller may push, so that what is said to exist is a promise.
-    pub(super) may_push: bool,
 }
 
 impl Service {
@@ -122,16 +104,6 @@ async fn dispatch(
     }
 }
 
-/// A registry that is read-only restores nothing either: a restore writes.
-pub(super) fn refuse_if_read_only(app: &App, verb: Verb) -> Result<(), Error> {
-    let writes = match verb {
-        Verb::Push | Verb::Delete | Verb::Restore => true,
-        // Runs plan in a read-only registry, and apply nothing: theirs to say.
-        Verb::Pull | Verb::Admin => false,
-    };
-    if writes && app.settings.access_mode == AccessMode::ReadOnly { Err(Error::ReadOnly) } else { Ok(()) }
-}
-
 /// Where clients find out what this is, and whether their credentials are right.
 fn base(authenticator: &Authenticator) -> Response<Body> {
     let answer = Answer::json(hyper::StatusCode::OK, &serde_json::json!({}));
@@ -139,27 +111,4 @@ fn base(authenticator: &Authenticator) -> Response<Body> {
         Some(challenge) => answer.header(WWW_AUTHENTICATE, challenge.clone()).build(),
         None => answer.build(),
     }
-}
-
-/// Makes an answer of a result, and hands the observation to its body.
-pub(super) async fn finish(
-    result: Result<Response<Body>, Error>,
-    mut observation: Observation,
-    mut body: RequestBody,
-) -> Response<Body> {
-    let mut response = match result {
-        Ok(response) => response,
-        Err(error) => {
-            if !body.is_read() {
-                body.drain().await;
-            }
-            error.into_response()
-        }
-    };
-    observation.answered(response.status(), body.received());
-    if !body.is_read() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
-    response.map(|content| content.observed(observation))
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::oci::{RepositoryName, Tag};
 
-use super::{Error, body::Body, page::PageRequest, response::Answer, service::Call};
+use super::{Error, body::Body, call::Call, page::PageRequest, response::Answer};
 
 /// The specification's list of tags.
 #[derive(Serialize)]

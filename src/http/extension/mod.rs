@@ -9,9 +9,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     Error, Malformed,
     body::{Body, RequestBody},
+    call::Call,
     response::Answer,
     router::ExtensionRoute,
-    service::Call,
 };
 
 /// The largest body of an administrative request. A Registry's policies, or what is in use of some 100,000

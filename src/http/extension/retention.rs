@@ -6,9 +6,9 @@ use crate::api::wire::{ApplyRequest, RunRequest};
 use crate::http::{
     Error, Malformed,
     body::{Body, RequestBody},
+    call::Call,
     page::PageRequest,
     response::Answer,
-    service::Call,
 };
 use crate::maintenance::{RetentionRuns, RunId};
 

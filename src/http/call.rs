@@ -1,0 +1,64 @@
+//! A request between its acceptance and its answer, on each listener.
+
+use hyper::{
+    HeaderMap, Method, Response,
+    header::{CONNECTION, HeaderName, HeaderValue},
+};
+
+use crate::api::v1alpha1::AccessMode;
+
+use super::{
+    App, Error,
+    auth::Verb,
+    body::{Body, RequestBody},
+    observation::Observation,
+    query::Query,
+};
+
+/// Tells Docker's clients that they have found a registry.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// A request on its way to a handler.
+pub(super) struct Call<'a> {
+    pub(super) app: &'a App,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) method: &'a Method,
+    pub(super) query: &'a Query,
+    /// Who asks, for records.
+    pub(super) actor: &'a str,
+    /// Whether the caller may push, so that what is said to exist is a promise.
+    pub(super) may_push: bool,
+}
+
+/// A registry that is read-only restores nothing either: a restore writes.
+pub(super) fn refuse_if_read_only(app: &App, verb: Verb) -> Result<(), Error> {
+    let writes = match verb {
+        Verb::Push | Verb::Delete | Verb::Restore => true,
+        // Runs plan in a read-only registry, and apply nothing: theirs to say.
+        Verb::Pull | Verb::Admin => false,
+    };
+    if writes && app.settings.access_mode == AccessMode::ReadOnly { Err(Error::ReadOnly) } else { Ok(()) }
+}
+
+/// Makes an answer of a result, and hands the observation to its body.
+pub(super) async fn finish(
+    result: Result<Response<Body>, Error>,
+    mut observation: Observation,
+    mut body: RequestBody,
+) -> Response<Body> {
+    let mut response = match result {
+        Ok(response) => response,
+        Err(error) => {
+            if !body.is_read() {
+                body.drain().await;
+            }
+            error.into_response()
+        }
+    };
+    observation.answered(response.status(), body.received());
+    if !body.is_read() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    response.map(|content| content.observed(observation))
+}
