@@ -338,6 +338,9 @@ async fn requests_that_make_no_sense_say_so() {
     let mut other = request("r1", keep_two("Enforce"));
     other.policy = "u2".into();
     assert!(reason(world.runs.start(other).await).contains("u2"));
+    let mut twice = request("r1", keep_two("Enforce"));
+    twice.policies.push(twice.policies[0].clone());
+    assert!(reason(world.runs.start(twice).await).contains("two of the policies have UID"));
     let mut blocked = request("r1", keep_two("Enforce"));
     let mut broken = blocked.policies[0].clone();
     broken.uid = "u2".into();

@@ -1,6 +1,10 @@
 //! Plans a policy over a whole registry, a repository at a time.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
@@ -32,6 +36,11 @@ impl Planner {
     /// that is to run is not among them.
     pub(super) fn new(request: &RunRequest, restore_window: Duration) -> Result<Self, Error> {
         let policies = request.policies.iter().map(compile).collect::<Result<Arc<[Policy]>, Error>>()?;
+        let mut uids = BTreeSet::new();
+        if let Some(twice) = policies.iter().find(|policy| !uids.insert(&policy.id.uid)) {
+            let reason = format!("two of the policies have UID {:?}: each is to be sent once", twice.id.uid);
+            return Err(Error::InvalidRequest { reason });
+        }
         let running = policies.iter().find(|policy| policy.id.uid == request.policy).ok_or_else(|| {
             Error::InvalidRequest { reason: format!("the policy with UID {:?} is not among policies", request.policy) }
         })?;
