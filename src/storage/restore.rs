@@ -24,7 +24,7 @@ const MAX_REPLACED: usize = 1_000;
 /// What to do with a tag that points elsewhere by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
-    /// Restore nothing.
+    /// Restore nothing; or, where a reference was asked for, nothing but what leaves that tag alone.
     Fail,
     /// Delete what it points to, then restore.
     Replace,
@@ -65,11 +65,11 @@ impl Trash {
     /// # Cancel safety
     /// It runs to its end also when it is dropped.
     pub async fn restore(&self, id: &TombstoneId, conflict: Conflict, actor: &str) -> Result<Restored, Error> {
-        let (this, id, actor) = (self.clone(), *id, actor.to_owned());
-        self.store.changes.run(async move { this.restore_entry(id, conflict, &actor).await }).await
+        self.restore_for(*id, None, conflict, actor).await
     }
 
-    /// Brings back the newest entry that a reference names. What exists is left as it is.
+    /// Brings back the newest entry that a reference names. What exists is left as it is: with [`Conflict::Fail`] also
+    /// other tags of the entry that point elsewhere by now, such as a `latest` that was pushed again.
     ///
     /// # Errors
     /// [`Error::NotInTrash`], and as [`Self::restore`].
@@ -95,7 +95,11 @@ impl Trash {
             Err(Error::ManifestUnknown { .. }) => {
                 let found = self.store.tombstones_for(repository, reference).await?;
                 match found.into_iter().find(|tombstone| tombstone.kind != TombstoneKind::Blob) {
-                    Some(tombstone) => self.restore(&tombstone.id, conflict, actor).await,
+                    Some(tombstone) => {
+                        // Who says Replace wants all of the entry as it was.
+                        let wanted = (conflict == Conflict::Fail).then(|| reference.clone());
+                        self.restore_for(tombstone.id, wanted, conflict, actor).await
+                    }
                     None => Err(Error::NotInTrash { repository: repository.clone(), reference: reference.clone() }),
                 }
             }
@@ -107,14 +111,35 @@ impl Trash {
         Repository { name: name.clone(), store: self.store.clone() }
     }
 
-    async fn restore_entry(&self, id: TombstoneId, conflict: Conflict, actor: &str) -> Result<Restored, Error> {
+    async fn restore_for(
+        &self,
+        id: TombstoneId,
+        wanted: Option<Reference>,
+        conflict: Conflict,
+        actor: &str,
+    ) -> Result<Restored, Error> {
+        let (this, actor) = (self.clone(), actor.to_owned());
+        let restore = async move { this.restore_entry(id, wanted.as_ref(), conflict, &actor).await };
+        self.store.changes.run(restore).await
+    }
+
+    /// `wanted` is the reference that was asked for; `None`: the entry with all of its tags.
+    async fn restore_entry(
+        &self,
+        id: TombstoneId,
+        wanted: Option<&Reference>,
+        conflict: Conflict,
+        actor: &str,
+    ) -> Result<Restored, Error> {
         self.store.settle_parked().await;
         for _ in 0..MAX_REPLACED {
             let tombstone = self.get(&id).await?;
             let repository = self.repository(&tombstone.repository);
             let attempt = match tombstone.kind {
                 TombstoneKind::Blob => repository.restore_blob(tombstone).await,
-                TombstoneKind::Manifest | TombstoneKind::Tag => repository.restore_manifest(tombstone, actor).await,
+                TombstoneKind::Manifest | TombstoneKind::Tag => {
+                    repository.restore_manifest(tombstone, wanted, actor).await
+                }
             };
             match attempt {
                 Err(Error::TagConflict { tag, .. }) if conflict == Conflict::Replace => {
@@ -156,21 +181,26 @@ impl Repository {
         })
     }
 
-    async fn restore_manifest(&self, tombstone: Tombstone, actor: &str) -> Result<Restored, Error> {
+    async fn restore_manifest(
+        &self,
+        tombstone: Tombstone,
+        wanted: Option<&Reference>,
+        actor: &str,
+    ) -> Result<Restored, Error> {
         let parts = self.parts(tombstone.clone()).await?;
-        self.find_conflict(&parts).await?;
+        self.find_conflict(&parts, wanted).await?;
         let manifests: BTreeSet<&Digest> = manifests_of(&parts).map(|manifest| &manifest.digest).collect();
         let tags = parts.iter().flat_map(|part| &part.tombstone.tags);
         let keys = tags.map(|tag| Key::Tag(self.name.clone(), tag.clone()));
         let keys = keys.chain(manifests.iter().map(|digest| Key::Revision(self.name.clone(), (*digest).clone())));
         let manifests: Vec<Digest> = manifests.iter().map(|digest| (*digest).clone()).collect();
         let change = self.begin_restore(&tombstone, &manifests, keys.collect()).await?;
-        let done = self.bring_back(&parts, actor).await;
-        self.end(change, done).await?;
+        let done = self.bring_back(&parts, wanted, actor).await;
+        let tags = self.end(change, done).await?;
         Ok(Restored {
             repository: self.name.clone(),
             digest: tombstone.digest,
-            tags: tombstone.tags,
+            tags,
             manifests,
             already_present: false,
         })
@@ -196,9 +226,9 @@ impl Repository {
     }
 
     /// What a failed restore wrote stays, and so does its tombstone.
-    async fn end(&self, change: Change, done: Result<(), Error>) -> Result<(), Error> {
+    async fn end<T>(&self, change: Change, done: Result<T, Error>) -> Result<T, Error> {
         match done {
-            Ok(()) => self.store.complete(change).await,
+            Ok(_) => self.store.complete(change).await,
             Err(_) => self.store.undo(change).await,
         }
         done
@@ -239,24 +269,26 @@ impl Repository {
         Ok(None)
     }
 
-    async fn bring_back(&self, parts: &[Part], actor: &str) -> Result<(), Error> {
+    /// The tags of the first part that point to it now.
+    async fn bring_back(&self, parts: &[Part], wanted: Option<&Reference>, actor: &str) -> Result<Vec<Tag>, Error> {
         for part in parts {
             self.still_there(&part.tombstone).await?;
         }
         let _entered = self.enter_content(parts).await?;
         self.check_content(parts).await?;
-        self.find_conflict(parts).await?;
+        self.find_conflict(parts, wanted).await?;
         let now = self.store.clock.now();
         for part in parts {
             self.link_part(part, now).await?;
         }
+        let mut tags = Vec::new();
         for part in parts {
-            self.retag(&part.tombstone, actor, now).await?;
+            tags.push(self.retag(&part.tombstone, actor, now).await?);
         }
         for part in parts {
             self.store.exhume(&part.tombstone).await?;
         }
-        Ok(())
+        Ok(tags.into_iter().next().unwrap_or_default())
     }
 
     /// Nobody else restored it meanwhile.
@@ -283,18 +315,28 @@ impl Repository {
         if missing.is_empty() { Ok(()) } else { Err(Error::ContentGone { missing }) }
     }
 
-    /// The first tag that points elsewhere, to something visible.
-    async fn find_conflict(&self, parts: &[Part]) -> Result<(), Error> {
+    /// The first tag that points elsewhere, to something visible; of those that were asked for.
+    async fn find_conflict(&self, parts: &[Part], wanted: Option<&Reference>) -> Result<(), Error> {
         for Part { tombstone, .. } in parts {
-            for tag in &tombstone.tags {
-                let target = self.store.tag_target(&self.name, tag).await?;
-                let Some(digest) = target.filter(|target| *target != tombstone.digest) else { continue };
-                if self.store.is_visible(&self.name, &digest).await? {
+            let is_wanted = |tag: &&Tag| match wanted {
+                Some(Reference::Tag(wanted)) => *tag == wanted,
+                Some(Reference::Digest(_)) => false,
+                None => true,
+            };
+            for tag in tombstone.tags.iter().filter(is_wanted) {
+                if let Some(digest) = self.taken(tag, &tombstone.digest).await? {
                     return Err(Error::TagConflict { tag: tag.clone(), digest });
                 }
             }
         }
         Ok(())
+    }
+
+    /// What a tag points to by now, if that is visible and not `digest`.
+    async fn taken(&self, tag: &Tag, digest: &Digest) -> Result<Option<Digest>, Error> {
+        let target = self.store.tag_target(&self.name, tag).await?;
+        let Some(other) = target.filter(|target| target != digest) else { return Ok(None) };
+        Ok(self.store.is_visible(&self.name, &other).await?.then_some(other))
     }
 
     /// Layer links, then revision links, children before the manifests that list them.
@@ -341,9 +383,15 @@ impl Repository {
         linked
     }
 
-    async fn retag(&self, tombstone: &Tombstone, actor: &str, now: Timestamp) -> Result<(), Error> {
+    /// The tags that point to it then. Those that point elsewhere stay there.
+    async fn retag(&self, tombstone: &Tombstone, actor: &str, now: Timestamp) -> Result<Vec<Tag>, Error> {
         let (store, name, digest) = (&self.store, &self.name, &tombstone.digest);
+        let mut tags = Vec::new();
         for tag in &tombstone.tags {
+            if self.taken(tag, digest).await?.is_some() {
+                continue;
+            }
+            tags.push(tag.clone());
             if store.tag_target(name, tag).await?.as_ref() == Some(digest) {
                 continue;
             }
@@ -357,7 +405,7 @@ impl Repository {
             store.reach.tags.note(name, digest, tag.clone());
             tagged?;
         }
-        Ok(())
+        Ok(tags)
     }
 }
 

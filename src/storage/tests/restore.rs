@@ -115,6 +115,35 @@ async fn a_tag_that_points_elsewhere_is_a_conflict_unless_it_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_tag_comes_back_alone_where_the_others_of_its_entry_point_elsewhere_by_now() {
+    let world = World::new();
+    let (catalog, repository) = opened(&world).await;
+    let (app, trash) = (name("app"), catalog.trash());
+    let old = image("old").push(&repository, Some("v1")).await.unwrap();
+    image("old").push(&repository, Some("latest")).await.unwrap();
+    let tombstone = delete(&repository, &old).await;
+    let new = image("new").push(&repository, Some("latest")).await.unwrap();
+    let whole = trash.restore(&tombstone.id, Conflict::Fail, "restorer").await;
+    assert!(matches!(whole, Err(Error::TagConflict { .. })), "the entry as a whole is in conflict");
+
+    let restored = trash.restore_reference(&app, &reference("v1"), Conflict::Fail, "restorer").await.unwrap();
+
+    assert_eq!(restored.tags, [tag("v1")]);
+    assert_eq!(repository.stat_manifest(&reference("v1")).await.unwrap().digest, old);
+    assert_eq!(repository.stat_manifest(&reference("latest")).await.unwrap().digest, new);
+    assert_consistent(&repository).await;
+    // Told to replace, it brings back all of the entry.
+    let tombstone = delete(&repository, &old).await;
+    assert_eq!(tombstone.tags, [tag("v1")]);
+    delete(&repository, &new).await;
+    let newest = image("newest").push(&repository, Some("latest")).await.unwrap();
+    let replaced = trash.restore_reference(&app, &by(&new), Conflict::Replace, "restorer").await.unwrap();
+    assert_eq!(replaced.tags, [tag("latest")]);
+    assert_eq!(repository.stat_manifest(&reference("latest")).await.unwrap().digest, new);
+    assert!(is_there(&repository, &by(&newest)).await);
+}
+
+#[tokio::test]
 async fn a_restore_whose_content_is_gone_lists_it_and_changes_nothing() {
     let world = World::new();
     let (catalog, repository) = opened(&world).await;
@@ -171,8 +200,9 @@ async fn a_reference_brings_back_the_newest_entry() {
     assert_eq!((&restored.digest, restored.already_present), (&second, false));
     let present = trash.restore_reference(&app, &v1, Conflict::Fail, "restorer").await.unwrap();
     assert_eq!((&present.digest, present.already_present), (&second, true));
-    let by_digest = trash.restore_reference(&app, &by(&first), Conflict::Fail, "restorer").await;
-    assert!(matches!(by_digest, Err(Error::TagConflict { .. })));
+    let by_digest = trash.restore_reference(&app, &by(&first), Conflict::Fail, "restorer").await.unwrap();
+    assert_eq!((&by_digest.digest, &by_digest.tags[..]), (&first, &[][..]), "the tag stays where it is");
+    assert_eq!(repository.stat_manifest(&v1).await.unwrap().digest, second);
     let nothing = trash.restore_reference(&app, &reference("v9"), Conflict::Fail, "restorer").await;
     assert!(matches!(nothing, Err(Error::NotInTrash { .. })));
 }
