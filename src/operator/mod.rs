@@ -19,6 +19,7 @@
 pub mod apply;
 pub mod certificates;
 pub mod config;
+mod connection;
 pub mod context;
 pub mod difference;
 #[cfg(test)]
@@ -76,7 +77,7 @@ pub enum Error {
 ///
 /// See [`Error`].
 pub async fn run(config: OperatorConfig, now: Now, stop: CancellationToken) -> Result<(), Error> {
-    let client = Client::try_default().await.map_err(|source| Error::Client { source: Box::new(source) })?;
+    let client = connection::connect().await.map_err(|source| Error::Client { source: Box::new(source) })?;
     let address = config.listen;
     let listener = health::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     run_with(client, listener, config, now, stop).await

@@ -29,7 +29,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::v1alpha1::{Registry, ServiceType};
-use crate::operator::{config::WatchScope, context::Context, labels, metrics::ControllerName, scoped_api};
+use crate::operator::{
+    config::WatchScope, connection::watch_config, context::Context, labels, metrics::ControllerName, scoped_api,
+};
 
 use super::{
     endpoints::internal_address,
@@ -47,8 +49,8 @@ const CONCURRENCY: u16 = 8;
 /// Runs the controller in one namespace, or in all of them, until `stop` is cancelled and what it was doing is done.
 pub async fn run(context: Context, namespace: Option<String>, stop: CancellationToken) {
     let api = scoped_api::<Registry>(&context.client, namespace.as_deref());
-    let controller = Controller::new(api, watcher::Config::default())
-        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
+    let controller =
+        Controller::new(api, watch_config()).with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
     let client = &context.client;
     let (deployments, deployment_events) = watch_children(scoped_api::<Deployment>(client, namespace.as_deref()));
     let (services, service_events) = watch_children(scoped_api::<Service>(client, namespace.as_deref()));
@@ -92,7 +94,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    let config = watcher::Config::default().labels(&labels::managed_selector());
+    let config = watch_config().labels(&labels::managed_selector());
     let events = watcher(api, config)
         .default_backoff()
         .modify(|child| child.managed_fields_mut().clear())
@@ -105,7 +107,7 @@ where
 /// node that is gone is noticed when a Registry is next looked at.
 fn watch_nodes(api: Api<Node>) -> (Store<Node>, impl Stream<Item = Result<Node, watcher::Error>> + Send) {
     let (store, writer) = reflector::store();
-    let events = watcher(api, watcher::Config::default())
+    let events = watcher(api, watch_config())
         .default_backoff()
         .modify(|node| {
             node.managed_fields_mut().clear();

@@ -9,14 +9,13 @@ use kube::{
         Controller,
         controller::{Action, Config},
         reflector::{ObjectRef, Store},
-        watcher,
     },
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::v1alpha1::{Registry, RetentionPolicy};
-use crate::operator::{context::Context, metrics::ControllerName, scoped_api};
+use crate::operator::{connection::watch_config, context::Context, metrics::ControllerName, scoped_api};
 
 use super::reconcile::{Error, Reconciler, Registries};
 
@@ -38,7 +37,7 @@ const CONCURRENCY: u16 = 16;
 pub async fn run(context: Context, namespace: Option<String>, stop: CancellationToken) {
     let policies = scoped_api::<RetentionPolicy>(&context.client, namespace.as_deref());
     let registries = scoped_api::<Registry>(&context.client, namespace.as_deref());
-    let controller = Controller::new(policies.clone(), watcher::Config::default())
+    let controller = Controller::new(policies.clone(), watch_config())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
     let store = controller.store();
     let (of_registry, of_policy) = (store.clone(), store.clone());
@@ -47,11 +46,11 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
         stop: stop.clone(),
     });
     controller
-        .watches(registries, watcher::Config::default(), move |registry| {
+        .watches(registries, watch_config(), move |registry| {
             policies_of(&of_registry, registry.namespace().as_deref(), &registry.name_any())
         })
         // A policy that becomes invalid blocks the others of its Registry.
-        .watches(policies, watcher::Config::default(), move |policy| {
+        .watches(policies, watch_config(), move |policy| {
             policies_of(&of_policy, policy.namespace().as_deref(), &policy.spec.registry_ref.name)
         })
         .graceful_shutdown_on(stop.cancelled_owned())
