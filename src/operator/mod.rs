@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod registry;
 pub mod registry_client;
 pub mod retention_policy;
+mod trigger_backoff;
 
 use std::{fmt::Debug, net::SocketAddr, sync::Arc};
 

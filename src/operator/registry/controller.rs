@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::v1alpha1::{Registry, ServiceType};
 use crate::operator::{
     config::WatchScope, connection::watch_config, context::Context, labels, metrics::ControllerName, scoped_api,
+    trigger_backoff::TriggerBackoff,
 };
 
 use super::{
@@ -49,8 +50,9 @@ const CONCURRENCY: u16 = 8;
 /// Runs the controller in one namespace, or in all of them, until `stop` is cancelled and what it was doing is done.
 pub async fn run(context: Context, namespace: Option<String>, stop: CancellationToken) {
     let api = scoped_api::<Registry>(&context.client, namespace.as_deref());
-    let controller =
-        Controller::new(api, watch_config()).with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
+    let controller = Controller::new(api, watch_config())
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .trigger_backoff(TriggerBackoff);
     let client = &context.client;
     let (deployments, deployment_events) = watch_children(scoped_api::<Deployment>(client, namespace.as_deref()));
     let (services, service_events) = watch_children(scoped_api::<Service>(client, namespace.as_deref()));

@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::v1alpha1::{Registry, RetentionPolicy};
-use crate::operator::{connection::watch_config, context::Context, metrics::ControllerName, scoped_api};
+use crate::operator::{
+    connection::watch_config, context::Context, metrics::ControllerName, scoped_api, trigger_backoff::TriggerBackoff,
+};
 
 use super::reconcile::{Error, Reconciler, Registries};
 
@@ -38,7 +40,8 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
     let policies = scoped_api::<RetentionPolicy>(&context.client, namespace.as_deref());
     let registries = scoped_api::<Registry>(&context.client, namespace.as_deref());
     let controller = Controller::new(policies.clone(), watch_config())
-        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .trigger_backoff(TriggerBackoff);
     let store = controller.store();
     let (of_registry, of_policy) = (store.clone(), store.clone());
     let reconciler = Arc::new(Guarded {
