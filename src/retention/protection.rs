@@ -106,7 +106,19 @@ fn held_manifests<'a>(
     }
     let by_digest = graph.iter().filter_map(|(node, manifest)| Some((node, *digests.get(&manifest.digest)?)));
     let by_tag = snapshot.tags.iter().filter_map(|tag| Some((graph.node(&tag.digest)?, *tags.get(&tag.tag)?)));
-    graph.spread(by_digest.chain(by_tag), Graph::below)
+    // What a hold names may not be there itself, and what refers to it is held all the same.
+    let absent_targets = snapshot.tags.iter().filter_map(|tag| Some((&tag.digest, *tags.get(&tag.tag)?)));
+    let absent: HashMap<&Digest, PolicyHold<'a>> = digests
+        .iter()
+        .map(|(digest, hold)| (*digest, *hold))
+        .chain(absent_targets)
+        .filter(|(digest, _)| graph.node(digest).is_none())
+        .collect();
+    let by_subject = graph.iter().filter_map(|(node, manifest)| {
+        let subject = manifest.content.as_ref()?.subject.as_ref()?;
+        Some((node, *absent.get(subject)?))
+    });
+    graph.spread(by_digest.chain(by_tag).chain(by_subject), Graph::below)
 }
 
 /// What usage names, the indexes that reach it, and what belongs to any of those.
