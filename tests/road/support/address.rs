@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Image, Output, Program};
+use super::{Image, Output, Program, eventually};
 
 /// A user of a registry.
 #[derive(Clone)]
@@ -148,9 +148,16 @@ impl RegistryAddress {
 
     /// Pulls with crane into an OCI layout, all platforms too, and returns the layout.
     pub(crate) fn pull(&self, name: &str) -> TempDir {
-        let layout = tempfile::tempdir().unwrap();
-        self.crane("pull").args(["--format", "oci"]).arg(self.reference(name)).arg(layout.path()).succeeds();
-        layout
+        eventually(&format!("the registry takes the connections of a pull of {name}"), || {
+            let layout = tempfile::tempdir().unwrap();
+            let pull = self.crane("pull").args(["--format", "oci"]).arg(self.reference(name)).arg(layout.path());
+            let output = pull.output();
+            // A node's rules for a Service follow the readiness of a pod that was killed with a delay, and refuse
+            // connections meanwhile. Nothing else is tried again.
+            let refused = output.stderr.contains("connection refused");
+            assert!(output.is_success() || refused, "{output}");
+            output.into_result().map(|_| layout)
+        })
     }
 
     /// Pulls, and fails unless what came is the image to the last byte.
