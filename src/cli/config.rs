@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
-use crate::api::serve_config::ServeConfig;
+use crate::api::FieldError;
+use crate::api::serve_config::{ServeConfig, StorageConfig, TracingConfig};
 
 use super::exit::InvalidUsage;
 
@@ -27,7 +28,7 @@ impl Config {
         let wrong = |reason: String| InvalidUsage(format!("{}: {reason}", file.display()));
         let text = fs::read_to_string(file).map_err(|error| wrong(unreadable(&error)))?;
         let raw: ServeConfig = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        Self::try_from(raw).map_err(|Invalid { field, reason }| wrong(format!("{field}: {reason}")))
+        Self::try_from(raw).map_err(|error| wrong(error.to_string()))
     }
 
     /// What it says.
@@ -37,29 +38,25 @@ impl Config {
     }
 }
 
-/// A field that cannot be as it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {reason}")]
-pub(super) struct Invalid {
-    field: &'static str,
-    reason: String,
-}
-
 impl TryFrom<ServeConfig> for Config {
-    type Error = Invalid;
+    type Error = FieldError;
 
-    fn try_from(raw: ServeConfig) -> Result<Self, Invalid> {
+    fn try_from(raw: ServeConfig) -> Result<Self, FieldError> {
         check_listeners(&raw)?;
         check_bounds(&raw)?;
+        check_storage(&raw.storage)?;
+        raw.descriptor_cache.check().map_err(below("descriptorCache"))?;
+        check_control(&raw)?;
+        raw.tracing.as_ref().map_or(Ok(()), check_tracing)?;
         for (field, file) in files(&raw) {
-            fs::File::open(file)
-                .map_err(|error| Invalid { field, reason: format!("{} {}", file.display(), unreadable(&error)) })?;
+            fs::File::open(&file)
+                .map_err(|error| FieldError::new(field, format!("{} {}", file.display(), unreadable(&error))))?;
         }
         Ok(Self(raw))
     }
 }
 
-fn check_listeners(raw: &ServeConfig) -> Result<(), Invalid> {
+fn check_listeners(raw: &ServeConfig) -> Result<(), FieldError> {
     let mut taken: BTreeMap<SocketAddr, &str> = BTreeMap::new();
     let control = raw.control.as_ref().map(|control| ("control.listen", control.listen));
     for (field, address) in [("listen", raw.listen), ("health.listen", raw.health.listen)].into_iter().chain(control) {
@@ -68,17 +65,15 @@ fn check_listeners(raw: &ServeConfig) -> Result<(), Invalid> {
             continue;
         }
         if let Some(other) = taken.insert(address, field) {
-            return Err(Invalid {
-                field,
-                reason: format!("{address} is the address of {other} already: choose another port"),
-            });
+            let message = format!("{address} is the address of {other} already: choose another port");
+            return Err(FieldError::new(field, message));
         }
     }
     Ok(())
 }
 
-fn check_bounds(raw: &ServeConfig) -> Result<(), Invalid> {
-    let invalid = |field, reason: String| Err(Invalid { field, reason });
+fn check_bounds(raw: &ServeConfig) -> Result<(), FieldError> {
+    let invalid = |field, reason: String| Err(FieldError::new(field, reason));
     let window = &raw.deletion.restore_window;
     if window.as_seconds() < 600 {
         return invalid("deletion.restoreWindow", format!("{window} is too short: at least 10m"));
@@ -91,34 +86,116 @@ fn check_bounds(raw: &ServeConfig) -> Result<(), Invalid> {
     if !(4 << 10..=64 << 20).contains(&size.as_bytes()) {
         return invalid("limits.maxManifestSize", format!("{size} is out of bounds: between 4Ki and 64Mi"));
     }
-    if raw.descriptor_cache.in_memory.max_entries == 0 {
-        return invalid("descriptorCache.inMemory.maxEntries", "0 is too few: at least 1".to_owned());
-    }
-    let directory = &raw.storage.filesystem.directory;
-    if directory.as_os_str().is_empty() {
-        return invalid("storage.filesystem.directory", "it is empty: write the folder to store in".to_owned());
-    }
-    if directory.is_file() {
-        return invalid("storage.filesystem.directory", format!("{} is a file: write a folder", directory.display()));
+    if let Some(size) = raw.limits.max_blob_size.as_ref().filter(|size| size.as_bytes() == 0) {
+        return invalid("limits.maxBlobSize", format!("{size} is too little: leave it out for no bound"));
     }
     Ok(())
 }
 
-/// Every file that must be there, with the field that names it.
-fn files(raw: &ServeConfig) -> Vec<(&'static str, &PathBuf)> {
+/// Puts the name of a section before that of its field.
+fn below(section: &'static str) -> impl Fn(FieldError) -> FieldError {
+    move |FieldError { path, message }| FieldError::new(format!("{section}.{path}"), message)
+}
+
+fn check_storage(storage: &StorageConfig) -> Result<(), FieldError> {
+    storage.check().map_err(below("storage"))?;
+    match storage.directory() {
+        Some(directory) if directory.is_file() => {
+            let message = format!("{} is a file: write a folder", directory.display());
+            Err(FieldError::new("storage.filesystem.directory", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_control(raw: &ServeConfig) -> Result<(), FieldError> {
+    let Some(control) = &raw.control else { return Ok(()) };
+    match &control.advertise {
+        Some(address) if advertised(address, control.listen.port()).is_none() => {
+            let message = format!(
+                "{address:?} is no address: write an IP address or a name, and a port where it is not that of \
+                 control.listen, such as 10.0.0.5 or node-1.example.com:5001"
+            );
+            Err(FieldError::new("control.advertise", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Host and port of an address that has perhaps no port.
+pub(super) fn advertised(text: &str, port: u16) -> Option<String> {
+    let is_name = |host: &str| {
+        !host.is_empty() && host.len() <= 253 && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
+    };
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(SocketAddr::new(address, port).to_string());
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(address.to_string());
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) => {
+            (is_name(host) && port.parse::<u16>().is_ok_and(|port| port != 0)).then(|| text.to_owned())
+        }
+        None => is_name(text).then(|| format!("{text}:{port}")),
+    }
+}
+
+fn check_tracing(tracing: &TracingConfig) -> Result<(), FieldError> {
+    if !(0.0..=1.0).contains(&tracing.sample_ratio) {
+        let message = format!("{} is no part of a whole: write a number between 0 and 1", tracing.sample_ratio);
+        return Err(FieldError::new("tracing.sampleRatio", message));
+    }
+    let endpoint = tracing.otlp_endpoint.parse::<http::Uri>().ok();
+    let right = endpoint.is_some_and(|uri| {
+        let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        plain && matches!(uri.scheme_str(), Some("http" | "https"))
+    });
+    // The text is not repeated: a password that was written into it must not reach a log.
+    let message = "it is no address: write a scheme and a host, such as http://collector.example.com:4318";
+    if right { Ok(()) } else { Err(FieldError::new("tracing.otlpEndpoint", message)) }
+}
+
+/// Every file and folder that must be there, with the field that names it.
+fn files(raw: &ServeConfig) -> Vec<(&'static str, PathBuf)> {
     let mut files = Vec::new();
     if let Some(tls) = &raw.tls {
-        files.extend([("tls.certificate", &tls.certificate), ("tls.key", &tls.key)]);
+        files.extend([("tls.certificate", Some(&tls.certificate)), ("tls.key", Some(&tls.key))]);
     }
     if let Some(control) = &raw.control {
         files.extend([
-            ("control.tls.certificate", &control.tls.certificate),
-            ("control.tls.key", &control.tls.key),
-            ("control.tls.clientAuthority", &control.tls.client_authority),
+            ("control.tls.certificate", Some(&control.tls.certificate)),
+            ("control.tls.key", Some(&control.tls.key)),
+            ("control.tls.clientAuthority", Some(&control.tls.client_authority)),
         ]);
     }
-    files.extend(raw.auth.htpasswd.as_ref().map(|htpasswd| ("auth.htpasswd.file", &htpasswd.file)));
-    files
+    files.push(("auth.htpasswd.file", raw.auth.htpasswd.as_ref().map(|htpasswd| &htpasswd.file)));
+    files.extend(storage_files(&raw.storage));
+    if let Some(redis) = &raw.descriptor_cache.redis {
+        files.extend([
+            ("descriptorCache.redis.credentialsDirectory", redis.credentials_directory.as_ref()),
+            ("descriptorCache.redis.tls.caFile", redis.tls.as_ref().and_then(|tls| tls.ca_file.as_ref())),
+        ]);
+    }
+    files.into_iter().filter_map(|(field, file)| Some((field, file?.clone()))).collect()
+}
+
+fn storage_files(storage: &StorageConfig) -> Vec<(&'static str, Option<&PathBuf>)> {
+    match storage {
+        StorageConfig::Filesystem(_) => Vec::new(),
+        StorageConfig::S3(s3) => vec![
+            ("storage.s3.credentialsDirectory", s3.credentials_directory.as_ref()),
+            ("storage.s3.caBundleFile", s3.ca_bundle_file.as_ref()),
+        ],
+        StorageConfig::Gcs(gcs) => vec![
+            ("storage.gcs.credentialsFile", gcs.credentials_file.as_ref()),
+            ("storage.gcs.caBundleFile", gcs.ca_bundle_file.as_ref()),
+        ],
+        StorageConfig::Azure(azure) => vec![
+            ("storage.azure.credentialsDirectory", azure.credentials_directory.as_ref()),
+            ("storage.azure.caBundleFile", azure.ca_bundle_file.as_ref()),
+        ],
+    }
 }
 
 fn unreadable(error: &io::Error) -> String {
@@ -153,10 +230,59 @@ mod tests {
             ("limits: {drainTimeout: 2h}", "limits.drainTimeout: 2h is too long: at most 1h"),
             ("limits: {maxManifestSize: 1Ki}", "limits.maxManifestSize: 1Ki is out of bounds: between 4Ki and 64Mi"),
             ("auth: {htpasswd: {file: /nowhere/users}}", "auth.htpasswd.file: /nowhere/users does not exist"),
+            ("limits: {maxBlobSize: 0}", "limits.maxBlobSize: 0 is too little"),
+            ("descriptorCache: {type: Redis}", "descriptorCache.redis: type Redis needs its settings"),
+            (
+                "descriptorCache: {type: Redis, redis: {address: 'r:1', credentialsDirectory: /nowhere}}",
+                "descriptorCache.redis.credentialsDirectory: /nowhere does not exist",
+            ),
+            ("tracing: {otlpEndpoint: 'collector:4318'}", "tracing.otlpEndpoint: it is no address"),
+            ("tracing: {otlpEndpoint: 'http://c:1', sampleRatio: 1.5}", "tracing.sampleRatio: 1.5 is no part"),
+            (
+                "control: {listen: '0.0.0.0:1', advertise: 'a b', tls: {certificate: a, key: b, clientAuthority: c}}",
+                "control.advertise: \"a b\" is no address",
+            ),
             ("health: {listen: '0.0.0.0:5000'}", "health.listen: 0.0.0.0:5000 is the address of listen already"),
         ] {
             let found = reason(rest);
             assert!(found.starts_with(expected), "{found:?} for {rest}");
+        }
+    }
+
+    #[test]
+    fn bucket_is_checked_with_its_files() {
+        for (storage, expected) in [
+            ("{type: S3, s3: {bucket: B}}", "storage.s3.bucket: \"B\" is no bucket's name"),
+            (
+                "{type: S3, s3: {bucket: b-1, credentialsDirectory: /nowhere}}",
+                "storage.s3.credentialsDirectory: /nowhere",
+            ),
+            ("{type: GCS, gcs: {bucket: b-1, credentialsFile: /nowhere}}", "storage.gcs.credentialsFile: /nowhere"),
+            (
+                "{type: Azure, azure: {account: acme, container: c-1, caBundleFile: /nowhere}}",
+                "storage.azure.caBundleFile",
+            ),
+        ] {
+            let raw: ServeConfig = serde_yaml::from_str(&format!("storage: {storage}")).unwrap();
+            let found = Config::try_from(raw).map(|_| ()).unwrap_err().to_string();
+            assert!(found.starts_with(expected), "{found:?} for {storage}");
+        }
+    }
+
+    #[test]
+    fn advertised_address_takes_the_listeners_port_where_it_has_none() {
+        for (text, expected) in [
+            ("10.0.0.5", Some("10.0.0.5:5001")),
+            ("10.0.0.5:7", Some("10.0.0.5:7")),
+            ("fd00::1", Some("[fd00::1]:5001")),
+            ("[fd00::1]:7", Some("[fd00::1]:7")),
+            ("node-1.example.com", Some("node-1.example.com:5001")),
+            ("node-1:7", Some("node-1:7")),
+            ("", None),
+            ("node-1:", None),
+            ("https://node-1", None),
+        ] {
+            assert_eq!(advertised(text, 5001).as_deref(), expected, "{text:?}");
         }
     }
 

@@ -1,10 +1,10 @@
 //! One registry of this process: its folder, what is in it, and the runs of its policies.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::api::serve_config::{DeletionConfig, DescriptorCacheConfig};
+use crate::api::serve_config::{DeletionConfig, DescriptorCacheConfig, StorageConfig};
 use crate::api::v1alpha1::{self, AccessMode};
 use crate::maintenance::RetentionRuns;
 use crate::storage::driver::FilesystemDriver;
@@ -30,8 +30,11 @@ impl OpenRegistry {
     ///
     /// # Cancel safety
     /// Nothing is held by a call that was dropped.
-    pub(super) async fn open(directory: &Path, options: Options, access: AccessMode) -> anyhow::Result<Self> {
-        let cannot = |what: &str| format!("could not {what} {}", directory.display());
+    pub(super) async fn open(storage: &StorageConfig, options: Options, access: AccessMode) -> anyhow::Result<Self> {
+        let cannot = |what: &str| format!("could not {what} {storage}");
+        let Some(directory) = storage.directory() else {
+            anyhow::bail!("{storage}: object storage cannot be served yet");
+        };
         let driver = FilesystemDriver::open(directory).await.with_context(|| cannot("use"))?;
         let driver = Arc::new(driver);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

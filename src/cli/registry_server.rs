@@ -36,7 +36,7 @@ impl RegistryServer {
         drain: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let options = options(&config.deletion, &config.descriptor_cache);
-        let registry = OpenRegistry::open(&config.storage.filesystem.directory, options, config.access_mode).await?;
+        let registry = OpenRegistry::open(&config.storage, options, config.access_mode).await?;
         let settings =
             Settings { access_mode: config.access_mode, max_manifest_size: config.limits.max_manifest_size.as_bytes() };
         let app = App::new(registry.catalog.clone(), settings, Arc::clone(metrics)).with_runs(registry.runs.clone());

@@ -66,7 +66,7 @@ async fn serve_registry(
         () = drain.cancelled() => return Ok(()),
     };
     readiness.ready();
-    tracing::info!(listen = %server.address, directory = %config.storage.filesystem.directory.display(), "serving");
+    tracing::info!(listen = %server.address, storage = %config.storage, "serving");
     drain.cancelled().await;
     readiness.draining();
     server.finish().await;

@@ -9,12 +9,13 @@ mod retention_policy;
 mod rules;
 
 pub use registry::{
-    AccessMode, Anonymous, AuthSpec, ClaimTemplate, DeletionMode, DeletionSpec, DescriptorCacheSpec,
-    DescriptorCacheType, EmptyDirSpec, ExposeSpec, HtpasswdSpec, ImageSpec, InMemoryCacheSpec, LimitsSpec, LogFormat,
-    LogLevel, LoggingSpec, ManagementState, PersistentVolumeClaimSpec, PullPolicy, Registry, RegistryEndpoints,
-    RegistrySpec, RegistryStatus, SecretKeyReference, SecretReference, ServiceSpec, ServiceType, StorageSpec,
-    StorageStatus, StorageType, TlsMode, TlsSpec, WhenDeleted, WorkloadSpec, default_cache_entries,
-    default_drain_timeout, default_max_manifest_size, default_restore_window, default_storage_size,
+    AccessMode, Addressing, Anonymous, AuthSpec, ClaimTemplate, DeletionMode, DeletionSpec, DescriptorCacheSpec,
+    DescriptorCacheType, EmptyDirSpec, EncryptionSpec, EncryptionType, ExposeSpec, HtpasswdSpec, ImageSpec,
+    InMemoryCacheSpec, LimitsSpec, LogFormat, LogLevel, LoggingSpec, ManagementState, PersistentVolumeClaimSpec,
+    PullPolicy, Redirect, Registry, RegistryEndpoints, RegistrySpec, RegistryStatus, SecretKeyReference,
+    SecretReference, ServiceSpec, ServiceType, StorageSpec, StorageStatus, StorageType, TlsMode, TlsSpec, WhenDeleted,
+    WorkloadSpec, default_cache_entries, default_drain_timeout, default_max_manifest_size, default_restore_window,
+    default_storage_size,
 };
 pub use retention_policy::{
     Always, Hold, HoldState, HoldStatus, InUseProtection, InUseSpec, KeepRule, LastRun, LimitsSpec as PolicyLimitsSpec,

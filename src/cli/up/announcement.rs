@@ -14,8 +14,7 @@ use super::site::{Certificate, Site, Users};
 pub(super) fn announcement(site: &Site, keys: &Keys, address: SocketAddr) -> anyhow::Result<String> {
     let reached = reached(address);
     let scheme = if site.certificate == Certificate::None { "http" } else { "https" };
-    let mut lines =
-        vec![format!("Serving {} on {scheme}://{reached} from {}", site.name(), site.directory().display())];
+    let mut lines = vec![format!("Serving {} on {scheme}://{reached} from {}", site.name(), site.config.storage)];
     let (verify, ca) = match &site.certificate {
         Certificate::None => ("--dest-tls-verify=false".to_owned(), String::new()),
         Certificate::Given { .. } => (String::new(), String::new()),

@@ -50,7 +50,7 @@ impl Keys {
     /// # Errors
     /// If a file cannot be read or written.
     pub(super) fn prepare(site: &Site, now: Timestamp) -> anyhow::Result<(Self, ServeConfig)> {
-        let keys = Self { folder: site.directory().join("lagan/up") };
+        let keys = Self { folder: site.folder.join("lagan/up") };
         let mut config = site.config.clone();
         let users = match &site.users {
             Users::Everybody => None,

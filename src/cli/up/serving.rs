@@ -41,8 +41,8 @@ pub(super) async fn serve(
         started = &mut starting => started,
         () = stop.cancelled() => return Ok(()),
         () = tokio::time::sleep(PATIENCE) => {
-            let directory = site.directory().display();
-            output::print(&format!("Waiting: another lagan has {directory}, or much of it must be looked at first."))?;
+            let storage = &site.config.storage;
+            output::print(&format!("Waiting: another lagan has {storage}, or much of it must be looked at first."))?;
             tokio::select! {
                 started = starting => started,
                 () = stop.cancelled() => return Ok(()),

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::api::serve_config::{
-    AuthConfig, DeletionConfig, DescriptorCacheConfig, FilesystemConfig, HealthConfig, InMemoryCacheConfig,
-    LimitsConfig, ServeConfig, StorageConfig, StorageType,
+    AuthConfig, DeletionConfig, DescriptorCacheConfig, HealthConfig, InMemoryCacheConfig, LimitsConfig, ServeConfig,
+    StorageConfig,
 };
 use crate::api::v1alpha1::{Anonymous, Registry, RegistrySpec, TlsMode};
 use crate::api::wire::PolicySource;
@@ -24,6 +24,8 @@ const CLUSTER_FIELDS: [&str; 6] = ["managementState", "image", "storage", "expos
 pub(super) struct Site {
     /// Namespace and name; of the registry without an object, two empty texts.
     pub(super) key: Key,
+    /// The folder of this machine with its passwords and certificates, and its content where that is in no bucket.
+    pub(super) folder: PathBuf,
     /// What to serve, and where; users and certificate are not in it yet.
     pub(super) config: ServeConfig,
     /// Who may log in.
@@ -87,6 +89,7 @@ impl Place {
     pub(super) fn default_site(&self) -> Result<Site, InvalidUsage> {
         let site = Site {
             key: Key::default(),
+            folder: self.data.clone(),
             config: serve_config(&RegistrySpec::default(), self.listen, &self.data, Anonymous::All),
             users: Users::Everybody,
             certificate: Certificate::None,
@@ -141,7 +144,7 @@ impl Place {
             _ => Certificate::None,
         };
         let config = serve_config(spec, listen, &directory, spec.auth.anonymous);
-        Ok(Site { key: key.clone(), config, users, certificate })
+        Ok(Site { key: key.clone(), folder: directory, config, users, certificate })
     }
 
     /// The address of a registry by its place in the files. Port 0 stays 0: the system chooses.
@@ -173,11 +176,6 @@ impl Site {
     pub(super) fn name(&self) -> String {
         let (namespace, name) = &self.key;
         if name.is_empty() { "a registry".to_owned() } else { format!("registry {namespace}/{name}") }
-    }
-
-    /// Its folder.
-    pub(super) fn directory(&self) -> &Path {
-        &self.config.storage.filesystem.directory
     }
 }
 
@@ -241,23 +239,23 @@ fn serve_config(spec: &RegistrySpec, listen: SocketAddr, directory: &Path, anony
         listen,
         control: None,
         health: HealthConfig::default(),
-        storage: StorageConfig {
-            type_: StorageType::Filesystem,
-            filesystem: FilesystemConfig { directory: directory.to_owned() },
-        },
+        storage: StorageConfig::folder(directory),
         deletion: DeletionConfig { mode: spec.deletion.mode, restore_window: spec.deletion.restore_window.clone() },
         descriptor_cache: DescriptorCacheConfig {
             type_: spec.descriptor_cache.type_,
             in_memory: InMemoryCacheConfig { max_entries: spec.descriptor_cache.max_entries() },
+            redis: None,
         },
         tls: None,
         auth: AuthConfig { anonymous, htpasswd: None },
         limits: LimitsConfig {
             max_manifest_size: spec.limits.max_manifest_size.clone(),
+            max_blob_size: None,
             drain_timeout: spec.limits.drain_timeout.clone(),
         },
         access_mode: spec.access_mode,
         logging: crate::api::serve_config::LoggingConfig::default(),
+        tracing: None,
     }
 }
 
@@ -298,8 +296,9 @@ mod tests {
     fn registries_take_ports_and_folders_in_their_order() {
         let two = objects(&format!("{}{}", registry("b", "{}"), registry("a", "{}")));
         let sites = place("127.0.0.1:5000", false).sites(&two).unwrap();
-        let found: Vec<(u16, &Path)> = sites.iter().map(|site| (site.config.listen.port(), site.directory())).collect();
-        assert_eq!(found, [(5000, Path::new("data/default/b")), (5001, Path::new("data/default/a"))]);
+        let found: Vec<_> =
+            sites.iter().map(|site| (site.config.listen.port(), site.config.storage.to_string())).collect();
+        assert_eq!(found, [(5000, "data/default/b".to_owned()), (5001, "data/default/a".to_owned())]);
     }
 
     #[test]

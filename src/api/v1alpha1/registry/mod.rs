@@ -1,6 +1,7 @@
 //! `Registry`: a container registry to be run.
 
 mod access;
+mod object_storage;
 mod serving;
 mod status;
 mod storage;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::v1alpha1::rules::rules;
 
 pub use access::{Anonymous, AuthSpec, HtpasswdSpec, SecretKeyReference, SecretReference, TlsMode, TlsSpec};
+pub use object_storage::{Addressing, EncryptionSpec, EncryptionType, Redirect};
 pub use serving::{
     AccessMode, DeletionMode, DeletionSpec, DescriptorCacheSpec, DescriptorCacheType, ExposeSpec, InMemoryCacheSpec,
     LimitsSpec, LogFormat, LogLevel, LoggingSpec, ServiceSpec, ServiceType, default_cache_entries,

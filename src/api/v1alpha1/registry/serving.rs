@@ -81,6 +81,9 @@ pub enum DescriptorCacheType {
     /// In the process.
     #[default]
     InMemory,
+    #[schemars(skip)]
+    /// In the process, and behind it in a Redis that replicas share and that a restart finds filled.
+    Redis,
 }
 
 /// A cache in the process.

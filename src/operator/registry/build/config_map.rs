@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use super::{Inputs, owned};
 use crate::api::serve_config::{
-    AuthConfig, ControlConfig, ControlTlsConfig, DeletionConfig, DescriptorCacheConfig, FilesystemConfig, HealthConfig,
-    HtpasswdConfig, InMemoryCacheConfig, LimitsConfig, LoggingConfig, ServeConfig, StorageConfig, StorageType,
-    TlsConfig,
+    AuthConfig, ControlConfig, ControlTlsConfig, DeletionConfig, DescriptorCacheConfig, HealthConfig, HtpasswdConfig,
+    InMemoryCacheConfig, LimitsConfig, LoggingConfig, ServeConfig, StorageConfig, TlsConfig,
 };
 use crate::operator::difference::fingerprint;
 use crate::operator::registry::{
@@ -97,21 +96,21 @@ fn serve_config(registry: &ValidRegistry) -> ServeConfig {
         listen: everywhere(REGISTRY_PORT),
         control: Some(ControlConfig {
             listen: everywhere(CONTROL_PORT),
+            advertise: None,
             tls: ControlTlsConfig {
                 certificate: file(CONTROL_DIRECTORY, "tls.crt"),
                 key: file(CONTROL_DIRECTORY, "tls.key"),
                 client_authority: file(CONTROL_DIRECTORY, CA),
+                server_name: None,
             },
         }),
         health: HealthConfig { listen: everywhere(HEALTH_PORT) },
-        storage: StorageConfig {
-            type_: StorageType::Filesystem,
-            filesystem: FilesystemConfig { directory: DATA_DIRECTORY.into() },
-        },
+        storage: StorageConfig::folder(DATA_DIRECTORY),
         deletion: DeletionConfig { mode: spec.deletion.mode, restore_window: spec.deletion.restore_window.clone() },
         descriptor_cache: DescriptorCacheConfig {
             type_: spec.descriptor_cache.type_,
             in_memory: InMemoryCacheConfig { max_entries: spec.descriptor_cache.max_entries() },
+            redis: None,
         },
         tls: registry
             .tls_secret()
@@ -119,10 +118,12 @@ fn serve_config(registry: &ValidRegistry) -> ServeConfig {
         auth: AuthConfig { anonymous: spec.auth.anonymous, htpasswd: users },
         limits: LimitsConfig {
             max_manifest_size: spec.limits.max_manifest_size.clone(),
+            max_blob_size: None,
             drain_timeout: spec.limits.drain_timeout.clone(),
         },
         access_mode: spec.access_mode,
         logging: LoggingConfig { level: spec.logging.level, format: spec.logging.format },
+        tracing: None,
     }
 }
 

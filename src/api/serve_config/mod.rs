@@ -3,12 +3,20 @@
 //! Everything has a default, so that a folder to store in is enough. What a field's text means, and whether
 //! the fields fit each other, is checked where the file is loaded.
 
+mod descriptor_cache;
+mod object_storage;
+mod storage;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::v1alpha1::{AccessMode, Anonymous, DeletionMode, DescriptorCacheType, LogFormat, LogLevel};
+use super::v1alpha1::{AccessMode, Anonymous, DeletionMode, LogFormat, LogLevel};
 use super::{Duration, Quantity};
+
+pub use descriptor_cache::{DescriptorCacheConfig, InMemoryCacheConfig, RedisConfig, RedisTlsConfig};
+pub use object_storage::{AzureConfig, GcsConfig, S3Config};
+pub use storage::{FilesystemConfig, StorageConfig, StorageMemberError, StorageType};
 
 /// What one registry process serves, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,7 +25,7 @@ pub struct ServeConfig {
     /// Where clients connect.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// Where the operator connects; absent, there is no such listener.
+    /// Where the operator and other replicas connect; absent, there is no such listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<ControlConfig>,
     /// Health, readiness and metrics.
@@ -46,6 +54,9 @@ pub struct ServeConfig {
     /// What is written to standard error.
     #[serde(default)]
     pub logging: LoggingConfig,
+    /// Where traces go; absent, nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<TracingConfig>,
 }
 
 fn default_listen() -> SocketAddr {
@@ -56,17 +67,21 @@ fn default_health_listen() -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], 5002))
 }
 
-/// The listener for the operator.
+/// The listener for the operator and for other replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ControlConfig {
     /// Where.
     pub listen: SocketAddr,
+    /// Under which address other replicas of the same bucket reach this listener: an IP address or a name, and a port
+    /// where it is not that of `listen`. `LAGAN_ADVERTISE` overrules it. Without it there can be one replica only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
     /// Mutual TLS: there is no other way in.
     pub tls: ControlTlsConfig,
 }
 
-/// Both sides' certificates.
+/// Both sides' certificates. A replica shows its own to those that call it and to those that it calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ControlTlsConfig {
@@ -74,8 +89,12 @@ pub struct ControlTlsConfig {
     pub certificate: PathBuf,
     /// PEM file: its private key.
     pub key: PathBuf,
-    /// PEM file: the authorities that sign the callers' certificates.
+    /// PEM file: the authorities that sign the callers' certificates, and those of other replicas.
     pub client_authority: PathBuf,
+    /// The name that the certificates of all replicas carry, whatever their address; absent, a replica's certificate
+    /// must carry the address that it advertises.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
 }
 
 /// The listener for probes and metrics.
@@ -93,33 +112,6 @@ impl Default for HealthConfig {
     }
 }
 
-/// The kind of storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum StorageType {
-    /// A folder of this machine.
-    #[default]
-    Filesystem,
-}
-
-/// Where content lies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StorageConfig {
-    /// Which of the members below is meant.
-    #[serde(rename = "type", default)]
-    pub type_: StorageType,
-    /// For `Filesystem`.
-    pub filesystem: FilesystemConfig,
-}
-
-/// A folder of this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct FilesystemConfig {
-    /// The folder; `docker/registry/v2` and `lagan/v1` are below it.
-    pub directory: PathBuf,
-}
-
 /// What a delete does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -135,33 +127,6 @@ pub struct DeletionConfig {
 impl Default for DeletionConfig {
     fn default() -> Self {
         Self { mode: DeletionMode::default(), restore_window: super::v1alpha1::default_restore_window() }
-    }
-}
-
-/// What is remembered about blobs.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DescriptorCacheConfig {
-    /// Which of the members below is meant.
-    #[serde(rename = "type", default)]
-    pub type_: DescriptorCacheType,
-    /// For `InMemory`.
-    #[serde(default)]
-    pub in_memory: InMemoryCacheConfig,
-}
-
-/// A cache in the process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct InMemoryCacheConfig {
-    /// How many descriptors, at most.
-    #[serde(default = "super::v1alpha1::default_cache_entries")]
-    pub max_entries: u32,
-}
-
-impl Default for InMemoryCacheConfig {
-    fn default() -> Self {
-        Self { max_entries: super::v1alpha1::default_cache_entries() }
     }
 }
 
@@ -202,6 +167,9 @@ pub struct LimitsConfig {
     /// The largest manifest.
     #[serde(default = "super::v1alpha1::default_max_manifest_size")]
     pub max_manifest_size: Quantity,
+    /// The largest blob; absent, there is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_blob_size: Option<Quantity>,
     /// How long requests in progress may take after SIGTERM.
     #[serde(default = "super::v1alpha1::default_drain_timeout")]
     pub drain_timeout: Duration,
@@ -211,6 +179,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             max_manifest_size: super::v1alpha1::default_max_manifest_size(),
+            max_blob_size: None,
             drain_timeout: super::v1alpha1::default_drain_timeout(),
         }
     }
@@ -226,6 +195,21 @@ pub struct LoggingConfig {
     /// For people or for programs.
     #[serde(default)]
     pub format: LogFormat,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TracingConfig {
+    /// A collector that speaks OTLP over HTTP, such as `http://collector.example.com:4318`.
+    pub otlp_endpoint: String,
+    /// Which part of the requests is traced, between 0 and 1. A caller that says whether to trace decides.
+    #[serde(default = "every_request")]
+    pub sample_ratio: f64,
+}
+
+fn every_request() -> f64 {
+    1.0
 }
 
 #[cfg(test)]
@@ -246,7 +230,8 @@ mod tests {
     #[test]
     fn a_file_survives_being_written_and_read() {
         let text = "storage: {filesystem: {directory: /data}}\nauth: {htpasswd: {file: /etc/htpasswd}}\n\
-            control: {listen: '0.0.0.0:5001', tls: {certificate: a, key: b, clientAuthority: c}}";
+            control: {listen: '0.0.0.0:5001', advertise: 10.0.0.5, tls: {certificate: a, key: b, clientAuthority: c}}\n\
+            tracing: {otlpEndpoint: 'http://collector:4318', sampleRatio: 0.1}\nlimits: {maxBlobSize: 100Gi}";
         let config: ServeConfig = serde_yaml::from_str(text).unwrap();
         let written = serde_yaml::to_string(&config).unwrap();
         assert_eq!(serde_yaml::from_str::<ServeConfig>(&written).unwrap(), config);
