@@ -120,6 +120,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Action::Restore { what, dry_run: true, .. } => {
             let entry = found(&client, &what).await?;
+            if entry.state == TombstoneState::Missing {
+                let id = &entry.id;
+                anyhow::bail!("{} cannot be restored: content that {id} needs is gone", described(&entry));
+            }
             arguments.output.print(&entry, |entry| format!("would restore {}", described(entry)))
         }
         Action::Restore { what, conflict, dry_run: false } => {
@@ -224,7 +228,7 @@ fn state(state: TombstoneState) -> &'static str {
     match state {
         TombstoneState::Restorable => "restorable",
         TombstoneState::Revived => "visible again",
-        TombstoneState::Missing => "incomplete",
+        TombstoneState::Missing => "missing",
     }
 }
 

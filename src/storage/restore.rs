@@ -133,7 +133,7 @@ impl Trash {
     ) -> Result<Restored, Error> {
         self.store.settle_parked().await;
         for _ in 0..MAX_REPLACED {
-            let tombstone = self.get(&id).await?;
+            let tombstone = self.entry(&id).await?;
             let repository = self.repository(&tombstone.repository);
             let attempt = match tombstone.kind {
                 TombstoneKind::Blob => repository.restore_blob(tombstone).await,

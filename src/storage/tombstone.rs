@@ -63,6 +63,9 @@ pub enum TombstoneState {
     Restorable,
     /// It was pushed again meanwhile.
     Revived,
+    /// Some of its content is gone: another registry's garbage collection knows no trash. Never written down; whoever
+    /// reads the trash looks.
+    Missing,
 }
 
 /// An entry of the trash.

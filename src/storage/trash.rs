@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::oci::{Reference, RepositoryName};
+use crate::oci::{Digest, Reference, RepositoryName};
 
 use super::{
-    Error, Page, Tombstone, TombstoneId,
+    Error, Page, Tombstone, TombstoneId, TombstoneKind, TombstoneState,
+    concurrent::concurrently,
     driver::{self, Entry},
     layout::PathSpec,
     record::Lenient,
@@ -46,7 +47,8 @@ impl TrashFilter {
 }
 
 impl Trash {
-    /// At most `limit` entries, newest first, that are older than `after`. What has expired is not listed.
+    /// At most `limit` entries, newest first, that are older than `after`. What has expired is not listed. Whether the
+    /// content of each is there is looked up.
     ///
     /// # Errors
     /// [`Error::Driver`].
@@ -67,6 +69,7 @@ impl Trash {
         };
         let more = entries.len() > limit;
         entries.truncate(limit);
+        let entries = concurrently(entries.into_iter().map(|entry| self.store.looked_up(entry))).await?;
         Ok(Page { entries, more })
     }
 
@@ -112,13 +115,48 @@ impl Trash {
         Ok(found.filter(|tombstone| !tombstone.is_expired(now) && filter.admits(tombstone)))
     }
 
-    /// One entry.
+    /// One entry. Whether its content is there is looked up.
     ///
     /// # Errors
     /// [`Error::TombstoneUnknown`], also where it has expired; [`Error::Driver`].
     pub async fn get(&self, id: &TombstoneId) -> Result<Tombstone, Error> {
+        self.store.looked_up(self.entry(id).await?).await
+    }
+
+    /// One entry as it was written.
+    pub(super) async fn entry(&self, id: &TombstoneId) -> Result<Tombstone, Error> {
         let now = self.store.clock.now();
         let found = self.store.tombstone(*id).await?.filter(|tombstone| !tombstone.is_expired(now));
         found.ok_or(Error::TombstoneUnknown { id: *id })
+    }
+}
+
+impl Store {
+    /// The entry, with its state as the medium has it.
+    pub(super) async fn looked_up(&self, mut tombstone: Tombstone) -> Result<Tombstone, Error> {
+        if tombstone.state == TombstoneState::Restorable && !self.has_content(&tombstone).await? {
+            tombstone.state = TombstoneState::Missing;
+        }
+        Ok(tombstone)
+    }
+
+    /// Whether everything is there that a restore needs.
+    async fn has_content(&self, tombstone: &Tombstone) -> Result<bool, Error> {
+        let looks = tombstone.closure.iter().map(|digest| self.has_member_content(&tombstone.repository, digest));
+        let found = concurrently(looks).await?;
+        // A blob's closure are the addresses that its one content has.
+        let is_one = tombstone.kind == TombstoneKind::Blob;
+        Ok(if is_one { found.contains(&true) } else { !found.contains(&false) })
+    }
+
+    async fn has_member_content(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        if self.stored_size(digest).await?.is_some() {
+            return Ok(true);
+        }
+        // Stock distribution's SHA-512 links name SHA-256 content.
+        match self.link(PathSpec::LayerLink(name, digest), digest).await? {
+            Some(target) if target != *digest => Ok(self.stored_size(&target).await?.is_some()),
+            _ => Ok(false),
+        }
     }
 }

@@ -93,6 +93,7 @@ fn view(tombstone: Tombstone) -> wire::TombstoneView {
         state: match tombstone.state {
             TombstoneState::Restorable => wire::TombstoneState::Restorable,
             TombstoneState::Revived => wire::TombstoneState::Revived,
+            TombstoneState::Missing => wire::TombstoneState::Missing,
         },
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::storage::{
-    Catalog, Error, TombstoneId, TrashFilter,
+    Catalog, Conflict, Error, TombstoneId, TombstoneState, TrashFilter,
     fixtures::{World, name, sha256},
     layout::PathSpec,
 };
@@ -85,4 +85,38 @@ async fn an_unreadable_entry_hides_no_other() {
     assert_eq!(listed(&catalog, &TrashFilter::default()).await, [ids[1]]);
     let error = catalog.repository(&name("a")).manifest(&reference("v1")).await.unwrap_err();
     assert!(matches!(error, Error::ManifestUnknown { trash: Some(trash), .. } if trash.id == ids[1]));
+}
+
+#[tokio::test]
+async fn an_entry_whose_content_is_gone_says_so_and_until_it_is_back() {
+    let world = World::new();
+    let catalog = world.open().await;
+    let ids = fill(&world, &catalog, &["a", "a"]).await;
+    let state = async |id: &TombstoneId| catalog.trash().get(id).await.unwrap().state;
+    let layer = sha256(&image("1").blobs()[1]);
+    world.memory.remove_now(&PathSpec::BlobData(&layer).path());
+    let page = catalog.trash().list(&TrashFilter::default(), None, 10).await.unwrap();
+    let states: Vec<_> = page.entries.iter().map(|entry| entry.state).collect();
+    assert_eq!(states, [TombstoneState::Missing, TombstoneState::Restorable]);
+    assert_eq!(state(&ids[0]).await, TombstoneState::Missing);
+    let error = catalog.trash().restore(&ids[0], Conflict::Fail, "restorer").await.unwrap_err();
+    assert!(matches!(error, Error::ContentGone { missing } if missing == [layer]));
+    super::seed_blob(&catalog.repository(&name("b")), &image("1").blobs()[1]).await.unwrap();
+    assert_eq!(state(&ids[0]).await, TombstoneState::Restorable);
+    catalog.trash().restore(&ids[0], Conflict::Fail, "restorer").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deleted_blob_needs_one_of_its_contents_only() {
+    let world = World::new();
+    let repository = world.repository("a").await;
+    let content = bytes::Bytes::from("flotsam");
+    let target = super::seed_blob(&repository, &content).await.unwrap();
+    let alias = crate::oci::Digest::of(crate::oci::Algorithm::Sha512, &content);
+    world.memory.put_now(&PathSpec::LayerLink(&name("a"), &alias).path(), &target.to_string());
+    let id = repository.delete_blob(&alias, cause()).await.unwrap().id;
+    let trash = world.open().await.trash();
+    assert_eq!(trash.get(&id).await.unwrap().state, TombstoneState::Restorable);
+    world.memory.remove_now(&PathSpec::BlobData(&target).path());
+    assert_eq!(trash.get(&id).await.unwrap().state, TombstoneState::Missing);
 }

@@ -1,0 +1,40 @@
+//! Stores change hands: between docker-registry 2.8.2, distribution 3.1.2 and Lagan, in both directions, each as a
+//! process of its own.
+//!
+//! They need `docker-registry` (Debian's package) and distribution's `registry` on the PATH, so they are run by
+//! `tests/run --only tools adoption`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+
+mod client;
+mod folders;
+mod image;
+mod registry;
+mod taken_back;
+mod taken_over;
+mod trash;
+
+/// Runs a test's body once for each other registry, so that the name of the one that failed is in the test's.
+macro_rules! for_each_distribution {
+    ($($name:ident => $body:path;)*) => {
+        mod docker_registry_2 {
+            $(#[tokio::test] #[ignore = "needs the programs of tests/cluster/tools"]
+            async fn $name() { $body(crate::registry::Kind::DockerRegistry).await; })*
+        }
+        mod distribution_3 {
+            $(#[tokio::test] #[ignore = "needs the programs of tests/cluster/tools"]
+            async fn $name() { $body(crate::registry::Kind::Distribution).await; })*
+        }
+    };
+}
+
+for_each_distribution! {
+    a_folder_is_served_as_it_is => super::taken_over::served_as_it_is;
+    an_upload_in_progress_goes_on => super::taken_over::upload_goes_on;
+    a_push_to_an_adopted_folder_is_understood_by_both => super::taken_over::pushes_are_understood;
+    an_adopted_image_is_deleted_and_restored => super::taken_over::deleted_and_restored;
+    what_was_pushed_is_served => super::taken_back::pushes_are_served;
+    what_was_overwritten_is_served => super::taken_back::overwrites_are_served;
+    what_was_deleted_is_deleted => super::taken_back::deletes_hold;
+    what_was_restored_is_back => super::taken_back::restores_hold;
+    a_collection_that_empties_the_trash_is_said => super::trash::collected_trash_is_missing;
+}
