@@ -30,6 +30,10 @@ impl Clock for SteppingClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_second(self.now.fetch_add(self.step.load(Ordering::SeqCst), Ordering::SeqCst)).unwrap()
     }
+
+    fn boot_time(&self) -> Duration {
+        Duration::from_secs(self.now.load(Ordering::SeqCst).unsigned_abs())
+    }
 }
 
 struct World {

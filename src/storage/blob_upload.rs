@@ -144,7 +144,7 @@ impl BlobUpload {
     ///
     /// # Errors
     /// [`Error::DigestMismatch`], which ends the upload as well, because its bytes cannot be taken back;
-    /// [`Error::Frozen`] and [`Error::Driver`], which leave it resumable.
+    /// [`Error::Frozen`], [`Error::NoLease`] and [`Error::Driver`], which leave it resumable.
     ///
     /// # Cancel safety
     /// Once the bytes are verified it runs to its end also when it is dropped.
@@ -183,11 +183,12 @@ impl BlobUpload {
     async fn publish(self, digest: Digest) -> Result<Descriptor, Error> {
         let (store, name) = (&self.repository.store, &self.repository.name);
         let keys = [Key::Blob(digest.clone()), Key::Revision(name.clone(), digest.clone())];
-        let _entered = store.guard.enter(keys).await?;
+        let promise = store.enter(keys).await?;
         // Also where it exists: its age is what protects the blob until a manifest references it.
         store.put_link(PathSpec::LayerLink(name, &digest), &digest).await?;
         let staged = PathSpec::UploadData(name, &self.id).path();
         store.publish_blob(&staged, &digest, self.written).await?;
+        promise.lease()?;
         // A link that another registry wrote may have named other content.
         store.forget_descriptors(name, &digest).await;
         if let Err(error) = self.remove_folder().await {

@@ -111,6 +111,9 @@ pub enum Error {
         /// The key, for the reader of the message.
         key: String,
     },
+    /// This replica may promise nothing now: its lease has lapsed, or it has not joined yet. Another one may.
+    #[error("this replica has no lease, so it can promise nothing")]
+    NoLease,
     /// A sync failed earlier; what is on the medium is uncertain, so nothing is written any more.
     #[error("the storage stopped accepting writes after a failed sync")]
     Poisoned,

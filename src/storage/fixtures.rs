@@ -33,6 +33,10 @@ impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn boot_time(&self) -> Duration {
+        Duration::try_from(self.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap()
+    }
 }
 
 /// A store in memory whose writes can be made to fail, and which survives the catalogs opened on it.

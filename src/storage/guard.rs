@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::timeout};
 
 use crate::oci::{Digest, RepositoryName, Tag};
@@ -29,8 +30,9 @@ use crate::oci::{Digest, RepositoryName, Tag};
 use super::Error;
 
 /// What operations rely on and deletes freeze.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Key {
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Key {
     /// The bytes of a blob, in whichever repository.
     Blob(Digest),
     /// The membership of a manifest, or of a blob, in a repository.

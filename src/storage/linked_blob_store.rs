@@ -31,7 +31,7 @@ impl Repository {
     /// A [`Audience::Pusher`] is answered from the medium, and may rely on the answer for as long as a push lasts.
     ///
     /// # Errors
-    /// [`Error::BlobUnknown`], also while a delete of the blob is under way; [`Error::Driver`].
+    /// [`Error::BlobUnknown`], also while a delete of the blob is under way; [`Error::NoLease`], [`Error::Driver`].
     pub async fn stat_blob(&self, digest: &Digest, audience: Audience) -> Result<Descriptor, Error> {
         let found = match audience {
             Audience::Puller => self.cached_descriptor(LinkScope::Layers, digest).await?,
@@ -63,7 +63,7 @@ impl Repository {
     /// to upload it. Whether the client may pull from there is the caller's to know.
     ///
     /// # Errors
-    /// [`Error::Frozen`], [`Error::Driver`].
+    /// [`Error::Frozen`], [`Error::NoLease`], [`Error::Driver`].
     ///
     /// # Cancel safety
     /// It runs to its end also when it is dropped.
@@ -81,13 +81,14 @@ impl Repository {
             Key::Revision(self.name.clone(), digest.clone()),
             Key::Revision(from.clone(), digest.clone()),
         ];
-        let _entered = self.store.guard.enter(keys).await?;
+        let promise = self.store.enter(keys).await?;
         // Again, now that no delete can be between this and the link.
         if self.store.link(source, digest).await?.as_ref() != Some(&target) {
             return Ok(None);
         }
         self.store.put_link(PathSpec::LayerLink(&self.name, digest), &target).await?;
         let size = self.store.stored_size(&target).await?;
+        promise.lease()?;
         Ok(size.map(|size| blob_descriptor(digest.clone(), size)))
     }
 
@@ -96,11 +97,13 @@ impl Repository {
     async fn promised_blob(&self, digest: &Digest) -> Result<Option<Descriptor>, Error> {
         let keys = [Key::Blob(digest.clone()), Key::Revision(self.name.clone(), digest.clone())];
         // A client that is told "no" uploads, which is better than to wait for a delete.
-        let Some(_entered) = self.store.guard.try_enter(keys) else { return Ok(None) };
+        let Some(promise) = self.store.try_enter(keys)? else { return Ok(None) };
         if !self.refresh_layer_link(digest).await? {
             return Ok(None);
         }
-        LinkedDescriptors(&self.store).stat(&self.descriptor_key(LinkScope::Layers, digest)).await
+        let found = LinkedDescriptors(&self.store).stat(&self.descriptor_key(LinkScope::Layers, digest)).await?;
+        promise.lease()?;
+        Ok(found)
     }
 
     /// Makes a link young that is older than half the grace period; whether there is one.

@@ -65,7 +65,7 @@ impl Repository {
     /// - Pushing again sets the time of the push. A tag that moves leaves what it pointed to, readable by digest.
     ///
     /// # Errors
-    /// [`Error::InvalidReferences`], [`Error::DigestMismatch`], [`Error::Frozen`], [`Error::Driver`].
+    /// [`Error::InvalidReferences`], [`Error::DigestMismatch`], [`Error::Frozen`], [`Error::NoLease`], [`Error::Driver`].
     ///
     /// # Cancel safety
     /// It runs to its end also when it is dropped.
@@ -77,21 +77,23 @@ impl Repository {
 
     async fn publish(&self, put: &PutManifest) -> Result<Digest, Error> {
         self.store.settle_parked().await;
-        let entered = self.store.guard.enter(self.keys_of(put)).await?;
+        let promise = self.store.enter(self.keys_of(put)).await?;
         let now = self.store.clock.now();
         let previous = self.prepare(put, now).await?;
+        promise.lease()?;
         let linked = self.link_revision(put, previous.as_ref(), now).await;
         // Noted also where a write failed: it may have taken effect.
         self.note_children(put);
         // A manifest that was there may be of another media type now.
         self.store.forget_descriptors(&self.name, &put.digest).await;
         linked?;
+        promise.lease()?;
         if let Some(tag) = put.tag() {
             let tagged = self.store.put_link(PathSpec::TagCurrent(&self.name, tag), &put.digest).await;
             self.store.reach.tags.note(&self.name, &put.digest, tag.clone());
             tagged?;
+            promise.lease()?;
         }
-        drop(entered);
         Ok(put.digest.clone())
     }
 

@@ -38,6 +38,10 @@ impl Clock for TestClock {
         let noon: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
         noon + SignedDuration::from_secs(self.0.load(Ordering::SeqCst))
     }
+
+    fn boot_time(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst).unsigned_abs())
+    }
 }
 
 /// What a test wants of its registry.

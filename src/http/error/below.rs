@@ -61,6 +61,10 @@ pub(super) fn storage(error: &storage::Error) -> Reply {
             Reply::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "another operation is changing this: try again")
                 .header(RETRY_AFTER, RETRY_SECONDS)
         }
+        E::NoLease => {
+            Reply::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "this replica lost its place among the others: try again")
+                .header(RETRY_AFTER, RETRY_SECONDS)
+        }
         E::Poisoned => poisoned(),
         E::Corrupt { .. } => internal(),
         E::Driver { source, .. } => driver(source),

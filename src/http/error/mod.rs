@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_says_when_to_try_again() {
-        for error in [storage::Error::Frozen { key: "a".into() }.into(), Error::AuthenticationBusy] {
+        let frozen = storage::Error::Frozen { key: "a".into() };
+        for error in [frozen.into(), storage::Error::NoLease.into(), Error::AuthenticationBusy] {
             assert!(response(error).headers().contains_key(RETRY_AFTER));
         }
     }
