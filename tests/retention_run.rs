@@ -17,7 +17,7 @@ use lagan::api::wire::{ApplyRequest, Candidate, InUse, PolicySource, RunRequest,
 use lagan::maintenance::{Error, RetentionRuns, RunId};
 use lagan::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName};
 use lagan::storage::driver::FilesystemDriver;
-use lagan::storage::{Catalog, Clock, DeletionMode, Options, PutManifest, Repository, TrashFilter};
+use lagan::storage::{Catalog, Clock, DeletionMode, Options, PutManifest, Repository, StorageMetrics, TrashFilter};
 
 /// A clock that moves on by `step` seconds each time somebody looks.
 #[derive(Debug)]
@@ -130,7 +130,13 @@ async fn open(
     deletion: DeletionMode,
 ) -> (Catalog, RetentionRuns) {
     let driver = Arc::new(FilesystemDriver::open(folder.path()).await.unwrap());
-    let options = Options { deletion, restore_window: Duration::from_secs(168 * 3600), cache_entries: 1000 };
+    let options = Options {
+        deletion,
+        restore_window: Duration::from_secs(168 * 3600),
+        cache_entries: 1000,
+        redis: None,
+        metrics: StorageMetrics::new(),
+    };
     let catalog = Catalog::open(driver, options, clock.clone()).await.unwrap();
     let runs = RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, clock.clone()).await.unwrap();
     (catalog, runs)

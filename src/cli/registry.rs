@@ -8,7 +8,7 @@ use crate::api::serve_config::{DeletionConfig, DescriptorCacheConfig, StorageCon
 use crate::api::v1alpha1::{self, AccessMode};
 use crate::maintenance::RetentionRuns;
 use crate::storage::driver::FilesystemDriver;
-use crate::storage::{Catalog, Clock, DeletionMode, Options};
+use crate::storage::{Catalog, Clock, DeletionMode, Options, StorageMetrics};
 
 use super::clock::SystemClock;
 
@@ -65,5 +65,7 @@ pub(super) fn options(deletion: &DeletionConfig, cache: &DescriptorCacheConfig) 
         },
         restore_window: deletion.restore_window.as_std(),
         cache_entries: cache.in_memory.max_entries.into(),
+        redis: None,
+        metrics: StorageMetrics::new(),
     }
 }

@@ -38,7 +38,7 @@ impl BlobReader {
         if let Some(stream) = self.repository.store.read_blob(&self.target, range).await? {
             return Ok(stream);
         }
-        self.repository.store.forget_descriptors(self.repository.name(), &self.digest).await;
+        self.repository.store.drop_descriptors(self.repository.name(), &self.digest).await;
         Err(self.repository.blob_unknown(&self.digest).await)
     }
 }

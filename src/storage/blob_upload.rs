@@ -190,7 +190,7 @@ impl BlobUpload {
         store.publish_blob(&staged, &digest, self.written).await?;
         promise.lease()?;
         // A link that another registry wrote may have named other content.
-        store.forget_descriptors(name, &digest).await;
+        store.drop_descriptors(name, &digest).await;
         if let Err(error) = self.remove_folder().await {
             warn!(upload_id = %self.id, error = &error as &dyn std::error::Error, "could not remove a finished upload");
         }

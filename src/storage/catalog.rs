@@ -5,9 +5,16 @@ use std::{sync::Arc, time::Duration};
 use crate::oci::RepositoryName;
 
 use super::{
-    Clock, Error, Repository, Timing, Trash, blob_descriptor::MemoryDescriptors, changes::Changes,
-    driver::StorageDriver, guard::Guard, id_source::IdSource, reach::Reach, repository_walk::RepositoryWalk,
-    store::Store, upload_lease::UploadLeases,
+    Clock, Error, Repository, StorageMetrics, Timing, Trash,
+    blob_descriptor::{Descriptors, RedisTarget},
+    changes::Changes,
+    driver::StorageDriver,
+    guard::Guard,
+    id_source::IdSource,
+    reach::Reach,
+    repository_walk::RepositoryWalk,
+    store::Store,
+    upload_lease::UploadLeases,
 };
 
 /// What a DELETE does.
@@ -28,6 +35,10 @@ pub struct Options {
     pub restore_window: Duration,
     /// How many descriptors the in-memory cache holds.
     pub cache_entries: u64,
+    /// The cache behind that one, which replicas share.
+    pub redis: Option<RedisTarget>,
+    /// What is counted.
+    pub metrics: StorageMetrics,
 }
 
 /// A part of a longer list.
@@ -65,7 +76,7 @@ impl Catalog {
         timing: Timing,
     ) -> Result<Self, Error> {
         let store = Store {
-            descriptors: MemoryDescriptors::new(options.cache_entries),
+            descriptors: Descriptors::new(options.cache_entries, options.redis.clone(), &options.metrics.cache),
             driver,
             options,
             clock,
@@ -76,6 +87,7 @@ impl Catalog {
             uploads: UploadLeases::default(),
             timing,
         };
+        store.join_descriptor_caches().await?;
         store.recover().await?;
         Ok(Self { store: Arc::new(store) })
     }

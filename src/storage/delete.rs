@@ -328,8 +328,7 @@ impl Store {
             self.unlink_tag(name, tag, digest).await?;
             self.reach.tags.forget(name, digest, tag);
         }
-        self.forget_descriptors(name, digest).await;
-        Ok(())
+        self.forget_descriptors(name, digest).await
     }
 
     async fn remove_link_folder(&self, folder: PathSpec<'_>) -> Result<(), Error> {

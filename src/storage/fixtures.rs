@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::oci::{Algorithm, Digest, RepositoryName};
 
 use super::{
-    Catalog, Clock, DeletionMode, Options, Repository, Timing,
+    Catalog, Clock, DeletionMode, Options, Repository, StorageMetrics, Timing,
     driver::{StorageDriver, faulty::FaultyDriver, memory::MemoryDriver},
 };
 
@@ -68,7 +68,13 @@ impl World {
 
 /// Soft deletion, a restore window of a day.
 pub(super) fn options() -> Options {
-    Options { deletion: DeletionMode::Soft, restore_window: Duration::from_secs(24 * 60 * 60), cache_entries: 1000 }
+    Options {
+        deletion: DeletionMode::Soft,
+        restore_window: Duration::from_secs(24 * 60 * 60),
+        cache_entries: 1000,
+        redis: None,
+        metrics: StorageMetrics::new(),
+    }
 }
 
 /// A catalog whose waits are a tenth of the real ones: short enough for a test that waits one out, and long enough for a

@@ -32,6 +32,7 @@
 //! ├── trash/<name>/_t/<digest>/<ulid>                 a tombstone
 //! ├── trash/<name>/_n/<tag>/<ulid>                    which digest's tombstone holds a tag
 //! ├── trash/_i/<inverted ulid>                        where a tombstone lies; so a list is newest first
+//! ├── cache-epoch/<ulid>                              an epoch of the shared cache; the greatest counts
 //! ├── runs/<id>/<name>                                a policy's runs and plans
 //! └── adoption                                        when another registry's store was first served
 //! ```
@@ -120,6 +121,10 @@ pub(super) enum PathSpec<'a> {
     TrashEntry(Ulid),
     /// All tombstones, newest first; the names in it are ULIDs with their bits inverted.
     TrashEntries,
+    /// An epoch of the shared cache.
+    CacheEpoch(Ulid),
+    /// The epochs of the shared cache; the names in it are ULIDs.
+    CacheEpochs,
     /// One record of a run.
     RunRecord(&'a PathComponent, &'a PathComponent),
     /// The records of a run.
@@ -185,6 +190,8 @@ impl PathSpec<'_> {
             Self::TrashedTags(name, tag) => format!("{LAGAN}/trash/{name}/_n/{tag}"),
             Self::TrashEntry(inverted) => format!("{LAGAN}/trash/_i/{inverted}"),
             Self::TrashEntries => format!("{LAGAN}/trash/_i"),
+            Self::CacheEpoch(epoch) => format!("{LAGAN}/cache-epoch/{epoch}"),
+            Self::CacheEpochs => format!("{LAGAN}/cache-epoch"),
             Self::RunRecord(run, record) => format!("{LAGAN}/runs/{run}/{record}"),
             Self::Run(run) => format!("{LAGAN}/runs/{run}"),
             Self::Runs => format!("{LAGAN}/runs"),

@@ -7,12 +7,7 @@ use jiff::SignedDuration;
 use crate::oci::{Descriptor, Digest, MediaType, RepositoryName};
 
 use super::{
-    Audience, BlobReader, Error, Repository,
-    blob_descriptor::{BlobDescriptorService, CachedDescriptors, DescriptorKey, LinkedDescriptors, MemoryDescriptors},
-    driver,
-    guard::Key,
-    layout::PathSpec,
-    store::Store,
+    Audience, BlobReader, Error, Repository, blob_descriptor::DescriptorKey, driver, guard::Key, layout::PathSpec,
 };
 
 /// What a link makes a member of the repository.
@@ -101,7 +96,8 @@ impl Repository {
         if !self.refresh_layer_link(digest).await? {
             return Ok(None);
         }
-        let found = LinkedDescriptors(&self.store).stat(&self.descriptor_key(LinkScope::Layers, digest)).await?;
+        // Never from a cache: the client will rely on it.
+        let found = self.store.linked_descriptor(&self.descriptor_key(LinkScope::Layers, digest)).await?;
         promise.lease()?;
         Ok(found)
     }
@@ -128,7 +124,7 @@ impl Repository {
         scope: LinkScope,
         digest: &Digest,
     ) -> Result<Option<Descriptor>, Error> {
-        self.store.cached_descriptors().stat(&self.descriptor_key(scope, digest)).await
+        self.store.cached_descriptor(&self.descriptor_key(scope, digest)).await
     }
 
     /// The answer for a blob that is not there, with what the trash says of it.
@@ -139,21 +135,6 @@ impl Repository {
 
     fn descriptor_key(&self, scope: LinkScope, digest: &Digest) -> DescriptorKey {
         DescriptorKey { repository: self.name.clone(), scope, digest: digest.clone() }
-    }
-}
-
-impl Store {
-    /// The memory in front of the links.
-    pub(super) fn cached_descriptors(&self) -> CachedDescriptors<&MemoryDescriptors, LinkedDescriptors<'_>> {
-        CachedDescriptors { cache: &self.descriptors, source: LinkedDescriptors(self) }
-    }
-
-    /// Drops what memory knows of a digest in a repository, to be called after its links changed.
-    pub(super) async fn forget_descriptors(&self, name: &RepositoryName, digest: &Digest) {
-        for scope in [LinkScope::Layers, LinkScope::Manifests] {
-            let key = DescriptorKey { repository: name.clone(), scope, digest: digest.clone() };
-            self.cached_descriptors().clear(&key).await;
-        }
     }
 }
 

@@ -85,7 +85,7 @@ impl Repository {
         // Noted also where a write failed: it may have taken effect.
         self.note_children(put);
         // A manifest that was there may be of another media type now.
-        self.store.forget_descriptors(&self.name, &put.digest).await;
+        self.store.drop_descriptors(&self.name, &put.digest).await;
         linked?;
         promise.lease()?;
         if let Some(tag) = put.tag() {

@@ -45,7 +45,7 @@ impl Repository {
             Ok(bytes) => Ok(StoredManifest { descriptor: Descriptor { digest, ..stored }, bytes }),
             Err(driver::Error::NotFound { .. }) => {
                 // Memory promised what is gone: a HEAD that goes on answering keeps clients from pushing it again.
-                self.store.forget_descriptors(&self.name, &digest).await;
+                self.store.drop_descriptors(&self.name, &digest).await;
                 Err(self.manifest_unknown(reference).await)
             }
             Err(source) => Err(Error::driver("read a manifest", source)),

@@ -168,7 +168,7 @@ impl Repository {
             let keys = tombstone.closure.iter().map(|digest| Key::Blob(digest.clone()));
             let _entered = self.store.guard.join(keys).await?;
             self.link_layer(&digest, &tombstone.closure).await?;
-            self.store.forget_descriptors(&self.name, &digest).await;
+            self.store.drop_descriptors(&self.name, &digest).await;
             self.store.exhume(&tombstone).await
         };
         self.end(change, done.await).await?;
@@ -379,7 +379,7 @@ impl Repository {
         for child in manifest.manifest.iter().flat_map(Manifest::children) {
             self.store.reach.parents.note(&self.name, &child.digest, digest.clone());
         }
-        self.store.forget_descriptors(&self.name, digest).await;
+        self.store.drop_descriptors(&self.name, digest).await;
         linked
     }
 

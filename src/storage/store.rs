@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Clock, Options, Timing, blob_descriptor::MemoryDescriptors, changes::Changes, driver::StorageDriver, guard::Guard,
+    Clock, Options, Timing, blob_descriptor::Descriptors, changes::Changes, driver::StorageDriver, guard::Guard,
     id_source::IdSource, reach::Reach, upload_lease::UploadLeases,
 };
 
@@ -18,8 +18,8 @@ pub(super) struct Store {
     pub(super) clock: Arc<dyn Clock>,
     /// Who relies on what, and who removes what.
     pub(super) guard: Guard,
-    /// What memory knows of the links.
-    pub(super) descriptors: MemoryDescriptors,
+    /// What caches know of the links.
+    pub(super) descriptors: Descriptors,
     /// The changes that run.
     pub(super) changes: Changes,
     /// Names of tombstones and of pushes.

@@ -17,7 +17,7 @@ use lagan::http::{App, Authenticator, Metrics, Server, ServerOptions, Service, S
 use lagan::maintenance::RetentionRuns;
 use lagan::oci::{Algorithm, Digest};
 use lagan::storage::driver::FilesystemDriver;
-use lagan::storage::{Catalog, Clock, DeletionMode, Options};
+use lagan::storage::{Catalog, Clock, DeletionMode, Options, StorageMetrics};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -166,8 +166,13 @@ impl Registry {
 /// The registry's content under a folder.
 pub(crate) async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, clock: Arc<TestClock>) -> Arc<App> {
     let driver = FilesystemDriver::open(folder.path()).await.unwrap();
-    let options =
-        Options { deletion: setup.deletion, restore_window: Duration::from_secs(7 * 24 * 3600), cache_entries: 1000 };
+    let options = Options {
+        deletion: setup.deletion,
+        restore_window: Duration::from_secs(7 * 24 * 3600),
+        cache_entries: 1000,
+        redis: None,
+        metrics: StorageMetrics::new(),
+    };
     let catalog = Catalog::open(Arc::new(driver), options, clock.clone()).await.unwrap();
     let settings = Settings { access_mode: setup.access_mode, max_manifest_size: setup.max_manifest_size };
     let runs = RetentionRuns::open(catalog.clone(), setup.access_mode, clock).await.unwrap();

@@ -1,16 +1,23 @@
 //! What is known of a repository's content: its size, its type, and under which digest it is stored.
 //!
-//! [`LinkedDescriptors`] reads the links, [`MemoryDescriptors`] remembers, and [`CachedDescriptors`] puts the second in
-//! front of the first. Three rules (DESIGN.md, *Descriptor cache*):
+//! The links are the truth, and two caches stand before them: [`MemoryDescriptors`], and behind it, where it is
+//! configured, [`RedisDescriptors`], which replicas share and a restart finds warm. [`Descriptors`] puts them together.
+//! Three rules (DESIGN.md, *Descriptor cache*):
 //!
-//! 1. A promise is never made from the cache: who promises asks [`LinkedDescriptors`].
-//! 2. Invalidation follows the change: unlink, *then* clear. A [`Fill`] carries the generation from before its read, and
-//!    lands only if that still stands.
-//! 3. Only what exists is remembered, so a push needs no invalidation to be seen.
+//! 1. A promise is never made from a cache: who promises asks the links.
+//! 2. Invalidation follows the change: unlink, *then* clear. A miss hands out the right to fill, a [`Fill`], before the
+//!    links are read; a clear takes it back, so that what was read before the clear does not land after it.
+//! 3. It reaches every replica before a delete is answered, and a replica without a valid lease asks no cache.
+//!
+//! Only what exists is remembered, so a push needs no invalidation to be seen.
+//!
+//! [`Fill`]: BlobDescriptorService::Fill
 
-mod cached;
-mod linked;
+mod descriptors;
 mod memory;
+mod redis;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -18,11 +25,12 @@ use async_trait::async_trait;
 
 use crate::oci::{Descriptor, Digest, RepositoryName};
 
-use super::{Error, linked_blob_store::LinkScope};
+use super::linked_blob_store::LinkScope;
 
-pub(super) use cached::CachedDescriptors;
-pub(super) use linked::LinkedDescriptors;
+pub(super) use descriptors::Descriptors;
 pub(super) use memory::MemoryDescriptors;
+pub(super) use redis::RedisDescriptors;
+pub use redis::{RedisOptions, RedisTarget, RedisTargetError, RedisTimeouts, RedisTls};
 
 /// Whose descriptor: membership is a repository's, and a manifest's is not a blob's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,25 +40,49 @@ pub(super) struct DescriptorKey {
     pub(super) digest: Digest,
 }
 
-/// The moment at which the read behind a fill began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fill(u64);
+impl DescriptorKey {
+    /// Both keys of a digest in a repository.
+    pub(super) fn both(repository: &RepositoryName, digest: &Digest) -> [Self; 2] {
+        [LinkScope::Layers, LinkScope::Manifests].map(|scope| Self {
+            repository: repository.clone(),
+            scope,
+            digest: digest.clone(),
+        })
+    }
+}
 
-/// Descriptors of content that is a member of a repository. The digest in them is the one under which the content is
-/// stored, which is the link's target.
+/// What a cache answers.
+#[derive(Debug)]
+pub(super) enum Lookup<F> {
+    /// It remembers this.
+    Known(Descriptor),
+    /// It does not know, and takes what the links say for this right.
+    Unknown(F),
+}
+
+/// The cache did not say that it forgot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotCleared;
+
+/// A memory of descriptors of content that is a member of a repository. The digest in them is the one under which the
+/// content is stored, which is the link's target.
 ///
-/// Distribution's interface of this name has `Stat`, `SetDescriptor` and `Clear`; a fill's beginning is what it lacks.
+/// Distribution's interface of this name has `Stat`, `SetDescriptor` and `Clear`; that a miss gives the right to fill is
+/// what it lacks. A cache that fails knows nothing, and takes nothing.
 #[async_trait]
 pub(super) trait BlobDescriptorService: Send + Sync + fmt::Debug {
-    /// What is known; `None`: nothing, which for a cache does not mean that nothing is there.
-    async fn stat(&self, key: &DescriptorKey) -> Result<Option<Descriptor>, Error>;
+    /// The right to remember what the links say, given before they are read, and void after a clear.
+    type Fill: Send;
 
-    /// To be called before the read whose result [`Self::set`] will remember.
-    fn begin(&self, key: &DescriptorKey) -> Fill;
+    /// What is remembered.
+    async fn stat(&self, key: &DescriptorKey) -> Lookup<Self::Fill>;
 
-    /// Remembers a descriptor, unless it was cleared since the fill began.
-    async fn set(&self, key: &DescriptorKey, descriptor: Descriptor, fill: Fill);
+    /// Remembers a descriptor, unless it was cleared since the right was given.
+    async fn set(&self, key: &DescriptorKey, descriptor: &Descriptor, fill: Self::Fill);
 
-    /// Forgets a descriptor, to be called after the link is gone; and with it every fill that has begun.
-    async fn clear(&self, key: &DescriptorKey);
+    /// Forgets descriptors, to be called after the links are gone; and with them every right to fill.
+    ///
+    /// # Errors
+    /// [`NotCleared`]: it may remember them still.
+    async fn clear(&self, keys: &[DescriptorKey]) -> Result<(), NotCleared>;
 }

@@ -67,8 +67,8 @@ pub enum ReplicaCall {
         repository: RepositoryName,
         /// What.
         digests: Vec<Digest>,
-        /// The number that is part of every key of the shared cache by now.
-        cache_epoch: u64,
+        /// What is part of every key of the shared cache by now; absent where there is no such cache.
+        cache_epoch: Option<Ulid>,
     },
     /// Note from now on which digests are relied on, beginning with those in flight.
     Begin {

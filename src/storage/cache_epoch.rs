@@ -1,0 +1,72 @@
+//! The epoch of the shared cache: what is raised where that cannot be cleared.
+//!
+//! It is a ULID, greater than every one before it, and part of the key of every entry. Each raise adds a file, and the
+//! greatest counts: one file that is written again and again could be set back by two replicas that raise at once.
+//!
+//! A process looks at the entries of the greatest epoch that it knows. Whoever clears reads the record first and clears
+//! there, so that no entry of an epoch that somebody raised, and did not live to tell of, outlives its content.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+use ulid::Ulid;
+
+use super::{Error, driver::Durability, layout::PathSpec, store::Store};
+
+/// What the file of an epoch says, for people: its name is what counts.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CacheEpoch {
+    raised_at: Timestamp,
+}
+
+impl Store {
+    /// The epoch whose entries this process looks at; `None` without a shared cache. It goes to the other replicas with
+    /// each clear.
+    pub(super) fn cache_epoch(&self) -> Option<Ulid> {
+        self.descriptors.redis.as_ref()?.epoch()
+    }
+
+    /// Looks at no entry of an earlier epoch any more; whether that is news.
+    pub(super) fn adopt_epoch(&self, told: Ulid) -> bool {
+        self.descriptors.redis.as_ref().is_some_and(|redis| redis.adopt(told))
+    }
+
+    /// Adopts the greatest epoch that the store knows, if it knows one.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(super) async fn adopt_recorded_epoch(&self) -> Result<(), Error> {
+        let names = self.names(PathSpec::CacheEpochs).await?;
+        let mut epochs: Vec<Ulid> = names.iter().filter_map(|name| Ulid::from_string(name).ok()).collect();
+        epochs.sort_unstable();
+        let Some(greatest) = epochs.pop() else { return Ok(()) };
+        self.adopt_epoch(greatest);
+        for outdated in epochs {
+            if let Err(error) = self.remove_record(PathSpec::CacheEpoch(outdated)).await {
+                warn!(%outdated, error = &error as &dyn std::error::Error, "could not remove an outdated cache epoch");
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins an epoch that nobody has looked at yet; durable when answered.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(super) async fn raise_cache_epoch(&self) -> Result<(), Error> {
+        let Some(redis) = &self.descriptors.redis else { return Ok(()) };
+        loop {
+            let now = self.clock.now();
+            let after_known = redis.epoch().map_or(0, |known| known.0.saturating_add(1));
+            let next = self.ids.next(now).max(Ulid(after_known));
+            self.put_record(PathSpec::CacheEpoch(next), &CacheEpoch { raised_at: now }, Durability::Durable).await?;
+            if redis.adopt(next) {
+                info!(epoch = %next, "gave up what the shared cache holds");
+                self.options.metrics.cache.epoch_raised();
+                return Ok(());
+            }
+            // A greater one was adopted meanwhile, which may have entries from before the removal.
+        }
+    }
+}
