@@ -1,0 +1,93 @@
+//! A client's connection, with no more of HTTP/1.1 than a load needs.
+
+use std::{io, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpSocket, TcpStream},
+};
+
+/// What the kernel keeps of an answer that is not read yet. Small, so that a slow reader holds the server up, as one
+/// behind a slow line does.
+const RECEIVE_BUFFER: u32 = 64 << 10;
+
+/// One piece of what is sent or read.
+const PIECE: usize = 64 << 10;
+
+/// One piece of an upload: all content is zeros.
+static ZEROS: [u8; PIECE] = [0; PIECE];
+
+/// An open connection to the registry.
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+/// The beginning of an answer.
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) location: Option<String>,
+    pub(crate) length: u64,
+}
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    /// Sends the beginning of a request whose body has this length.
+    pub(crate) async fn send(&mut self, method: &str, path: &str, length: u64) {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: lagan\r\ncontent-length: {length}\r\n\
+             content-type: application/octet-stream\r\n\r\n"
+        );
+        self.0.get_mut().write_all(head.as_bytes()).await.unwrap();
+    }
+
+    /// Sends so many zeros.
+    pub(crate) async fn send_zeros(&mut self, mut length: u64) {
+        while length > 0 {
+            let piece = usize::try_from(length).unwrap_or(PIECE).min(PIECE);
+            self.0.get_mut().write_all(&ZEROS[..piece]).await.unwrap();
+            length -= piece as u64;
+        }
+    }
+
+    /// Reads an answer up to its body.
+    pub(crate) async fn head(&mut self) -> Head {
+        let status = self.line().await;
+        let status = status.split(' ').nth(1).and_then(|word| word.parse().ok());
+        let mut head = Head { status: status.expect("an answer begins with its status"), location: None, length: 0 };
+        loop {
+            let line = self.line().await;
+            let Some((name, value)) = line.split_once(": ") else { return head };
+            match name {
+                "location" => head.location = Some(value.to_owned()),
+                "content-length" => head.length = value.parse().unwrap(),
+                _ => {}
+            }
+        }
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Reads a whole body and drops it.
+    pub(crate) async fn read_body(&mut self, length: u64) -> io::Result<()> {
+        let mut piece = vec![0; PIECE];
+        let mut left = length;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let read = self.0.read(&mut piece[..wanted]).await?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            left -= read as u64;
+        }
+        Ok(())
+    }
+}

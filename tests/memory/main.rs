@@ -1,0 +1,150 @@
+//! How much memory a registry needs while many clients use it at once.
+//!
+//! `tests/run` runs these against the debug build, with uploads of 64 MiB. For the figures of the documentation, with
+//! the release build and as large as you like:
+//!
+//! ```text
+//! LAGAN_BINARY=target/release/lagan LAGAN_UPLOAD_MIB=1024 cargo test --test memory -- --ignored --test-threads=1 --nocapture
+//! ```
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
+mod connection;
+mod holes;
+#[path = "../support/server.rs"]
+mod server;
+
+use std::{env, fs, path::Path, sync::Arc, time::Instant};
+
+use connection::Connection;
+use holes::Holes;
+use lagan::oci::{Algorithm, Digest};
+use server::Server;
+use sha2::{Digest as _, Sha256};
+use tokio::{sync::Barrier, task::JoinSet};
+
+/// What a registry may have resident, in KiB, whatever its clients do.
+const BOUND_KIB: u64 = 150 << 10;
+
+const PULLS: usize = 1000;
+
+/// More than all the kernel's buffers between the two hold, so that every pull is in progress at once.
+const PULL_BYTES: u64 = 16 << 20;
+
+const UPLOADS: usize = 100;
+
+/// The size of each upload; `LAGAN_UPLOAD_MIB` changes it.
+fn upload_bytes() -> u64 {
+    env::var("LAGAN_UPLOAD_MIB").map_or(64, |text| text.parse::<u64>().expect("LAGAN_UPLOAD_MIB is a number")) << 20
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs memory and disk: tests/run"]
+async fn thousand_parallel_pulls_from_a_folder_stay_within_the_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &on_folder(folder.path()));
+    thousand_pulls(&server, "from a folder").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs memory and disk: tests/run"]
+async fn hundred_parallel_uploads_to_a_folder_stay_within_the_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let _holes = Holes::dug_in(folder.path());
+    let server = Server::start(folder.path(), &on_folder(folder.path()));
+    hundred_uploads(&server, "to a folder").await;
+}
+
+fn on_folder(folder: &Path) -> String {
+    format!("auth: {{anonymous: All}}\nstorage: {{filesystem: {{directory: {}}}}}", folder.join("data").display())
+}
+
+/// Pulls one blob at once by many clients, none of which reads before all have their answer's beginning.
+async fn thousand_pulls(server: &Server, how: &str) {
+    let digest = zeros_digest(PULL_BYTES);
+    upload(Connection::open(server.address).await, PULL_BYTES, &digest, None).await;
+    let path = format!("/v2/load/blobs/{digest}");
+    let all_begun = Arc::new(Barrier::new(PULLS));
+    let began = Instant::now();
+    let mut clients = JoinSet::new();
+    for _ in 0..PULLS {
+        let (address, path, all_begun) = (server.address, path.clone(), Arc::clone(&all_begun));
+        clients.spawn(async move {
+            let mut connection = Connection::open(address).await;
+            connection.send("GET", &path, 0).await;
+            let head = connection.head().await;
+            assert_eq!((head.status, head.length), (200, PULL_BYTES));
+            all_begun.wait().await;
+            connection.read_body(PULL_BYTES).await.unwrap();
+        });
+    }
+    clients.join_all().await;
+    assert_within_bound(server, &format!("{PULLS} parallel pulls {how}, {} MiB each", PULL_BYTES >> 20), began);
+}
+
+/// Uploads the same content by many clients at once, none of which sends it before all have begun.
+async fn hundred_uploads(server: &Server, how: &str) {
+    let bytes = upload_bytes();
+    let digest = zeros_digest(bytes);
+    let all_begun = Arc::new(Barrier::new(UPLOADS));
+    let began = Instant::now();
+    let mut clients = JoinSet::new();
+    for _ in 0..UPLOADS {
+        let (address, digest, all_begun) = (server.address, digest.clone(), Arc::clone(&all_begun));
+        clients.spawn(async move {
+            upload(Connection::open(address).await, bytes, &digest, Some(&all_begun)).await;
+        });
+    }
+    clients.join_all().await;
+    assert_within_bound(server, &format!("{UPLOADS} parallel uploads {how}, {} MiB each", bytes >> 20), began);
+}
+
+/// One upload as clients do it: begun, sent in one request, and finished with its digest.
+async fn upload(mut connection: Connection, bytes: u64, digest: &Digest, all_begun: Option<&Barrier>) {
+    connection.send("POST", "/v2/load/blobs/uploads/", 0).await;
+    let begun = connection.head().await;
+    assert_eq!(begun.status, 202);
+    let location = begun.location.expect("an upload has a location");
+    connection.send("PATCH", &location, bytes).await;
+    if let Some(all_begun) = all_begun {
+        all_begun.wait().await;
+    }
+    connection.send_zeros(bytes).await;
+    let sent = connection.head().await;
+    assert_eq!(sent.status, 202);
+    let location = sent.location.expect("an upload has a location");
+    let separator = if location.contains('?') { '&' } else { '?' };
+    connection.send("PUT", &format!("{location}{separator}digest={digest}"), 0).await;
+    assert_eq!(connection.head().await.status, 201);
+}
+
+fn zeros_digest(bytes: u64) -> Digest {
+    let mut hasher = Sha256::new();
+    let piece = vec![0; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        hasher.update(&piece);
+    }
+    Digest::from_raw(Algorithm::Sha256, &hasher.finalize()).unwrap()
+}
+
+/// Says what it took, and fails where it was too much.
+fn assert_within_bound(server: &Server, what: &str, began: Instant) {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let kib = |field: &str| -> u64 {
+        let line = status.lines().find(|line| line.starts_with(field)).expect("the kernel knows this field");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let peak = kib("VmHWM:");
+    eprintln!(
+        "{what}: at most {} MiB resident ({} MiB of its own at the end), {:.1} s",
+        peak >> 10,
+        kib("RssAnon:") >> 10,
+        began.elapsed().as_secs_f64()
+    );
+    assert!(peak <= BOUND_KIB, "{what}: {} MiB resident, {} allowed", peak >> 10, BOUND_KIB >> 10);
+}
