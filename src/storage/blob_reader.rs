@@ -1,10 +1,10 @@
 //! Reading a blob's bytes.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use crate::oci::Digest;
 
-use super::{Error, Repository, driver::ByteStream};
+use super::{Error, Repository, driver::ByteStream, layout::PathSpec};
 
 /// A blob of a repository that was found, ready to be read.
 #[derive(Debug)]
@@ -40,5 +40,16 @@ impl BlobReader {
         }
         self.repository.store.drop_descriptors(self.repository.name(), &self.digest).await;
         Err(self.repository.blob_unknown(&self.digest).await)
+    }
+
+    /// Where the client may fetch the bytes itself for as long as `expires`; `None` where the medium has no such
+    /// address.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn redirect(&self, expires: Duration) -> Result<Option<String>, Error> {
+        let path = PathSpec::BlobData(&self.target).path();
+        let signed = self.repository.store.driver.signed_url(&path, expires).await;
+        signed.map_err(|source| Error::driver("sign an address", source))
     }
 }

@@ -6,7 +6,7 @@ use crate::oci::Digest;
 
 use super::{
     Error,
-    driver::{self, ByteStream, StoragePath},
+    driver::{self, ByteStream, StagedFile},
     layout::PathSpec,
     store::Store,
 };
@@ -23,15 +23,15 @@ impl Store {
         }
     }
 
-    /// Moves a staged file, whose content is durable and hashes to `digest`, to its place; where the same is there
-    /// already, the staged file stays. Verified are only the sizes: what is there was verified when it came.
+    /// Brings a sealed file, whose content hashes to `digest`, to its place, unless the same is there already. Verified
+    /// are only the sizes: what is there was verified when it came.
     ///
     /// The caller is in the guard with the digest.
-    pub(super) async fn publish_blob(&self, staged: &StoragePath, digest: &Digest, size: u64) -> Result<(), Error> {
-        if self.stored_size(digest).await? == Some(size) {
+    pub(super) async fn publish_blob(&self, staged: &mut dyn StagedFile, digest: &Digest) -> Result<(), Error> {
+        if self.stored_size(digest).await? == Some(staged.length()) {
             return Ok(());
         }
-        let published = self.driver.publish(staged, &PathSpec::BlobData(digest).path()).await;
+        let published = staged.publish(&PathSpec::BlobData(digest).path()).await;
         published.map_err(|source| Error::driver("publish a blob", source))
     }
 

@@ -77,6 +77,7 @@ impl Catalog {
     ) -> Result<Self, Error> {
         let store = Store {
             descriptors: Descriptors::new(options.cache_entries, options.redis.clone(), &options.metrics.cache),
+            fenced: Arc::clone(&driver).fenced(),
             driver,
             options,
             clock,

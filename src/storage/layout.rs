@@ -48,7 +48,7 @@ use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
 use super::{
     UploadId,
-    driver::{PathComponent, StoragePath},
+    driver::{PathComponent, Staging, StoragePath},
 };
 
 /// A place in the store. [`PathSpec::path`] says where that is; the names of its cases say what is there, a folder
@@ -87,8 +87,6 @@ pub(super) enum PathSpec<'a> {
     UploadStartedAt(&'a RepositoryName, &'a UploadId),
     /// Hash states of an upload, for one algorithm; the names in it are offsets.
     UploadHashStates(&'a RepositoryName, &'a UploadId, Algorithm),
-    /// The hash state after so many bytes.
-    UploadHashState(&'a RepositoryName, &'a UploadId, Algorithm, u64),
     /// What was known of a manifest when it was pushed.
     Fact(&'a RepositoryName, &'a Digest),
     /// One push of a tag.
@@ -142,6 +140,16 @@ impl PathSpec<'_> {
     /// The folder in a repository's trash that ends its name.
     pub(super) const TRASH_FOLDER: &'static str = "_t";
 
+    /// Where an upload lies.
+    pub(super) fn staging(name: &RepositoryName, id: &UploadId) -> Staging {
+        Staging {
+            folder: PathSpec::UploadFolder(name, id).path(),
+            started_at: PathSpec::UploadStartedAt(name, id).path(),
+            data: PathSpec::UploadData(name, id).path(),
+            states: PathSpec::UploadHashStates(name, id, Algorithm::Sha256).path(),
+        }
+    }
+
     /// Where it lies.
     pub(super) fn path(self) -> StoragePath {
         StoragePath::from_layout(self.text())
@@ -170,9 +178,6 @@ impl PathSpec<'_> {
             Self::UploadStartedAt(name, id) => in_repository(name, format_args!("_uploads/{id}/startedat")),
             Self::UploadHashStates(name, id, algorithm) => {
                 in_repository(name, format_args!("_uploads/{id}/hashstates/{algorithm}"))
-            }
-            Self::UploadHashState(name, id, algorithm, offset) => {
-                in_repository(name, format_args!("_uploads/{id}/hashstates/{algorithm}/{offset}"))
             }
             Self::Fact(name, digest) => format!("{LAGAN}/facts/{name}/_m/{digest}"),
             Self::TagPush(name, tag, id) => format!("{LAGAN}/facts/{name}/_g/{tag}/{id}"),

@@ -3,14 +3,19 @@
 use std::{
     io,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{ByteStream, Durability, Entry, Error, Metadata, StorageDriver, StoragePath};
+use super::{
+    ByteStream, Durability, Entry, Error, Metadata, StagedFile, Staging, StorageDriver, StoragePath,
+    appended_file::{AppendedFile, Appending},
+    memory::MemoryDriver,
+};
 
 /// How a write fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,16 +43,20 @@ struct Progress {
     plan: Option<Plan>,
 }
 
+/// The faults to come, shared by a driver and its staged files.
+#[derive(Debug, Default)]
+struct Faults(Mutex<Progress>);
+
 /// Passes everything on to `inner`, except the writes that are to fail.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::storage) struct FaultyDriver {
-    inner: Arc<dyn StorageDriver>,
-    progress: Mutex<Progress>,
+    inner: Arc<MemoryDriver>,
+    faults: Arc<Faults>,
 }
 
 impl FaultyDriver {
-    pub(in crate::storage) fn new(inner: Arc<dyn StorageDriver>) -> Self {
-        Self { inner, progress: Mutex::default() }
+    pub(in crate::storage) fn new(inner: Arc<MemoryDriver>) -> Self {
+        Self { inner, faults: Arc::default() }
     }
 
     /// Lets the write after the next `after` ones fail, and no other.
@@ -67,16 +76,22 @@ impl FaultyDriver {
 
     /// How many writes there were, failed ones included.
     pub(in crate::storage) fn writes(&self) -> u64 {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).writes
+        self.faults.lock().writes
     }
 
     fn set(&self, plan: Option<Plan>) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).plan = plan;
+        self.faults.lock().plan = plan;
+    }
+}
+
+impl Faults {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a write; how it is to fail.
     fn next(&self) -> Option<Fault> {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.lock();
         progress.writes += 1;
         let plan = progress.plan.as_mut()?;
         if plan.after > 0 {
@@ -127,30 +142,53 @@ impl StorageDriver for FaultyDriver {
     }
 
     async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), Error> {
-        self.write(path, self.inner.put(path, content, durability)).await
+        self.faults.write(path, self.inner.put(path, content, durability)).await
     }
 
-    async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), Error> {
-        self.write(path, self.inner.append(path, offset, chunk)).await
+    async fn stage(&self, at: &Staging, started_at: Bytes) -> Result<Box<dyn StagedFile>, Error> {
+        Ok(Box::new(AppendedFile::stage(self.clone(), at, started_at).await?))
     }
 
-    async fn sync(&self, path: &StoragePath) -> Result<(), Error> {
-        self.write(path, self.inner.sync(path)).await
-    }
-
-    async fn publish(&self, staged: &StoragePath, target: &StoragePath) -> Result<(), Error> {
-        self.write(target, self.inner.publish(staged, target)).await
+    async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error> {
+        Ok(Box::new(AppendedFile::resume(self.clone(), at).await?))
     }
 
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {
-        self.write(path, self.inner.touch(path, modified)).await
+        self.faults.write(path, self.inner.touch(path, modified)).await
     }
 
     async fn delete(&self, path: &StoragePath) -> Result<(), Error> {
-        self.write(path, self.inner.delete(path)).await
+        self.faults.write(path, self.inner.delete(path)).await
     }
 
     async fn delete_directory(&self, path: &StoragePath) -> Result<(), Error> {
-        self.write(path, self.inner.delete_directory(path)).await
+        self.faults.write(path, self.inner.delete_directory(path)).await
+    }
+
+    async fn signed_url(&self, path: &StoragePath, expires: Duration) -> Result<Option<String>, Error> {
+        self.inner.signed_url(path, expires).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {
+        self
+    }
+}
+
+#[async_trait]
+impl Appending for FaultyDriver {
+    async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), Error> {
+        self.faults.write(path, self.inner.append(path, offset, chunk)).await
+    }
+
+    async fn sync(&self, path: &StoragePath) -> Result<(), Error> {
+        self.faults.write(path, self.inner.sync(path)).await
+    }
+
+    async fn rename(&self, from: &StoragePath, target: &StoragePath) -> Result<(), Error> {
+        self.faults.write(target, self.inner.rename(from, target)).await
     }
 }

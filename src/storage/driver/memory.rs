@@ -5,6 +5,7 @@ use std::{
     io,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,7 +15,10 @@ use jiff::Timestamp;
 
 use crate::storage::Clock;
 
-use super::{ByteStream, Durability, Entry, Error, Metadata, StorageDriver, StoragePath};
+use super::{
+    ByteStream, Durability, Entry, Error, Metadata, StagedFile, Staging, StorageDriver, StoragePath,
+    appended_file::{AppendedFile, Appending},
+};
 
 /// How much of a file a stream yields at once: little, so that tests see several chunks.
 const CHUNK_BYTES: usize = 1024;
@@ -36,15 +40,15 @@ struct Images {
 }
 
 /// A store in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::storage) struct MemoryDriver {
-    images: Mutex<Images>,
+    images: Arc<Mutex<Images>>,
     clock: Arc<dyn Clock>,
 }
 
 impl MemoryDriver {
     pub(in crate::storage) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { images: Mutex::default(), clock }
+        Self { images: Arc::default(), clock }
     }
 
     /// Forgets everything that was not durable.
@@ -136,6 +140,48 @@ impl StorageDriver for MemoryDriver {
         Ok(())
     }
 
+    async fn stage(&self, at: &Staging, started_at: Bytes) -> Result<Box<dyn StagedFile>, Error> {
+        Ok(Box::new(AppendedFile::stage(self.clone(), at, started_at).await?))
+    }
+
+    async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error> {
+        Ok(Box::new(AppendedFile::resume(self.clone(), at).await?))
+    }
+
+    async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {
+        let mut images = self.images();
+        images.visible.get_mut(path).ok_or_else(|| not_found(path))?.modified = modified;
+        Ok(())
+    }
+
+    async fn delete(&self, path: &StoragePath) -> Result<(), Error> {
+        let mut images = self.images();
+        images.durable.remove(path);
+        images.visible.remove(path).map(drop).ok_or_else(|| not_found(path))
+    }
+
+    async fn delete_directory(&self, path: &StoragePath) -> Result<(), Error> {
+        let mut images = self.images();
+        images.durable.retain(|at, _| !at.starts_with(path));
+        images.visible.retain(|at, _| !at.starts_with(path));
+        Ok(())
+    }
+
+    async fn signed_url(&self, _path: &StoragePath, _expires: Duration) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {
+        self
+    }
+}
+
+#[async_trait]
+impl Appending for MemoryDriver {
     async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), Error> {
         let mut images = self.images();
         let before = images.visible.get(path).map(|file| file.content.clone()).unwrap_or_default();
@@ -156,32 +202,13 @@ impl StorageDriver for MemoryDriver {
         Ok(())
     }
 
-    async fn publish(&self, staged: &StoragePath, target: &StoragePath) -> Result<(), Error> {
+    async fn rename(&self, from: &StoragePath, target: &StoragePath) -> Result<(), Error> {
         let mut images = self.images();
-        let file = images.visible.remove(staged).ok_or_else(|| not_found(staged))?;
-        let synced = images.durable.remove(staged);
-        assert_eq!(synced.map(|file| file.content), Some(file.content.clone()), "{staged} is published unsynced");
+        let file = images.visible.remove(from).ok_or_else(|| not_found(from))?;
+        let synced = images.durable.remove(from);
+        assert_eq!(synced.map(|file| file.content), Some(file.content.clone()), "{from} is published unsynced");
         images.durable.insert(target.clone(), file.clone());
         images.visible.insert(target.clone(), file);
-        Ok(())
-    }
-
-    async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {
-        let mut images = self.images();
-        images.visible.get_mut(path).ok_or_else(|| not_found(path))?.modified = modified;
-        Ok(())
-    }
-
-    async fn delete(&self, path: &StoragePath) -> Result<(), Error> {
-        let mut images = self.images();
-        images.durable.remove(path);
-        images.visible.remove(path).map(drop).ok_or_else(|| not_found(path))
-    }
-
-    async fn delete_directory(&self, path: &StoragePath) -> Result<(), Error> {
-        let mut images = self.images();
-        images.durable.retain(|at, _| !at.starts_with(path));
-        images.visible.retain(|at, _| !at.starts_with(path));
         Ok(())
     }
 }

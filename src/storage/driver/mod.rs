@@ -3,16 +3,18 @@
 //! A driver knows nothing of blobs or tags. What distribution's `storagedriver` interface does with eleven methods,
 //! this one does with the primitives that a crash-safe registry needs.
 
+mod appended_file;
 #[cfg(test)]
 pub(in crate::storage) mod faulty;
 mod filesystem;
 #[cfg(test)]
 pub(in crate::storage) mod memory;
+mod staged_file;
 mod storage_path;
 #[cfg(test)]
 mod suite;
 
-use std::{fmt, io, ops::Range};
+use std::{fmt, io, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +22,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 pub use filesystem::{FilesystemDriver, UnlockedDirectory};
+pub use staged_file::{KeptState, StagedFile, Staging};
 pub use storage_path::{PathComponent, StoragePath, StoragePathError};
 
 /// Whether a write has to be on the medium when it is answered.
@@ -72,6 +75,26 @@ pub enum Error {
         /// The path written.
         path: StoragePath,
     },
+    /// The medium does not answer for now, or asks for fewer requests: the same call may succeed later.
+    #[error("the medium cannot {action} {path} for now")]
+    Unavailable {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The path concerned.
+        path: StoragePath,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The medium does not accept the credentials, or they do not allow the call.
+    #[error("the medium does not allow to {action} {path}")]
+    Denied {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The path concerned.
+        path: StoragePath,
+        /// What it said.
+        source: io::Error,
+    },
     /// A sync failed, now or earlier: nothing is written any more.
     #[error("a sync of the medium failed, so nothing more is written")]
     Poisoned,
@@ -93,8 +116,8 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 /// A store of files.
 ///
 /// # Guarantees
-/// - [`put`](Self::put) and [`publish`](Self::publish) are atomic: a reader, and whoever comes after a crash, sees the
-///   old content or the new.
+/// - [`put`](Self::put) and [`publish`](StagedFile::publish) are atomic: a reader, and whoever comes after a crash, sees
+///   the old content or the new.
 /// - What one call wrote, every later call of any task sees.
 /// - No path can name anything outside the root: [`StoragePath`] cannot express it, and links are not followed.
 /// - Folders appear with what is put into them, and an empty folder may vanish at any time.
@@ -118,16 +141,11 @@ pub trait StorageDriver: Send + Sync + fmt::Debug + 'static {
     /// Writes a file whole, in place of what was there.
     async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), Error>;
 
-    /// Writes `chunk` at `offset` of a staged file; the file is cut there first, so that what a broken request left
-    /// behind `offset` is gone. The file appears with the first call, at offset 0. Not durable before
-    /// [`publish`](Self::publish) or [`sync`](Self::sync).
-    async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), Error>;
+    /// Begins a staged file; `started_at` is written to its place. It can be resumed from then on.
+    async fn stage(&self, at: &Staging, started_at: Bytes) -> Result<Box<dyn StagedFile>, Error>;
 
-    /// Makes a staged file's content durable.
-    async fn sync(&self, path: &StoragePath) -> Result<(), Error>;
-
-    /// Moves a synced file to its final path, durably, in place of what was there.
-    async fn publish(&self, staged: &StoragePath, target: &StoragePath) -> Result<(), Error>;
+    /// Goes on with a staged file, where it was left last. Absent: [`Error::NotFound`].
+    async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error>;
 
     /// Sets a file's age; not durable. Absent: [`Error::NotFound`].
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error>;
@@ -137,4 +155,15 @@ pub trait StorageDriver: Send + Sync + fmt::Debug + 'static {
 
     /// Removes a folder with all that is in it, durably. Absent: nothing happens.
     async fn delete_directory(&self, path: &StoragePath) -> Result<(), Error>;
+
+    /// Where anybody may fetch a file for as long as `expires`, without further credentials; `None` where the medium
+    /// has no such address. Whether the file exists is not looked at.
+    async fn signed_url(&self, path: &StoragePath, expires: Duration) -> Result<Option<String>, Error>;
+
+    /// Whether other processes may serve the same store at once.
+    fn is_shared(&self) -> bool;
+
+    /// The same store through a client that never tries again and gives up after ten seconds: so that no removal, and
+    /// no write of a delete or restore, lands later than that (PROTOCOL.md, assumption A4).
+    fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver>;
 }

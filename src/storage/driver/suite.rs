@@ -11,7 +11,7 @@ use proptest::{
     test_runner::TestRunner,
 };
 
-use super::{Durability, Error, StorageDriver, StoragePath};
+use super::{Durability, Error, KeptState, StagedFile, Staging, StorageDriver, StoragePath};
 
 /// Runs everything. The driver's store must be empty of what the suite writes, under `suite/`.
 pub(super) async fn run(driver: Arc<dyn StorageDriver>) {
@@ -20,8 +20,8 @@ pub(super) async fn run(driver: Arc<dyn StorageDriver>) {
     a_put_replaces_the_whole_content(&*driver).await;
     ranges_yield_exactly_their_bytes(&*driver).await;
     lists_are_sorted_and_continue_after_any_text(&*driver).await;
-    an_append_cuts_off_what_lies_behind_its_offset(&*driver).await;
-    a_published_file_has_moved(&*driver).await;
+    a_staged_file_becomes_what_was_appended(&*driver).await;
+    a_staged_file_goes_on_where_it_was_left(&*driver).await;
     a_touched_file_has_its_new_age(&*driver).await;
     a_removed_folder_is_gone_with_all_that_was_in_it(&*driver).await;
     a_folder_is_not_a_file(&*driver).await;
@@ -58,9 +58,7 @@ async fn absent_things_are_not_found(driver: &dyn StorageDriver) {
     assert!(is_not_found(&driver.read(&absent, 0..0).await));
     assert!(is_not_found(&driver.stat(&absent).await));
     assert!(is_not_found(&driver.list(&absent, None, 10).await));
-    assert!(is_not_found(&driver.append(&absent, 1, Bytes::from_static(b"x")).await));
-    assert!(is_not_found(&driver.sync(&absent).await));
-    assert!(is_not_found(&driver.publish(&absent, &path("absent/target")).await));
+    assert!(is_not_found(&driver.resume(&staging("absent")).await));
     assert!(is_not_found(&driver.touch(&absent, jiff::Timestamp::UNIX_EPOCH).await));
     assert!(is_not_found(&driver.delete(&absent).await));
     driver.delete_directory(&absent).await.unwrap();
@@ -108,25 +106,60 @@ async fn lists_are_sorted_and_continue_after_any_text(driver: &dyn StorageDriver
     assert_eq!(entries.iter().map(|entry| entry.is_directory).collect::<Vec<_>>(), [true, false]);
 }
 
-async fn an_append_cuts_off_what_lies_behind_its_offset(driver: &dyn StorageDriver) {
-    let at = path("staged/append");
-    for (offset, chunk, whole) in [(0, "hello", "hello"), (5, " world", "hello world"), (4, "!", "hell!"), (0, "", "")]
-    {
-        driver.append(&at, offset, Bytes::from(chunk)).await.unwrap();
-        assert_eq!(driver.get(&at).await.unwrap(), whole);
-    }
-    let gap = driver.append(&at, 7, Bytes::from("gap")).await.unwrap_err();
-    assert!(matches!(gap, Error::Io { .. }), "{gap:?}");
+fn staging(name: &str) -> Staging {
+    let at = |part: &str| path(&format!("staged/{name}{part}"));
+    Staging { folder: at(""), started_at: at("/startedat"), data: at("/data"), states: at("/states/sha256") }
 }
 
-async fn a_published_file_has_moved(driver: &dyn StorageDriver) {
+async fn stage(driver: &dyn StorageDriver, name: &str) -> Box<dyn StagedFile> {
+    driver.stage(&staging(name), Bytes::from("2026-03-01T12:00:00Z")).await.unwrap()
+}
+
+async fn sealed(file: &dyn StagedFile, range: std::ops::Range<u64>) -> Vec<u8> {
+    let chunks: Vec<Bytes> = file.read(range).await.unwrap().try_collect().await.unwrap();
+    chunks.concat()
+}
+
+async fn a_staged_file_becomes_what_was_appended(driver: &dyn StorageDriver) {
     put(driver, "published/target", "old").await;
-    let (staged, target) = (path("staged/publish"), path("published/target"));
-    driver.append(&staged, 0, Bytes::from("new")).await.unwrap();
-    driver.sync(&staged).await.unwrap();
-    driver.publish(&staged, &target).await.unwrap();
-    assert_eq!(driver.get(&target).await.unwrap(), "new");
-    assert!(is_not_found(&driver.stat(&staged).await));
+    for (name, chunks) in [("empty", &[][..]), ("once", &["new"]), ("often", &["n", "", "ew", "er"])] {
+        let mut file = stage(driver, name).await;
+        for chunk in chunks {
+            file.append(Bytes::from(*chunk)).await.unwrap();
+        }
+        let whole = chunks.concat();
+        let length = whole.len() as u64;
+        assert_eq!(file.length(), length);
+        file.seal().await.unwrap();
+        assert_eq!(sealed(&*file, 0..length).await, whole.as_bytes());
+        assert_eq!(sealed(&*file, length / 2..length).await, &whole.as_bytes()[whole.len() / 2..]);
+        file.publish(&path("published/target")).await.unwrap();
+        file.discard().await.unwrap();
+        assert_eq!(driver.get(&path("published/target")).await.unwrap(), whole);
+        assert!(is_not_found(&driver.resume(&staging(name)).await));
+        assert!(is_not_found(&driver.list(&staging(name).folder, None, 1).await));
+    }
+}
+
+async fn a_staged_file_goes_on_where_it_was_left(driver: &dyn StorageDriver) {
+    let mut file = stage(driver, "left").await;
+    assert_eq!(driver.get(&staging("left").started_at).await.unwrap(), "2026-03-01T12:00:00Z");
+    drop(file);
+    for (chunk, length) in [("one", 3), ("two", 6), ("", 6), ("three", 11)] {
+        file = driver.resume(&staging("left")).await.unwrap();
+        file.append(Bytes::from(chunk)).await.unwrap();
+        let state = Bytes::from(format!("state at {length}"));
+        file.suspend(Some(state.clone())).await.unwrap();
+        drop(file);
+        let file = driver.resume(&staging("left")).await.unwrap();
+        assert_eq!((file.length(), file.kept_state().await), (length, Some(KeptState { offset: length, state })));
+    }
+    file = driver.resume(&staging("left")).await.unwrap();
+    file.seal().await.unwrap();
+    assert_eq!(sealed(&*file, 0..11).await, b"onetwothree");
+    file.discard().await.unwrap();
+    assert!(is_not_found(&driver.resume(&staging("left")).await));
+    file.discard().await.unwrap();
 }
 
 async fn a_touched_file_has_its_new_age(driver: &dyn StorageDriver) {
@@ -205,8 +238,7 @@ async fn folders_that_vanish_do_not_disturb_writers(driver: &Arc<dyn StorageDriv
 #[derive(Debug, Clone)]
 enum Call {
     Put(u8, String),
-    Append(u8, usize, String),
-    Publish(u8, u8),
+    Stage(u8, Vec<String>),
     Delete(u8),
     DeleteFolder(u8),
 }
@@ -219,8 +251,7 @@ fn numbered(number: u8) -> String {
 fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
         (any::<u8>(), "[a-z]{0,9}").prop_map(|(at, content)| Call::Put(at, content)),
-        (any::<u8>(), 0..12_usize, "[a-z]{0,9}").prop_map(|(at, offset, chunk)| Call::Append(at, offset, chunk)),
-        (any::<u8>(), any::<u8>()).prop_map(|(from, to)| Call::Publish(from, to)),
+        (any::<u8>(), proptest::collection::vec("[a-z]{0,9}", 0..4)).prop_map(|(at, chunks)| Call::Stage(at, chunks)),
         any::<u8>().prop_map(Call::Delete),
         any::<u8>().prop_map(Call::DeleteFolder),
     ]
@@ -248,23 +279,16 @@ async fn apply(driver: &dyn StorageDriver, model: &mut BTreeMap<String, String>,
             put(driver, &numbered(*at), content).await;
             model.insert(numbered(*at), content.clone());
         }
-        Call::Append(at, offset, chunk) => {
-            let done = driver.append(&path(&numbered(*at)), *offset as u64, Bytes::from(chunk.clone())).await;
-            let before = model.get(&numbered(*at)).cloned();
-            let kept = before.as_ref().map_or((*offset == 0).then_some(""), |text| text.get(..*offset));
-            assert_eq!(done.is_ok(), kept.is_some());
-            if let Some(kept) = kept {
-                model.insert(numbered(*at), format!("{kept}{chunk}"));
+        Call::Stage(at, chunks) => {
+            let mut file = stage(driver, "any").await;
+            for chunk in chunks {
+                file.append(Bytes::from(chunk.clone())).await.unwrap();
             }
+            file.seal().await.unwrap();
+            file.publish(&path(&numbered(*at))).await.unwrap();
+            file.discard().await.unwrap();
+            model.insert(numbered(*at), chunks.concat());
         }
-        Call::Publish(from, to) if numbered(*from) != numbered(*to) => {
-            let there = model.remove(&numbered(*from));
-            assert_eq!(driver.sync(&path(&numbered(*from))).await.is_ok(), there.is_some());
-            let done = driver.publish(&path(&numbered(*from)), &path(&numbered(*to))).await;
-            assert_eq!(done.is_ok(), there.is_some());
-            model.extend(there.map(|content| (numbered(*to), content)));
-        }
-        Call::Publish(..) => {}
         Call::Delete(at) => {
             let done = driver.delete(&path(&numbered(*at))).await;
             assert_eq!(done.is_ok(), model.remove(&numbered(*at)).is_some());

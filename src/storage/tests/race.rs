@@ -17,7 +17,7 @@ use crate::{
     oci::Digest,
     storage::{
         Catalog, Clock as _, Conflict, Error, PlannedDelete, PlannedOutcome, Repository,
-        driver::{self, ByteStream, Durability, Entry, Metadata, StorageDriver, StoragePath},
+        driver::{self, ByteStream, Durability, Entry, Metadata, StagedFile, Staging, StorageDriver, StoragePath},
         fixtures::{World, name, open, sha256},
         guard::Key,
     },
@@ -75,16 +75,12 @@ impl StorageDriver for Yielding {
         self.others(self.inner.put(path, content, durability)).await
     }
 
-    async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), driver::Error> {
-        self.others(self.inner.append(path, offset, chunk)).await
+    async fn stage(&self, at: &Staging, started_at: Bytes) -> Result<Box<dyn StagedFile>, driver::Error> {
+        self.others(self.inner.stage(at, started_at)).await
     }
 
-    async fn sync(&self, path: &StoragePath) -> Result<(), driver::Error> {
-        self.others(self.inner.sync(path)).await
-    }
-
-    async fn publish(&self, staged: &StoragePath, target: &StoragePath) -> Result<(), driver::Error> {
-        self.others(self.inner.publish(staged, target)).await
+    async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, driver::Error> {
+        self.others(self.inner.resume(at)).await
     }
 
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), driver::Error> {
@@ -97,6 +93,18 @@ impl StorageDriver for Yielding {
 
     async fn delete_directory(&self, path: &StoragePath) -> Result<(), driver::Error> {
         self.others(self.inner.delete_directory(path)).await
+    }
+
+    async fn signed_url(&self, path: &StoragePath, expires: Duration) -> Result<Option<String>, driver::Error> {
+        self.inner.signed_url(path, expires).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {
+        self
     }
 }
 

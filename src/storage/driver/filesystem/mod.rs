@@ -23,20 +23,24 @@ mod unsynced_folders;
 mod volume;
 mod write;
 
-use std::{io, ops::Range, path::Path, sync::Arc};
+use std::{io, ops::Range, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::{ByteStream, Durability, Entry, Error, Metadata, StorageDriver, StoragePath};
+use super::{
+    ByteStream, Durability, Entry, Error, Metadata, StagedFile, Staging, StorageDriver, StoragePath,
+    appended_file::{AppendedFile, Appending},
+};
 
 pub use lock::UnlockedDirectory;
 use volume::Volume;
 
-/// A store in a folder of this machine, whose lock this process holds.
-#[derive(Debug)]
+/// A store in a folder of this machine, whose lock this process holds, until the last clone and the last staged file
+/// is dropped.
+#[derive(Debug, Clone)]
 pub struct FilesystemDriver {
     volume: Arc<Volume>,
     was_clean: bool,
@@ -124,17 +128,12 @@ impl StorageDriver for FilesystemDriver {
         self.hop(path, move |volume, at| volume.put(at, &content, durability)).await
     }
 
-    async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), Error> {
-        self.hop(path, move |volume, at| volume.append(at, offset, &chunk)).await
+    async fn stage(&self, at: &Staging, started_at: Bytes) -> Result<Box<dyn StagedFile>, Error> {
+        Ok(Box::new(AppendedFile::stage(self.clone(), at, started_at).await?))
     }
 
-    async fn sync(&self, path: &StoragePath) -> Result<(), Error> {
-        self.hop(path, Volume::sync).await
-    }
-
-    async fn publish(&self, staged: &StoragePath, target: &StoragePath) -> Result<(), Error> {
-        let target = target.clone();
-        self.hop(staged, move |volume, staged| volume.publish(staged, &target)).await
+    async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error> {
+        Ok(Box::new(AppendedFile::resume(self.clone(), at).await?))
     }
 
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {
@@ -147,6 +146,34 @@ impl StorageDriver for FilesystemDriver {
 
     async fn delete_directory(&self, path: &StoragePath) -> Result<(), Error> {
         self.hop(path, Volume::delete_directory).await
+    }
+
+    async fn signed_url(&self, _path: &StoragePath, _expires: Duration) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {
+        self
+    }
+}
+
+#[async_trait]
+impl Appending for FilesystemDriver {
+    async fn append(&self, path: &StoragePath, offset: u64, chunk: Bytes) -> Result<(), Error> {
+        self.hop(path, move |volume, at| volume.append(at, offset, &chunk)).await
+    }
+
+    async fn sync(&self, path: &StoragePath) -> Result<(), Error> {
+        self.hop(path, Volume::sync).await
+    }
+
+    async fn rename(&self, from: &StoragePath, target: &StoragePath) -> Result<(), Error> {
+        let target = target.clone();
+        self.hop(from, move |volume, from| volume.publish(from, &target)).await
     }
 }
 
