@@ -87,10 +87,9 @@ impl World {
         });
         let bytes = serde_json::to_vec(&manifest).unwrap();
         let put = PutManifest {
-            reference: tag.parse().unwrap(),
-            media_type: None,
+            digest: None,
+            tags: vec![tag.parse().unwrap()],
             manifest: Manifest::parse(None, &bytes).unwrap(),
-            digest: Digest::of(Algorithm::Sha256, &bytes),
             bytes: bytes.into(),
             actor: "test".into(),
         };

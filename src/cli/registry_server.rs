@@ -6,6 +6,7 @@ use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Quantity;
 use crate::api::serve_config::ServeConfig;
 use crate::http::{App, Authenticator, LoadError, Metrics, Server, Service, Settings, TlsIdentity};
 
@@ -37,8 +38,12 @@ impl RegistryServer {
     ) -> anyhow::Result<Self> {
         let options = options(&config.deletion, &config.descriptor_cache);
         let registry = OpenRegistry::open(&config.storage, options, config.access_mode).await?;
-        let settings =
-            Settings { access_mode: config.access_mode, max_manifest_size: config.limits.max_manifest_size.as_bytes() };
+        let settings = Settings {
+            access_mode: config.access_mode,
+            max_manifest_size: config.limits.max_manifest_size.as_bytes(),
+            max_blob_size: config.limits.max_blob_size.as_ref().map(Quantity::as_bytes),
+            ..Settings::default()
+        };
         let app = App::new(registry.catalog.clone(), settings, Arc::clone(metrics)).with_runs(registry.runs.clone());
         let app = Arc::new(app);
         let listener = bind(config.listen, "the registry").await?;

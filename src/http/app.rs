@@ -1,12 +1,12 @@
 //! What the listeners share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::api::v1alpha1::AccessMode;
 use crate::maintenance::RetentionRuns;
 use crate::storage::Catalog;
 
-use super::{Metrics, blob_homes::BlobHomes};
+use super::{Metrics, blob_homes::BlobHomes, body_budget::BodyBudget};
 
 /// How the registry answers.
 #[derive(Debug, Clone)]
@@ -15,6 +15,24 @@ pub struct Settings {
     pub access_mode: AccessMode,
     /// The largest manifest that is taken, in bytes.
     pub max_manifest_size: u64,
+    /// The largest blob that is taken, in bytes; absent, there is no bound.
+    pub max_blob_size: Option<u64>,
+    /// How large the chunks of an upload should be at least, in bytes, where the storage likes some sizes better.
+    pub min_chunk_size: Option<u64>,
+    /// For how long a signed URL is good to which a pull of a blob is sent; absent, the registry sends the bytes itself.
+    pub redirect_for: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            access_mode: AccessMode::ReadWrite,
+            max_manifest_size: 4 << 20,
+            max_blob_size: None,
+            min_chunk_size: None,
+            redirect_for: None,
+        }
+    }
 }
 
 /// One registry: its content, and how it is served.
@@ -23,6 +41,7 @@ pub struct App {
     pub(super) catalog: Catalog,
     pub(super) runs: Option<RetentionRuns>,
     pub(super) homes: BlobHomes,
+    pub(super) bodies: BodyBudget,
     pub(super) settings: Settings,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -31,7 +50,8 @@ impl App {
     /// A registry without maintenance: its `_lagan/retention` routes are unknown.
     #[must_use]
     pub fn new(catalog: Catalog, settings: Settings, metrics: Arc<Metrics>) -> Self {
-        Self { catalog, runs: None, homes: BlobHomes::new(), settings, metrics }
+        let bodies = BodyBudget::new(settings.max_manifest_size);
+        Self { catalog, runs: None, homes: BlobHomes::new(), bodies, settings, metrics }
     }
 
     /// The same, with the runs of its policies.

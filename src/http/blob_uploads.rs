@@ -5,7 +5,7 @@
 
 use hyper::{
     Method, Response, StatusCode,
-    header::{CONTENT_RANGE, HeaderName, RANGE},
+    header::{CONTENT_RANGE, HeaderName, HeaderValue, RANGE},
 };
 
 use crate::oci::{Algorithm, Digest, RepositoryName};
@@ -23,6 +23,9 @@ use super::{
 
 /// How Docker's clients name an upload.
 const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+
+/// Says how large chunks should be at least.
+const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
 /// `POST`: mounts a blob, takes one whole, or begins an upload.
 pub(super) async fn begin(
@@ -45,7 +48,11 @@ pub(super) async fn begin(
         return take_whole(call, &repository, &parse_digest(digest)?, body).await;
     }
     let upload = repository.create_upload().await?;
-    Ok(in_progress(StatusCode::ACCEPTED, name, upload.id(), upload.offset()))
+    let mut begun = in_progress(StatusCode::ACCEPTED, name, upload.id(), upload.offset());
+    if let Some(bytes) = call.app.settings.min_chunk_size {
+        begun.headers_mut().insert(OCI_CHUNK_MIN_LENGTH, HeaderValue::from(bytes));
+    }
+    Ok(begun)
 }
 
 /// `GET`, `PATCH`, `PUT` and `DELETE` of an upload.
@@ -82,13 +89,16 @@ pub(super) async fn go_on(
 /// A blob of another repository becomes one of this, if it is there. Who may push here may pull there: without rules
 /// of access, rights are the same in every repository. Without `from`, the blob may still be where it was seen last.
 async fn mount(call: &Call<'_>, repository: &Repository, digest: &Digest) -> Result<Option<Response<Body>>, Error> {
-    let from = match call.query.get("from") {
-        Some(from) => Some(from.parse().map_err(|source| Malformed::Name { source })?),
+    let sources = match call.query.get("from") {
+        Some(from) => [from.parse().map_err(|source| Malformed::Name { source })?].into(),
         None => call.app.homes.find(digest),
     };
-    let Some(from) = from else { return Ok(None) };
-    let mounted = repository.mount_blob(digest, &from).await?;
-    Ok(mounted.map(|_| created(call, repository.name(), digest)))
+    for from in sources.iter() {
+        if repository.mount_blob(digest, from).await?.is_some() {
+            return Ok(Some(created(call, repository.name(), digest)));
+        }
+    }
+    Ok(None)
 }
 
 /// The whole blob in one request. Nobody learns the upload's id, so that one that fails is of no use to anybody.
@@ -98,8 +108,9 @@ async fn take_whole(
     digest: &Digest,
     body: &mut RequestBody,
 ) -> Result<Response<Body>, Error> {
+    refuse_if_too_large(call, 0, body)?;
     let mut upload = repository.create_upload().await?;
-    if let Err(error) = receive(&mut upload, None, body).await {
+    if let Err(error) = receive(call, &mut upload, None, body).await {
         upload.cancel().await?;
         return Err(error);
     }
@@ -120,7 +131,8 @@ async fn append(
     if chunk.is_some_and(|chunk| chunk.start != offset) {
         return Err(Error::ChunkOutOfOrder { location: upload_location(repository.name(), id), offset });
     }
-    match receive(&mut upload, chunk, body).await {
+    refuse_if_too_large(call, offset, body)?;
+    match receive(call, &mut upload, chunk, body).await {
         Ok(()) => Ok(upload),
         Err(error @ Error::Storage(_)) => Err(error),
         Err(error) => {
@@ -141,11 +153,29 @@ fn announced_chunk(call: &Call<'_>, body: &RequestBody) -> Result<Option<Chunk>,
     Ok(Some(chunk))
 }
 
-async fn receive(upload: &mut BlobUpload, chunk: Option<Chunk>, body: &mut RequestBody) -> Result<(), Error> {
-    let limit = chunk.map_or(u64::MAX, |chunk| chunk.len);
+/// Refuses a body that says by itself that the blob would be too large, before a byte of it is read.
+fn refuse_if_too_large(call: &Call<'_>, offset: u64, body: &RequestBody) -> Result<(), Error> {
+    let length = offset.saturating_add(body.declared().unwrap_or(0));
+    match call.app.settings.max_blob_size {
+        Some(limit) if length > limit => Err(Error::BlobTooLarge { limit }),
+        _ => Ok(()),
+    }
+}
+
+async fn receive(
+    call: &Call<'_>,
+    upload: &mut BlobUpload,
+    chunk: Option<Chunk>,
+    body: &mut RequestBody,
+) -> Result<(), Error> {
+    let announced = chunk.map_or(u64::MAX, |chunk| chunk.len);
+    let limit = call.app.settings.max_blob_size.unwrap_or(u64::MAX);
     while let Some(piece) = body.next().await? {
-        if body.received() > limit {
+        if body.received() > announced {
             return Err(Malformed::ChunkSize.into());
+        }
+        if upload.offset().saturating_add(piece.len() as u64) > limit {
+            return Err(Error::BlobTooLarge { limit });
         }
         upload.append(piece).await?;
     }

@@ -15,7 +15,11 @@ use tokio::time::timeout;
 
 use crate::storage::driver::ByteStream;
 
-use super::{Error, observation::Observation};
+use super::{
+    Error,
+    body_budget::{BodyBudget, Share},
+    observation::Observation,
+};
 
 /// How long a client may send nothing in the middle of a body. Long enough for a stalled mobile link to recover,
 /// short enough that a dead client does not hold its upload for an afternoon.
@@ -27,6 +31,22 @@ const DRAIN_BYTES: u64 = 1 << 20;
 
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How long a body that is held whole may take once it has its share of the memory: 4 MiB at 70 KB/s.
+const COLLECT_TIME: Duration = Duration::from_secs(60);
+
+/// A request's body, whole, and its share of the memory for such.
+#[derive(Debug)]
+pub(super) struct WholeBody {
+    bytes: Bytes,
+    _share: Option<Share>,
+}
+
+impl WholeBody {
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
 
 /// What a request carries.
 #[derive(Debug)]
@@ -68,22 +88,38 @@ impl RequestBody {
         }
     }
 
-    /// The whole body, if it has at most `limit` bytes; `None` if it has more.
+    /// The whole body, if it has at most `limit` bytes; `None` if it has more. A large one waits for its share of
+    /// `budget`, and keeps it for as long as the bytes are held.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
-    pub(super) async fn collect(&mut self, limit: u64) -> Result<Option<Bytes>, Error> {
+    /// As [`next`](Self::next); and where no share became free, or the body took too long once it had one.
+    pub(super) async fn collect(&mut self, limit: u64, budget: &BodyBudget) -> Result<Option<WholeBody>, Error> {
         if self.declared().is_some_and(|size| size > limit) {
             return Ok(None);
         }
         let mut whole = BytesMut::new();
-        while let Some(piece) = self.next().await? {
-            if whole.len() as u64 + piece.len() as u64 > limit {
-                return Ok(None);
-            }
+        if !self.collect_until(BodyBudget::FREE.min(limit), &mut whole).await? {
+            return Ok(Some(WholeBody { bytes: whole.freeze(), _share: None }));
+        }
+        let expected = self.declared().unwrap_or(limit);
+        if whole.len() as u64 > limit {
+            return Ok(None);
+        }
+        let share = budget.reserve(expected).await?;
+        // Asked for at once: a buffer that doubles is held twice while it is copied.
+        whole.reserve(usize::try_from(expected).unwrap_or_default().saturating_sub(whole.len()));
+        let rest = timeout(COLLECT_TIME, self.collect_until(limit, &mut whole)).await;
+        let has_more = rest.map_err(|_| Error::BodyStalled { after: COLLECT_TIME })??;
+        Ok((!has_more).then(|| WholeBody { bytes: whole.freeze(), _share: Some(share) }))
+    }
+
+    /// Gathers until there are more than `limit` bytes, or the body ends; whether there are more.
+    async fn collect_until(&mut self, limit: u64, whole: &mut BytesMut) -> Result<bool, Error> {
+        while whole.len() as u64 <= limit {
+            let Some(piece) = self.next().await? else { return Ok(false) };
             whole.extend_from_slice(&piece);
         }
-        Ok(Some(whole.freeze()))
+        Ok(true)
     }
 
     /// Reads away what is left of a body that nobody wants, within bounds.

@@ -5,15 +5,15 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderName},
 };
 
-use crate::oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::storage::{self, PutManifest, Repository};
+use crate::oci::{Digest, MediaType, Reference, RepositoryName, Tag};
+use crate::storage::{PutManifest, Repository};
 
 use super::{
     Error, Malformed,
     blobs::{cause, not_modified},
     body::{Body, RequestBody},
     call::Call,
-    conditional,
+    conditional, pushed_manifest,
     response::Answer,
 };
 
@@ -23,7 +23,7 @@ const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 /// Says which tags of the request's parameters were set.
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 
-/// How many tags one request may set. The specification wants 10 at least.
+/// How many tags one request may set. Each is a few writes that are made durable together.
 const MAX_TAGS: usize = 64;
 
 pub(super) async fn respond(
@@ -77,31 +77,19 @@ async fn put(
     reference: Reference,
     body: &mut RequestBody,
 ) -> Result<Response<Body>, Error> {
-    let tags = tags_to_set(call, &reference)?;
-    let limit = call.app.settings.max_manifest_size;
-    let bytes = body.collect(limit).await?.ok_or(Error::ManifestTooLarge { limit })?;
+    let parameters = tags_to_set(call, &reference)?;
     let media_type = content_type(call)?;
-    let manifest = Manifest::parse(media_type.as_ref(), &bytes).map_err(|source| Malformed::Manifest { source })?;
+    let limit = call.app.settings.max_manifest_size;
+    let body = body.collect(limit, &call.app.bodies).await?.ok_or(Error::ManifestTooLarge { limit })?;
+    let manifest = pushed_manifest::parse(media_type, body.bytes()).await?;
     let subject = manifest.subject.as_ref().map(|subject| subject.digest.clone());
-    let digest = digest_of(&reference, &bytes)?;
-    let put = PutManifest { reference, media_type, manifest, bytes, digest, actor: call.actor.to_owned() };
-    let digest = repository.put_manifest(put.clone()).await?;
-    for tag in &tags {
-        repository.put_manifest(PutManifest { reference: Reference::Tag(tag.clone()), ..put.clone() }).await?;
-    }
-    Ok(created(repository.name(), &digest, subject.as_ref(), &tags))
-}
-
-/// The digest that the bytes must have, or that they have where a tag was named.
-fn digest_of(reference: &Reference, bytes: &[u8]) -> Result<Digest, Error> {
-    match reference {
-        Reference::Tag(_) => Ok(Digest::of(Algorithm::Sha256, bytes)),
-        Reference::Digest(expected) if expected.matches(bytes) => Ok(expected.clone()),
-        Reference::Digest(expected) => Err(Error::Storage(storage::Error::DigestMismatch {
-            expected: expected.clone(),
-            actual: Digest::of(expected.algorithm(), bytes),
-        })),
-    }
+    let (digest, tags) = match reference {
+        Reference::Tag(tag) => (None, vec![tag]),
+        Reference::Digest(digest) => (Some(digest), parameters.clone()),
+    };
+    let put = PutManifest { digest, tags, manifest, bytes: body.bytes().clone(), actor: call.actor.to_owned() };
+    let digest = repository.put_manifest(put).await?;
+    Ok(created(repository.name(), &digest, subject.as_ref(), &parameters))
 }
 
 /// The `tag` parameters, which only a push by digest may have.
@@ -110,8 +98,17 @@ fn tags_to_set(call: &Call<'_>, reference: &Reference) -> Result<Vec<Tag>, Error
         return Ok(Vec::new());
     }
     let parse = |text: &str| text.parse().map_err(|source| Malformed::Tag { source });
-    let tags: Vec<Tag> = call.query.all("tag").take(MAX_TAGS + 1).map(parse).collect::<Result<_, _>>()?;
-    if tags.len() > MAX_TAGS { Err(Malformed::Parameter { name: "tag" }.into()) } else { Ok(tags) }
+    let mut tags: Vec<Tag> = Vec::new();
+    for tag in call.query.all("tag").map(parse) {
+        let tag = tag?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+        if tags.len() > MAX_TAGS {
+            return Err(Error::TooManyTags { limit: MAX_TAGS });
+        }
+    }
+    Ok(tags)
 }
 
 fn content_type(call: &Call<'_>) -> Result<Option<MediaType>, Error> {

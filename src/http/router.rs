@@ -47,6 +47,8 @@ pub(super) enum ExtensionRoute {
     TrashRestore { id: TombstoneId },
     /// `…/restore`
     Restore,
+    /// `…/history`
+    History,
     /// `…/retention/runs`
     Runs,
     /// `…/retention/runs/<id>`
@@ -168,6 +170,7 @@ impl ExtensionRoute {
             ["trash", id] => Self::TrashEntry { id: tombstone(id)? },
             ["trash", id, "restore"] => Self::TrashRestore { id: tombstone(id)? },
             ["restore"] => Self::Restore,
+            ["history"] => Self::History,
             ["retention", "runs"] => Self::Runs,
             ["retention", "runs", id] => Self::Run { id: run(id)? },
             ["retention", "runs", id, "candidates"] => Self::Candidates { id: run(id)? },
@@ -178,16 +181,19 @@ impl ExtensionRoute {
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Version | Self::Trash | Self::TrashEntry { .. } | Self::Run { .. } | Self::Candidates { .. } => {
-                "GET, HEAD"
-            }
+            Self::Version
+            | Self::Trash
+            | Self::TrashEntry { .. }
+            | Self::History
+            | Self::Run { .. }
+            | Self::Candidates { .. } => "GET, HEAD",
             Self::TrashRestore { .. } | Self::Restore | Self::Runs | Self::Apply { .. } => "POST",
         }
     }
 
     fn verb(&self) -> Verb {
         match self {
-            Self::Version => Verb::Pull,
+            Self::Version | Self::History => Verb::Pull,
             Self::Trash | Self::TrashEntry { .. } | Self::TrashRestore { .. } | Self::Restore => Verb::Restore,
             Self::Runs | Self::Run { .. } | Self::Candidates { .. } | Self::Apply { .. } => Verb::Admin,
         }
@@ -196,6 +202,7 @@ impl ExtensionRoute {
     fn class(&self) -> &'static str {
         match self {
             Self::Version => "extension",
+            Self::History => "history",
             Self::Trash | Self::TrashEntry { .. } => "trash",
             Self::TrashRestore { .. } | Self::Restore => "restore",
             Self::Runs | Self::Run { .. } | Self::Candidates { .. } | Self::Apply { .. } => "retention",

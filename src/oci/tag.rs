@@ -1,6 +1,6 @@
 //! Names that move.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -18,6 +18,12 @@ impl Tag {
     /// The tag as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Tag {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

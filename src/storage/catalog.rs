@@ -14,6 +14,7 @@ use super::{
     reach::Reach,
     repository_walk::RepositoryWalk,
     store::Store,
+    tag_names::TagNames,
     upload_lease::UploadLeases,
 };
 
@@ -85,6 +86,7 @@ impl Catalog {
             changes: Changes::default(),
             ids: IdSource::default(),
             reach: Reach::default(),
+            tag_names: TagNames::default(),
             uploads: UploadLeases::default(),
             timing,
         };

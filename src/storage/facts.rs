@@ -158,12 +158,17 @@ impl Store {
         Ok(pushes.into_iter().flatten().find(|push| push.digest == *digest).map(|push| push.pushed_at))
     }
 
+    /// One push of a tag.
+    pub(super) async fn tag_push(&self, name: &RepositoryName, tag: &Tag, id: Ulid) -> Result<Lenient<TagPush>, Error> {
+        self.lenient_record(PathSpec::TagPush(name, tag, id)).await
+    }
+
     /// The newest `limit` pushes of a tag, newest first; `None` for one that cannot be read.
     async fn tag_pushes(&self, name: &RepositoryName, tag: &Tag, limit: usize) -> Result<Vec<Option<TagPush>>, Error> {
         let names = self.names(PathSpec::TagPushes(name, tag)).await?;
         let mut pushes = Vec::new();
         for id in names.iter().rev().filter_map(|text| Ulid::from_string(text).ok()).take(limit) {
-            pushes.push(self.lenient_record(PathSpec::TagPush(name, tag, id)).await?.read());
+            pushes.push(self.tag_push(name, tag, id).await?.read());
         }
         Ok(pushes)
     }

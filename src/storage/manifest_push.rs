@@ -1,126 +1,134 @@
 //! Manifests of a repository: pushing them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io};
 
 use bytes::Bytes;
 use futures::future;
 use jiff::Timestamp;
+use tokio::task::{JoinError, spawn_blocking};
 
-use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, Tag};
+use crate::oci::{Algorithm, Descriptor, Digest, Manifest, Tag};
 
 use super::{
     Error, InvalidReference, Repository,
     concurrent::concurrently,
-    driver::Durability,
+    driver::{self, Durability},
     facts::{RevisionFact, TagPush},
     guard::Key,
     layout::PathSpec,
 };
 
+/// How long a manifest is hashed where it is received; longer ones would keep other requests of the thread waiting.
+const HASH_IN_PLACE: usize = 64 << 10;
+
 /// A manifest to store.
 #[derive(Debug, Clone)]
 pub struct PutManifest {
-    /// The tag that it is pushed under, or its digest.
-    pub reference: Reference,
-    /// The `Content-Type` that came with it.
-    pub media_type: Option<MediaType>,
+    /// The address that its bytes must have; absent, it is their SHA-256.
+    pub digest: Option<Digest>,
+    /// The tags that are to point to it.
+    pub tags: Vec<Tag>,
     /// What it says.
     pub manifest: Manifest,
     /// Its bytes.
     pub bytes: Bytes,
-    /// Its address. For a tag, the SHA-256 of the bytes.
-    pub digest: Digest,
     /// Who pushes.
     pub actor: String,
 }
 
 impl PutManifest {
-    fn tag(&self) -> Option<&Tag> {
-        match &self.reference {
-            Reference::Tag(tag) => Some(tag),
-            Reference::Digest(_) => None,
-        }
-    }
-
-    /// The bytes hash to the digest, and that is the one which was asked for.
-    fn verify(&self) -> Result<(), Error> {
-        let expected = match &self.reference {
-            Reference::Digest(digest) => digest,
-            Reference::Tag(_) => &self.digest,
+    /// The bytes' address, if that is the one which was asked for.
+    async fn verify(&self) -> Result<Digest, Error> {
+        let algorithm = self.digest.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
+        let actual = if self.bytes.len() <= HASH_IN_PLACE {
+            Digest::of(algorithm, &self.bytes)
+        } else {
+            let bytes = self.bytes.clone();
+            spawn_blocking(move || Digest::of(algorithm, &bytes)).await.map_err(unhashed)?
         };
-        let actual = Digest::of(expected.algorithm(), &self.bytes);
-        if *expected == actual && self.digest == actual {
-            return Ok(());
+        match &self.digest {
+            Some(expected) if *expected != actual => Err(Error::DigestMismatch { expected: expected.clone(), actual }),
+            _ => Ok(actual),
         }
-        Err(Error::DigestMismatch { expected: expected.clone(), actual })
     }
 }
 
+fn unhashed(error: JoinError) -> Error {
+    let (path, source) = (driver::StoragePath::root(), io::Error::other(error));
+    Error::Driver { action: "hash a manifest", source: driver::Error::Io { action: "hash", path, source } }
+}
+
+/// A manifest whose bytes were verified.
+struct Push {
+    digest: Digest,
+    put: PutManifest,
+    now: Timestamp,
+}
+
 impl Repository {
-    /// Stores a manifest, and moves the tag that it was pushed under.
+    /// Stores a manifest, and moves the tags that it was pushed under, all of them in one change.
     ///
     /// # Guarantees
     /// - All that the manifest needs is in the repository, and stays while it is stored. Its subject may be absent.
-    /// - What is answered is durable. The tag moves last: whoever reads it finds all the rest.
+    /// - What is answered is durable. The tags move last: whoever reads one finds all the rest.
     /// - Pushing again sets the time of the push. A tag that moves leaves what it pointed to, readable by digest.
+    /// - Where a write fails there is an error, and some of the tags may have moved.
     ///
     /// # Errors
     /// [`Error::InvalidReferences`], [`Error::DigestMismatch`], [`Error::Frozen`], [`Error::NoLease`], [`Error::Driver`].
     ///
     /// # Cancel safety
-    /// It runs to its end also when it is dropped.
+    /// Once the bytes are verified it runs to its end also when it is dropped.
     pub async fn put_manifest(&self, put: PutManifest) -> Result<Digest, Error> {
-        put.verify()?;
+        let digest = put.verify().await?;
         let this = self.clone();
-        self.store.changes.run(async move { this.publish(&put).await }).await
+        self.store.changes.run(async move { this.publish(digest, put).await }).await
     }
 
-    async fn publish(&self, put: &PutManifest) -> Result<Digest, Error> {
+    async fn publish(&self, digest: Digest, put: PutManifest) -> Result<Digest, Error> {
         self.store.settle_parked().await;
-        let promise = self.store.enter(self.keys_of(put)).await?;
-        let now = self.store.clock.now();
-        let previous = self.prepare(put, now).await?;
+        let promise = self.store.enter(self.keys_of(&digest, &put)).await?;
+        let push = &Push { digest, put, now: self.store.clock.now() };
+        let previous = self.prepare(push).await?;
         promise.lease()?;
-        let linked = self.link_revision(put, previous.as_ref(), now).await;
+        let linked = self.link_revision(push, &previous).await;
         // Noted also where a write failed: it may have taken effect.
-        self.note_children(put);
+        self.note_children(push);
         // A manifest that was there may be of another media type now.
-        self.store.drop_descriptors(&self.name, &put.digest).await;
+        self.store.drop_descriptors(&self.name, &push.digest).await;
         linked?;
         promise.lease()?;
-        if let Some(tag) = put.tag() {
-            let tagged = self.store.put_link(PathSpec::TagCurrent(&self.name, tag), &put.digest).await;
-            self.store.reach.tags.note(&self.name, &put.digest, tag.clone());
-            tagged?;
-            promise.lease()?;
-        }
-        Ok(put.digest.clone())
+        self.move_tags(push).await?;
+        promise.lease()?;
+        Ok(push.digest.clone())
     }
 
-    /// Itself, all that it references, and the tag.
-    fn keys_of(&self, put: &PutManifest) -> Vec<Key> {
+    /// Itself, all that it references, and the tags.
+    fn keys_of(&self, digest: &Digest, put: &PutManifest) -> Vec<Key> {
         let needed = put.manifest.blobs().chain(put.manifest.children()).map(|descriptor| &descriptor.digest);
         let mut keys = Vec::new();
-        for digest in needed.chain([&put.digest]) {
+        for digest in needed.chain([digest]) {
             keys.push(Key::Blob(digest.clone()));
             keys.push(Key::Revision(self.name.clone(), digest.clone()));
         }
-        keys.extend(put.tag().map(|tag| Key::Tag(self.name.clone(), tag.clone())));
+        keys.extend(put.tags.iter().map(|tag| Key::Tag(self.name.clone(), tag.clone())));
         keys
     }
 
     /// Everything that comes before a link, at the same time: bytes, facts, the referrer's entry, and the checks. None of
-    /// it shows, should the checks fail. What the tag points to now is the answer.
-    async fn prepare(&self, put: &PutManifest, now: Timestamp) -> Result<Option<Digest>, Error> {
-        let store = &self.store;
-        let fact = RevisionFact::of(&put.manifest, put.bytes.len() as u64, now);
-        let data = PathSpec::BlobData(&put.digest).path();
+    /// it shows, should the checks fail. What the tags point to now is the answer.
+    async fn prepare(&self, push: &Push) -> Result<Vec<Option<Digest>>, Error> {
+        let (store, manifest, digest) = (&self.store, &push.put.manifest, &push.digest);
+        let size = push.put.bytes.len() as u64;
+        let fact = RevisionFact::of(manifest, size, push.now);
+        let data = PathSpec::BlobData(digest).path();
+        let targets = push.put.tags.iter().map(|tag| store.tag_target(&self.name, tag));
         let (invalid, bytes, fact, referrer, previous) = future::join5(
-            self.invalid_references(&put.manifest),
-            store.driver.put(&data, put.bytes.clone(), Durability::Durable),
-            store.put_revision_fact(&self.name, &put.digest, &fact),
-            store.put_referrer(&self.name, &put.digest, &put.manifest, put.bytes.len() as u64),
-            self.tag_before(put.tag()),
+            self.invalid_references(manifest),
+            store.driver.put(&data, push.put.bytes.clone(), Durability::Durable),
+            store.put_revision_fact(&self.name, digest, &fact),
+            store.put_referrer(&self.name, digest, manifest, size),
+            concurrently(targets),
         )
         .await;
         let invalid = invalid?;
@@ -133,42 +141,48 @@ impl Repository {
         previous
     }
 
-    async fn tag_before(&self, tag: Option<&Tag>) -> Result<Option<Digest>, Error> {
-        match tag {
-            Some(tag) => self.store.tag_target(&self.name, tag).await,
-            None => Ok(None),
-        }
+    /// The links that come before the tags', with what is noted of the tags; then what the trash knows of the manifest.
+    async fn link_revision(&self, push: &Push, previous: &[Option<Digest>]) -> Result<(), Error> {
+        let (store, digest, tags) = (&self.store, &push.digest, &push.put.tags);
+        let notes = concurrently(tags.iter().map(|tag| self.note_push(push, tag)));
+        let left: BTreeSet<&Digest> = previous.iter().flatten().filter(|previous| *previous != digest).collect();
+        let left = concurrently(left.into_iter().map(|previous| store.put_untagged(&self.name, previous, push.now)));
+        let revision = store.put_link(PathSpec::RevisionLink(&self.name, digest), digest);
+        let (revision, notes, left) = future::join3(revision, notes, left).await;
+        revision?;
+        notes?;
+        left?;
+        store.revive(&self.name, digest, tags).await
     }
 
-    /// The links that come before the tag's, with what is noted of the tag; then what the trash knows of the manifest.
-    async fn link_revision(&self, put: &PutManifest, previous: Option<&Digest>, now: Timestamp) -> Result<(), Error> {
-        let store = &self.store;
-        let history = async {
-            let Some(tag) = put.tag() else { return Ok(()) };
-            let actor = put.actor.clone();
-            let push = TagPush { digest: put.digest.clone(), pushed_at: now, actor, restored: false };
-            let (index, push) = future::join(
-                store.put_link(PathSpec::TagIndex(&self.name, tag, &put.digest), &put.digest),
-                store.put_tag_push(&self.name, tag, &push),
-            )
-            .await;
-            index.and(push)
-        };
-        let untagged = async {
-            match previous.filter(|previous| **previous != put.digest) {
-                Some(previous) => store.put_untagged(&self.name, previous, now).await,
-                None => Ok(()),
-            }
-        };
-        let revision = store.put_link(PathSpec::RevisionLink(&self.name, &put.digest), &put.digest);
-        let (revision, history, untagged) = future::join3(revision, history, untagged).await;
-        revision.and(history).and(untagged)?;
-        store.revive(&self.name, &put.digest, put.tag()).await
+    /// What comes before a tag's link: its index, and its history.
+    async fn note_push(&self, push: &Push, tag: &Tag) -> Result<(), Error> {
+        let actor = push.put.actor.clone();
+        let noted = TagPush { digest: push.digest.clone(), pushed_at: push.now, actor, restored: false };
+        let (index, noted) = future::join(
+            self.store.put_link(PathSpec::TagIndex(&self.name, tag, &push.digest), &push.digest),
+            self.store.put_tag_push(&self.name, tag, &noted),
+        )
+        .await;
+        index.and(noted)
     }
 
-    fn note_children(&self, put: &PutManifest) {
-        for child in put.manifest.children() {
-            self.store.reach.parents.note(&self.name, &child.digest, put.digest.clone());
+    async fn move_tags(&self, push: &Push) -> Result<(), Error> {
+        let moves = push.put.tags.iter().map(|tag| async move {
+            let moved = self.store.put_link(PathSpec::TagCurrent(&self.name, tag), &push.digest).await;
+            // Also where it failed: it may have taken effect.
+            self.store.reach.tags.note(&self.name, &push.digest, tag.clone());
+            self.store.tag_names.note(&self.name, tag, &moved);
+            moved
+        });
+        // Not ended by the first failure: a write that was begun must be over before the guard is left.
+        let moves: Vec<_> = moves.collect();
+        future::join_all(moves).await.into_iter().collect()
+    }
+
+    fn note_children(&self, push: &Push) {
+        for child in push.put.manifest.children() {
+            self.store.reach.parents.note(&self.name, &child.digest, push.digest.clone());
         }
     }
 

@@ -25,6 +25,7 @@ mod facts;
 #[cfg(test)]
 mod fixtures;
 mod guard;
+mod history;
 mod id_source;
 mod inventory;
 mod layout;
@@ -43,6 +44,7 @@ mod repository_walk;
 mod restore;
 mod run_records;
 mod store;
+mod tag_names;
 mod tag_store;
 #[cfg(test)]
 mod tests;
@@ -63,6 +65,7 @@ pub use delete::DeleteCause;
 pub use delete_planned::{PlannedDelete, PlannedOutcome};
 pub use error::{Error, InvalidReference};
 pub use guard::Key;
+pub use history::{PushId, PushIdError, TagHistoryEntry};
 pub use inventory::{Inventory, RevisionEntry, TagEntry};
 pub use manifest_push::PutManifest;
 pub use manifest_store::StoredManifest;

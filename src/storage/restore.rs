@@ -403,6 +403,7 @@ impl Repository {
             index.and(push)?;
             let tagged = store.put_link(PathSpec::TagCurrent(name, tag), digest).await;
             store.reach.tags.note(name, digest, tag.clone());
+            store.tag_names.note(name, tag, &tagged);
             tagged?;
         }
         Ok(tags)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Clock, Options, Timing, blob_descriptor::Descriptors, changes::Changes, driver::StorageDriver, guard::Guard,
-    id_source::IdSource, reach::Reach, upload_lease::UploadLeases,
+    id_source::IdSource, reach::Reach, tag_names::TagNames, upload_lease::UploadLeases,
 };
 
 /// The parts that a [`Catalog`](super::Catalog) is made of.
@@ -29,6 +29,8 @@ pub(super) struct Store {
     pub(super) ids: IdSource,
     /// What may lead to a manifest.
     pub(super) reach: Reach,
+    /// The tags of large repositories.
+    pub(super) tag_names: TagNames,
     /// Who writes to which upload.
     pub(super) uploads: UploadLeases,
     /// How long things may take.

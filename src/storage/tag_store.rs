@@ -28,12 +28,10 @@ impl Repository {
         loop {
             // One more than is wanted tells whether more follow.
             let wanted = limit.saturating_sub(entries.len()).saturating_add(1);
-            let batch = self.store.tag_names(&self.name, after.as_deref(), wanted).await?;
-            let is_last = batch.len() < wanted;
-            after = batch.last().map(|entry| entry.name.clone());
-            let tags = batch.into_iter().filter(|entry| entry.is_directory).filter_map(|entry| entry.name.parse().ok());
-            entries.extend(tags.filter(|tag| !self.store.changes.hides(&self.name, tag)));
-            if is_last || entries.len() > limit {
+            let batch = self.store.some_tags(&self.name, after.as_deref(), wanted).await?;
+            entries.extend(batch.tags.into_iter().filter(|tag| !self.store.changes.hides(&self.name, tag)));
+            after = batch.next;
+            if after.is_none() || entries.len() > limit {
                 break;
             }
         }
@@ -46,7 +44,48 @@ impl Repository {
     }
 }
 
+/// A part of the names in a folder of tags.
+struct SomeTags {
+    tags: Vec<Tag>,
+    /// After which name to go on; none at the end.
+    next: Option<String>,
+}
+
+impl SomeTags {
+    /// Of what lies in a folder, read with `limit`.
+    fn of(entries: Vec<Entry>, limit: usize) -> Self {
+        let next = entries.last().filter(|_| entries.len() >= limit).map(|entry| entry.name.clone());
+        Self { tags: tags_in(entries).collect(), next }
+    }
+
+    fn among(tags: Vec<Tag>, limit: usize) -> Self {
+        let next = tags.last().filter(|_| tags.len() >= limit).map(ToString::to_string);
+        Self { tags, next }
+    }
+}
+
+/// The tags among the entries of a folder: somebody else's files are passed over.
+fn tags_in(entries: Vec<Entry>) -> impl Iterator<Item = Tag> {
+    entries.into_iter().filter(|entry| entry.is_directory).filter_map(|entry| entry.name.parse().ok())
+}
+
 impl Store {
+    /// About `limit` tags after `after`, from memory where it knows all of them.
+    async fn some_tags(&self, name: &RepositoryName, after: Option<&str>, limit: usize) -> Result<SomeTags, Error> {
+        if let Some(tags) = self.tag_names.page(name, after, limit) {
+            return Ok(SomeTags::among(tags, limit));
+        }
+        let Some(reading) = self.tag_names.begin(name) else {
+            return Ok(SomeTags::of(self.tag_names(name, after, limit).await?, limit));
+        };
+        // A folder is read whole in any case to find a part of it in order.
+        let all: Vec<Tag> = tags_in(self.tag_names(name, None, usize::MAX).await?).collect();
+        let start = after.map_or(0, |after| all.partition_point(|tag| tag.as_str() <= after));
+        let part = all.iter().skip(start).take(limit).cloned().collect();
+        reading.finish(all);
+        Ok(SomeTags::among(part, limit))
+    }
+
     async fn tag_names(&self, name: &RepositoryName, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
         match self.driver.list(&PathSpec::Tags(name).path(), after, limit).await {
             Ok(entries) => Ok(entries),
@@ -126,7 +165,9 @@ impl Store {
         // The link first: the folder does not go in one step.
         self.remove_link(PathSpec::TagCurrent(name, tag)).await?;
         let removed = self.driver.delete_directory(&PathSpec::TagFolder(name, tag).path()).await;
-        removed.map_err(|source| Error::driver("remove a tag", source))
+        removed.map_err(|source| Error::driver("remove a tag", source))?;
+        self.tag_names.note_removed(name, tag);
+        Ok(())
     }
 
     /// When a file was last written; `None` where there is none.

@@ -134,11 +134,11 @@ impl Store {
     }
 
     /// Marks the tombstones of a manifest that was pushed again, and of the tag that it was pushed under.
-    pub(super) async fn revive(&self, name: &RepositoryName, digest: &Digest, tag: Option<&Tag>) -> Result<(), Error> {
+    pub(super) async fn revive(&self, name: &RepositoryName, digest: &Digest, tags: &[Tag]) -> Result<(), Error> {
         for mut tombstone in self.tombstones_of(name, digest).await? {
             let is_back = match tombstone.kind {
                 TombstoneKind::Manifest => true,
-                TombstoneKind::Tag => tag.is_some_and(|tag| tombstone.tags.contains(tag)),
+                TombstoneKind::Tag => tags.iter().any(|tag| tombstone.tags.contains(tag)),
                 TombstoneKind::Blob => false,
             };
             if is_back && tombstone.state == TombstoneState::Restorable {

@@ -51,6 +51,7 @@ pub(crate) struct Setup {
     pub(crate) access_mode: AccessMode,
     pub(crate) deletion: DeletionMode,
     pub(crate) max_manifest_size: u64,
+    pub(crate) max_blob_size: Option<u64>,
     pub(crate) drain_timeout: Duration,
 }
 
@@ -62,6 +63,7 @@ impl Default for Setup {
             access_mode: AccessMode::ReadWrite,
             deletion: DeletionMode::Soft,
             max_manifest_size: 4 << 20,
+            max_blob_size: None,
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -174,7 +176,12 @@ pub(crate) async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, 
         metrics: StorageMetrics::new(),
     };
     let catalog = Catalog::open(Arc::new(driver), options, clock.clone()).await.unwrap();
-    let settings = Settings { access_mode: setup.access_mode, max_manifest_size: setup.max_manifest_size };
+    let settings = Settings {
+        access_mode: setup.access_mode,
+        max_manifest_size: setup.max_manifest_size,
+        max_blob_size: setup.max_blob_size,
+        ..Settings::default()
+    };
     let runs = RetentionRuns::open(catalog.clone(), setup.access_mode, clock).await.unwrap();
     Arc::new(App::new(catalog, settings, metrics).with_runs(runs))
 }

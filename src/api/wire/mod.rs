@@ -4,10 +4,12 @@
 //! Responses may gain fields: readers ignore what they do not know.
 
 mod error;
+mod history;
 mod retention;
 mod trash;
 
 pub use error::{ErrorBody, ErrorEntry, TrashDetail};
+pub use history::{TagHistoryEntry, TagHistoryPage};
 pub use retention::{
     ApplyRequest, Candidate, CandidatePage, InUse, PlanLine, PlanSummary, PolicySource, RunRequest, RunResult,
     RunState, RunStatus,

@@ -113,7 +113,7 @@ fn poisoned() -> Reply {
     Reply::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
 }
 
-fn internal() -> Reply {
+pub(super) fn internal() -> Reply {
     Reply::new(S::INTERNAL_SERVER_ERROR, "UNKNOWN", "the registry failed; its log says more")
 }
 

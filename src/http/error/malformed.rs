@@ -38,6 +38,10 @@ pub(in crate::http) enum Malformed {
     ContentType { source: MediaTypeError },
     #[error("the manifest is invalid")]
     Manifest { source: ManifestError },
+    #[error("the manifest is nested deeper than {limit} levels")]
+    ManifestDepth { limit: usize },
+    #[error("the manifest has {references} references, more than {limit}")]
+    ManifestReferences { references: usize, limit: usize },
     #[error("the chunk's Content-Range is malformed")]
     ChunkRange,
     #[error("the chunk has another length than its Content-Range says")]
@@ -64,6 +68,14 @@ impl Malformed {
             Self::PageSize => bad("PAGINATION_NUMBER_INVALID", "n must be a whole number that is not negative"),
             Self::ContentType { source } => bad("MANIFEST_INVALID", "malformed Content-Type").reason(source),
             Self::Manifest { source } => bad("MANIFEST_INVALID", "manifest invalid").reason(source),
+            Self::ManifestDepth { limit } => {
+                bad("MANIFEST_INVALID", "the manifest is nested deeper than this registry takes")
+                    .detail(json!({ "maxDepth": limit }))
+            }
+            Self::ManifestReferences { references, limit } => {
+                bad("MANIFEST_INVALID", "the manifest has more references than this registry takes")
+                    .detail(json!({ "references": references, "maxReferences": limit }))
+            }
             Self::ChunkRange => bad("BLOB_UPLOAD_INVALID", "Content-Range must be <first byte>-<last byte>"),
             Self::ChunkSize => bad("SIZE_INVALID", "the chunk has another length than its Content-Range says"),
             Self::Json { source } => {

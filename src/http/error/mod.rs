@@ -39,6 +39,14 @@ pub(super) enum Error {
     },
     #[error("the manifest is larger than {limit} bytes")]
     ManifestTooLarge { limit: u64 },
+    #[error("the blob would be larger than {limit} bytes")]
+    BlobTooLarge { limit: u64 },
+    #[error("more than {limit} tags are to be set at once")]
+    TooManyTags { limit: usize },
+    #[error("large bodies take all the memory that there is for them")]
+    TooManyBodies,
+    #[error("the work was interrupted")]
+    Interrupted { source: tokio::task::JoinError },
     #[error("the chunk begins at another byte than the upload's next, {offset}")]
     ChunkOutOfOrder { location: String, offset: u64 },
     #[error("the range is outside of the content's {size} bytes")]
@@ -83,6 +91,19 @@ impl Error {
                 Reply::new(S::PAYLOAD_TOO_LARGE, "SIZE_INVALID", "the manifest is larger than this registry takes")
                     .detail(json!({ "maxManifestSize": limit }))
             }
+            Self::BlobTooLarge { limit } => {
+                Reply::new(S::PAYLOAD_TOO_LARGE, "SIZE_INVALID", "the blob is larger than this registry takes")
+                    .detail(json!({ "maxBlobSize": limit }))
+            }
+            Self::TooManyTags { limit } => {
+                Reply::new(S::URI_TOO_LONG, "UNSUPPORTED", "one request sets more tags than this registry takes")
+                    .detail(json!({ "maxTags": limit }))
+            }
+            Self::TooManyBodies => {
+                Reply::new(S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "too many large bodies are being received")
+                    .header(RETRY_AFTER, RETRY_SECONDS)
+            }
+            Self::Interrupted { .. } => below::internal(),
             Self::ChunkOutOfOrder { location, offset } => {
                 let message = "chunks must come in order: Range says what is there";
                 Reply::new(S::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message)

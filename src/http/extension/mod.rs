@@ -1,5 +1,6 @@
 //! `/v2/_lagan/`: what the specification has no word for.
 
+mod history;
 mod retention;
 mod trash;
 
@@ -37,6 +38,7 @@ pub(super) async fn respond(
         ExtensionRoute::TrashEntry { id } => trash::show(call, &id).await,
         ExtensionRoute::TrashRestore { id } => trash::restore(call, &id, body).await,
         ExtensionRoute::Restore => trash::restore_reference(call, body).await,
+        ExtensionRoute::History => history::list(call).await,
         ExtensionRoute::Runs => retention::start(call, body).await,
         ExtensionRoute::Run { id } => retention::show(call, &id),
         ExtensionRoute::Candidates { id } => retention::candidates(call, &id).await,
@@ -46,8 +48,8 @@ pub(super) async fn respond(
 
 fn version(call: &Call<'_>) -> Response<Body> {
     let capabilities: &[_] = match call.app.runs {
-        Some(_) => &["trash", "restore", "retention"],
-        None => &["trash", "restore"],
+        Some(_) => &["trash", "restore", "history", "retention"],
+        None => &["trash", "restore", "history"],
     };
     let version = Version { version: env!("CARGO_PKG_VERSION"), capabilities };
     Answer::json(StatusCode::OK, &version).build()
@@ -55,8 +57,8 @@ fn version(call: &Call<'_>) -> Response<Body> {
 
 /// Reads a request's body as JSON. An empty one is an empty object, so that requests whose fields all have defaults
 /// can be made without one.
-async fn read_json<T: DeserializeOwned>(body: &mut RequestBody) -> Result<T, Error> {
-    let bytes = body.collect(MAX_BODY).await?.ok_or(Error::BodyTooLarge { limit: MAX_BODY })?;
-    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+async fn read_json<T: DeserializeOwned>(call: &Call<'_>, body: &mut RequestBody) -> Result<T, Error> {
+    let whole = body.collect(MAX_BODY, &call.app.bodies).await?.ok_or(Error::BodyTooLarge { limit: MAX_BODY })?;
+    let text: &[u8] = if whole.bytes().is_empty() { b"{}" } else { whole.bytes() };
     Ok(serde_json::from_slice(text).map_err(|source| Malformed::Json { source })?)
 }

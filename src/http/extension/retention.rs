@@ -16,7 +16,7 @@ use super::read_json;
 
 /// `POST /v2/_lagan/retention/runs`
 pub(super) async fn start(call: &Call<'_>, body: &mut RequestBody) -> Result<Response<Body>, Error> {
-    let request: RunRequest = read_json(body).await?;
+    let request: RunRequest = read_json(call, body).await?;
     let status = runs(call)?.start(request).await?;
     Ok(Answer::json(StatusCode::ACCEPTED, &status).build())
 }
@@ -38,7 +38,7 @@ pub(super) async fn candidates(call: &Call<'_>, run: &RunId) -> Result<Response<
 
 /// `POST /v2/_lagan/retention/runs/<id>/apply`
 pub(super) async fn apply(call: &Call<'_>, run: &RunId, body: &mut RequestBody) -> Result<Response<Body>, Error> {
-    let request: ApplyRequest = read_json(body).await?;
+    let request: ApplyRequest = read_json(call, body).await?;
     let status = runs(call)?.apply(run, request).await?;
     Ok(Answer::json(StatusCode::ACCEPTED, &status).build())
 }

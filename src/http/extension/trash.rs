@@ -43,14 +43,14 @@ pub(super) async fn restore(
     id: &TombstoneId,
     body: &mut RequestBody,
 ) -> Result<Response<Body>, Error> {
-    let request: wire::RestoreRequest = read_json(body).await?;
+    let request: wire::RestoreRequest = read_json(call, body).await?;
     let restored = call.app.catalog.trash().restore(id, conflict(request.conflict), call.actor).await?;
     Ok(report(restored))
 }
 
 /// `POST /v2/_lagan/restore`
 pub(super) async fn restore_reference(call: &Call<'_>, body: &mut RequestBody) -> Result<Response<Body>, Error> {
-    let request: wire::RestoreReferenceRequest = read_json(body).await?;
+    let request: wire::RestoreReferenceRequest = read_json(call, body).await?;
     let trash = call.app.catalog.trash();
     let conflict = conflict(request.conflict);
     let restored = trash.restore_reference(&request.repository, &request.reference, conflict, call.actor).await?;

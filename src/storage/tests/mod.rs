@@ -84,13 +84,11 @@ pub(super) fn index(images: &[&Image]) -> Bytes {
 
 /// What a client sends for a manifest; without a tag, by its digest.
 pub(super) fn put(bytes: &Bytes, tag: Option<&str>) -> PutManifest {
-    let digest = sha256(bytes);
     PutManifest {
-        reference: tag.map_or_else(|| Reference::Digest(digest.clone()), |tag| Reference::Tag(self::tag(tag))),
-        media_type: None,
+        digest: tag.is_none().then(|| sha256(bytes)),
+        tags: tag.map(self::tag).into_iter().collect(),
         manifest: Manifest::parse(None, bytes).unwrap(),
         bytes: bytes.clone(),
-        digest,
         actor: "pusher".into(),
     }
 }
