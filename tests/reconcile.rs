@@ -14,7 +14,11 @@ use std::{
 
 use http::StatusCode;
 use jiff::Timestamp;
-use kube::runtime::reflector;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::runtime::{
+    reflector::{self, store::Writer},
+    watcher::Event,
+};
 use lagan::api::v1alpha1::Registry;
 use lagan::operator::{
     config::{OperatorConfig, WatchScope},
@@ -33,6 +37,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 const REGISTRY: &str = "/apis/lagan.dev/v1alpha1/namespaces/apps/registries/main";
+const BUDGET: &str = "/apis/policy/v1/namespaces/apps/poddisruptionbudgets/main";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/apps/deployments/main";
 
 /// An operator, its API server and its clock.
@@ -40,6 +45,7 @@ struct Scenario {
     api: FakeApi,
     reconciler: Reconciler,
     seconds: Arc<AtomicI64>,
+    budget_cache: Writer<PodDisruptionBudget>,
 }
 
 impl Scenario {
@@ -55,15 +61,17 @@ impl Scenario {
         let clock = Arc::clone(&seconds);
         let now = Arc::new(move || Timestamp::from_second(clock.load(Ordering::SeqCst)).unwrap());
         let context = Context::new(api.client(), config(), Arc::new(Metrics::default()), now);
-        // Nothing is in the caches: everything is read from the server.
+        // Nothing is in the caches: everything is read from the server. What is to go is found in a cache, though.
+        let (budgets, budget_cache) = reflector::store();
         let caches = Caches {
             deployments: reflector::store().0,
             services: reflector::store().0,
             config_maps: reflector::store().0,
             claims: reflector::store().0,
+            disruption_budgets: budgets,
             nodes: None,
         };
-        Self { api, reconciler: Reconciler { context, caches }, seconds }
+        Self { api, reconciler: Reconciler { context, caches }, seconds, budget_cache }
     }
 
     /// Reconciles once. Says what was written, less Events.
@@ -301,6 +309,113 @@ async fn lost_administrator_gets_a_new_password_and_certificates_are_replaced_in
     assert_ne!(after["tls.crt"], before["tls.crt"]);
     assert_eq!(after["ca.crt"], before["ca.crt"], "clients trust what they trusted");
     assert_eq!(scenario.api.get(&child("secrets", "main-ca")).unwrap()["data"], authority);
+}
+
+/// A Registry with three replicas on a bucket.
+fn on_a_bucket() -> Value {
+    let s3 =
+        json!({"bucket": "images", "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "bucket-key"}});
+    json!({"replicas": 3, "storage": {"type": "S3", "s3": s3}})
+}
+
+/// The Secret that it names. The second key changes.
+fn keys(secret: &str) -> Value {
+    json!({"metadata": {"name": "bucket-key", "namespace": "apps"},
+        "data": {"AWS_ACCESS_KEY_ID": "YQ==", "AWS_SECRET_ACCESS_KEY": secret}})
+}
+
+fn three_ready() -> Value {
+    json!({"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "replicas": 3, "updatedReplicas": 3,
+        "readyReplicas": 3, "availableReplicas": 3}})
+}
+
+#[tokio::test]
+async fn registry_on_a_bucket_says_how_far_its_pods_are() {
+    let scenario = Scenario::registry(&on_a_bucket());
+    scenario.reconcile().await;
+    assert_eq!(scenario.says("StorageReady"), "False CredentialsInvalid", "the Secret is not there");
+    assert_eq!(scenario.says("Ready"), "False WaitingForStorage");
+    assert!(scenario.api.get(&child("persistentvolumeclaims", "main-data")).is_none());
+
+    scenario.api.put(&child("secrets", "bucket-key"), keys("Yg=="));
+    scenario.reconcile().await;
+    assert_eq!(scenario.says("StorageReady"), "Unknown WaitingForReplicas");
+    assert_eq!(scenario.says("Ready"), "False WaitingForReplicas");
+
+    for (code, reason) in [(77, "CredentialsInvalid"), (69, "BucketUnreachable")] {
+        let ended = json!({"exitCode": code, "message": "error: s3://images: it is refused\n"});
+        let container = json!({"name": "registry", "image": "x", "imageID": "x", "restartCount": 2, "ready": false,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": ended}});
+        let pod = json!({"metadata": {"name": "main-1"}, "status": {"containerStatuses": [container]}});
+        scenario.api.put(&child("pods", "main-1"), pod);
+        scenario.reconcile().await;
+        assert_eq!(scenario.says("StorageReady"), format!("False {reason}"));
+        assert_eq!(scenario.condition("Ready")["message"], "s3://images: it is refused");
+    }
+
+    scenario.api.remove(&child("pods", "main-1"));
+    scenario.api.change(DEPLOYMENT, &three_ready());
+    scenario.reconcile().await;
+    assert_eq!(scenario.says("StorageReady"), "True Reachable");
+    assert_eq!(scenario.says("Ready"), "True AllReplicasReady");
+    assert_eq!(scenario.api.get(REGISTRY).unwrap()["status"]["readyReplicas"], 3);
+    for _ in 0..2 {
+        scenario.wait(3600);
+        assert_eq!(scenario.reconcile().await, [] as [String; 0], "the steady state writes nothing");
+    }
+}
+
+#[tokio::test]
+async fn pods_are_replaced_when_the_credentials_change() {
+    let scenario = Scenario::registry(&on_a_bucket());
+    scenario.api.put(&child("secrets", "bucket-key"), keys("Yg=="));
+    let hash = || {
+        let template = scenario.api.get(DEPLOYMENT).unwrap()["spec"]["template"].clone();
+        template["metadata"]["annotations"]["lagan.dev/credentials-hash"].as_str().unwrap().to_owned()
+    };
+    scenario.reconcile().await;
+    let before = hash();
+    scenario.api.change(&child("secrets", "bucket-key"), &json!({"metadata": {"labels": {"a": "b"}}}));
+    scenario.reconcile().await;
+    assert_eq!(hash(), before);
+    scenario.api.change(&child("secrets", "bucket-key"), &keys("Yw=="));
+    assert_eq!(scenario.reconcile().await, [format!("PATCH {DEPLOYMENT}")]);
+    assert_ne!(hash(), before);
+}
+
+#[tokio::test]
+async fn certificate_that_replicas_show_each_other_is_made_anew_where_it_was_for_the_operator_alone() {
+    use lagan::operator::certificates::{Authority, Leaf, LeafUse};
+    let scenario = Scenario::registry(&on_a_bucket());
+    scenario.reconcile().await;
+    let operator = scenario.api.get(&child("secrets", "main-operator")).unwrap();
+    let data = serde_json::from_value(operator["data"].clone()).unwrap();
+    let authority = Authority::from_data(&data).unwrap();
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let names = ["main-control.apps.svc".to_owned()];
+    let old = Leaf::generate(&authority, "main", &names, LeafUse::Server, now).unwrap();
+    let path = child("secrets", "main-control");
+    let bytes = |text: &str| json!(k8s_openapi::ByteString(text.as_bytes().to_vec()));
+    let data = json!({"tls.crt": bytes(&old.certificate), "tls.key": bytes(&old.key)});
+    scenario.api.change(&path, &json!({"data": data}));
+    assert_eq!(scenario.reconcile().await, [format!("PATCH {path}")]);
+    assert_eq!(scenario.reconcile().await, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn evictions_are_bounded_for_as_long_as_there_are_two() {
+    let mut scenario = Scenario::registry(&on_a_bucket());
+    scenario.reconcile().await;
+    let budget = scenario.api.get(BUDGET).unwrap();
+    assert_eq!(budget["spec"]["maxUnavailable"], 1);
+    let mut seen: PodDisruptionBudget = serde_json::from_value(budget).unwrap();
+    seen.metadata.namespace = Some("apps".to_owned());
+    scenario.budget_cache.apply_watcher_event(&Event::Apply(seen));
+    scenario.reconcile().await;
+    assert!(scenario.api.get(BUDGET).is_some());
+    scenario.api.change(REGISTRY, &json!({"spec": {"replicas": 1}}));
+    let written = scenario.reconcile().await;
+    assert!(written.contains(&format!("DELETE {BUDGET}")), "{written:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 
 mod descriptor_cache;
 mod object_storage;
+mod of_registry;
 mod storage;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -16,6 +17,7 @@ use super::{Duration, Quantity};
 
 pub use descriptor_cache::{DescriptorCacheConfig, InMemoryCacheConfig, RedisConfig, RedisTlsConfig};
 pub use object_storage::{AzureConfig, GcsConfig, S3Config};
+pub use of_registry::{GCS_CREDENTIALS, Surroundings};
 pub use storage::{FilesystemConfig, StorageConfig, StorageMemberError, StorageType};
 
 /// What one registry process serves, and how.

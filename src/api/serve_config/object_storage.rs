@@ -61,9 +61,6 @@ pub struct GcsConfig {
     /// PEM file: authorities to trust beside the well-known ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle_file: Option<PathBuf>,
-    /// Whether clients are sent to the store for what they pull.
-    #[serde(default)]
-    pub redirect: Redirect,
 }
 
 /// A container of Azure Blob Storage.
@@ -87,9 +84,6 @@ pub struct AzureConfig {
     /// PEM file: authorities to trust beside the well-known ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle_file: Option<PathBuf>,
-    /// Whether clients are sent to the store for what they pull.
-    #[serde(default)]
-    pub redirect: Redirect,
 }
 
 /// The longest prefix, in bytes: keys have 1,024, of which the registry's own need about half.
@@ -168,7 +162,9 @@ fn is_name(text: &str, length: std::ops::RangeInclusive<usize>, edges: impl Fn(c
 fn check_prefix(field: &str, prefix: Option<&str>) -> Result<(), FieldError> {
     let Some(prefix) = prefix else { return Ok(()) };
     let right = |part: &str| {
-        !matches!(part, "" | "." | "..") && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
     };
     if prefix.len() <= MAX_PREFIX && prefix.split('/').all(right) {
         return Ok(());
@@ -176,8 +172,8 @@ fn check_prefix(field: &str, prefix: Option<&str>) -> Result<(), FieldError> {
     Err(FieldError::new(
         field,
         format!(
-            "{prefix:?} is no prefix: write names of letters, digits, dots, dashes and underscores, with a slash \
-             between them and none at the ends, such as team/images"
+            "{prefix:?} is no prefix: write names of letters, digits, dashes, underscores and, not first, dots, with a \
+             slash between them and none at the ends, such as team/images"
         ),
     ))
 }
@@ -186,9 +182,9 @@ fn check_prefix(field: &str, prefix: Option<&str>) -> Result<(), FieldError> {
 fn check_endpoint(field: &str, endpoint: Option<&str>) -> Result<(), FieldError> {
     let Some(endpoint) = endpoint else { return Ok(()) };
     let rest = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://")).unwrap_or_default();
-    let host = rest.split('/').next().unwrap_or_default();
-    let inside = rest.chars().all(|c| c.is_ascii_graphic() && !"?#\"'<>\\^`{|}@".contains(c));
-    if !host.is_empty() && inside && endpoint.len() <= 512 {
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let of = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    if !host.is_empty() && of(host, ".:[]-") && of(path, "._~/-") && endpoint.len() <= 512 {
         return Ok(());
     }
     // The text is not repeated: a password that was written into an address must not reach a log.
@@ -214,7 +210,7 @@ mod tests {
         for bucket in ["", "ab", "Images", "images_x", "-images", "images.", &"a".repeat(64)] {
             assert!(s3(|c| c.bucket = bucket.to_owned()).starts_with("s3.bucket: "), "{bucket:?}");
         }
-        for prefix in ["", "/", "/a", "a/", "a//b", "a/../b", ".", "a b", &"a".repeat(513)] {
+        for prefix in ["", "/", "/a", "a/", "a//b", "a/../b", ".", ".a", "a b", &"a".repeat(513)] {
             assert!(s3(|c| c.prefix = Some(prefix.to_owned())).starts_with("s3.prefix: "), "{prefix:?}");
         }
         for region in ["", "eu west", "-"] {

@@ -92,6 +92,10 @@ pub enum Reason {
     Ephemeral,
     /// `StorageReady`: the claim that the spec names is not there.
     ClaimNotFound,
+    /// `StorageReady`: the object store does not answer, or has no such bucket.
+    BucketUnreachable,
+    /// `StorageReady`: the object store refuses the credentials, or there are none.
+    CredentialsInvalid,
     /// `TLSReady`: the certificate is valid.
     Valid,
     /// `TLSReady`: there is no TLS.
@@ -104,7 +108,7 @@ pub enum Reason {
     ExpiringSoon,
     /// `TLSReady`: the certificate has ended.
     Expired,
-    /// `NodePullReady`: nodes reach the registry.
+    /// `NodePullReady`: nodes reach the registry. `StorageReady`: the registry uses its bucket.
     Reachable,
     /// `NodePullReady`: the spec gives nodes no address.
     NoNodeReachableEndpoint,
@@ -161,6 +165,8 @@ impl Reason {
             Self::ClaimNotOwned => "ClaimNotOwned",
             Self::Ephemeral => "Ephemeral",
             Self::ClaimNotFound => "ClaimNotFound",
+            Self::BucketUnreachable => "BucketUnreachable",
+            Self::CredentialsInvalid => "CredentialsInvalid",
             Self::Valid => "Valid",
             Self::Disabled => "Disabled",
             Self::SecretNotFound => "SecretNotFound",

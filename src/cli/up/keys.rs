@@ -5,7 +5,8 @@
 //! ├── admin-password      of the user admin, where the Registry names no users
 //! ├── htpasswd
 //! ├── tls.crt, tls.key    what clients see
-//! └── trust/ca.crt        what clients trust; the authority's key is beside it, in authority/
+//! ├── trust/ca.crt        what clients trust; the authority's key is beside it, in authority/
+//! └── storage-credentials, redis-credentials, …-authorities   what the Registry refers to
 //! ```
 
 use std::{
@@ -24,7 +25,11 @@ use rand::{Rng, distr::Alphanumeric};
 use crate::api::serve_config::{HtpasswdConfig, ServeConfig, TlsConfig};
 use crate::operator::certificates::{Authority, Leaf, LeafUse};
 
+use super::referred::Referred;
 use super::site::{Certificate, Site, Users};
+
+/// The folder of a registry's keys, below its own.
+pub(super) const KEYS: &str = "lagan/up";
 
 /// The user that is made.
 pub(super) const ADMIN: &str = "admin";
@@ -50,7 +55,7 @@ impl Keys {
     /// # Errors
     /// If a file cannot be read or written.
     pub(super) fn prepare(site: &Site, now: Timestamp) -> anyhow::Result<(Self, ServeConfig)> {
-        let keys = Self { folder: site.folder.join("lagan/up") };
+        let keys = Self { folder: site.folder.join(KEYS) };
         let mut config = site.config.clone();
         let users = match &site.users {
             Users::Everybody => None,
@@ -68,7 +73,35 @@ impl Keys {
             }
             Certificate::SelfSigned => config.tls = Some(keys.self_signed(config.listen.ip(), now)?),
         }
+        keys.write_referred(&site.referred)?;
         Ok((keys, config))
+    }
+
+    /// Writes what the Registry refers to, and removes what it does not any more: a session's token that is gone from a
+    /// Secret must not be used again.
+    fn write_referred(&self, referred: &Referred) -> anyhow::Result<()> {
+        let wanted: BTreeMap<_, _> = referred.folders().collect();
+        for folder in Referred::FOLDERS {
+            let files = wanted.get(folder);
+            for name in self.names_in(folder) {
+                if !files.is_some_and(|files| files.contains_key(&name)) {
+                    let file = self.folder.join(folder).join(name);
+                    fs::remove_file(&file).with_context(|| format!("could not remove {}", file.display()))?;
+                }
+            }
+            for (name, content) in files.into_iter().flat_map(|files| files.iter()) {
+                // Names of keys have no slash: an API server refuses them.
+                let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+                anyhow::ensure!(plain && !name.starts_with(".."), "{name:?} is no key of a Secret");
+                self.write(&format!("{folder}/{name}"), content)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn names_in(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.join(folder)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// The password of the user that was made.
@@ -103,7 +136,7 @@ impl Keys {
         let authority = self.authority(now)?;
         let names = names(listen);
         let known = Leaf::from_data(&self.read(&[Leaf::CERTIFICATE, Leaf::KEY])).ok();
-        if known.is_none_or(|leaf| leaf.needs_replacement(&authority, &names, now)) {
+        if known.is_none_or(|leaf| leaf.needs_replacement(&authority, &names, LeafUse::Server, now)) {
             let leaf = Leaf::generate(&authority, AUTHORITY, &names, LeafUse::Server, now)
                 .context("could not make a certificate")?;
             self.write(Leaf::KEY, leaf.key.as_bytes())?;

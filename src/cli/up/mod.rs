@@ -7,6 +7,7 @@ mod announcement;
 mod keys;
 mod objects;
 mod policies;
+mod referred;
 mod serving;
 mod site;
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -33,6 +33,7 @@ pub(super) struct Objects {
     /// By namespace and name.
     pub(super) policies: BTreeMap<Key, Declared<RetentionPolicy>>,
     secrets: BTreeMap<Key, BTreeMap<String, Vec<u8>>>,
+    config_maps: BTreeMap<Key, BTreeMap<String, Vec<u8>>>,
     validated: BTreeMap<(String, Key), Value>,
     /// What is in the files and does nothing here.
     pub(super) remarks: Vec<String>,
@@ -63,7 +64,17 @@ impl Objects {
 
     /// A key of a Secret.
     pub(super) fn secret(&self, namespace: &str, name: &str, key: &str) -> Option<&[u8]> {
-        self.secrets.get(&(namespace.to_owned(), name.to_owned()))?.get(key).map(Vec::as_slice)
+        self.secret_data(namespace, name)?.get(key).map(Vec::as_slice)
+    }
+
+    /// All of a Secret.
+    pub(super) fn secret_data(&self, namespace: &str, name: &str) -> Option<&BTreeMap<String, Vec<u8>>> {
+        self.secrets.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// A key of a `ConfigMap`.
+    pub(super) fn config_map(&self, namespace: &str, name: &str, key: &str) -> Option<&[u8]> {
+        self.config_maps.get(&(namespace.to_owned(), name.to_owned()))?.get(key).map(Vec::as_slice)
     }
 
     fn add(&mut self, mut value: Value, validator: &Validator, before: Option<&Self>) -> Result<(), String> {
@@ -95,10 +106,13 @@ impl Objects {
             let secret: Secret = object(value).map_err(named)?;
             self.secrets.insert(key, data_of(secret));
             Ok(())
+        } else if (version.as_str(), kind.as_str()) == ("v1", "ConfigMap") {
+            let map: ConfigMap = object(value).map_err(named)?;
+            let texts = map.data.unwrap_or_default().into_iter().map(|(key, text)| (key, text.into_bytes()));
+            self.config_maps.insert(key, texts.collect());
+            Ok(())
         } else {
-            if (version.as_str(), kind.as_str()) != ("v1", "ConfigMap") {
-                self.remarks.push(format!("{kind} {} is of a kind that does nothing here", key.1));
-            }
+            self.remarks.push(format!("{kind} {} is of a kind that does nothing here", key.1));
             Ok(())
         }
     }
@@ -145,7 +159,7 @@ mod tests {
     #[test]
     fn wrong_object_is_named_with_its_file_and_field() {
         let error =
-            read(&format!("{REGISTRY}  ")).map(|_| ()).and(read(&REGISTRY.replace("{}", "{replicas: 3}")).map(|_| ()));
+            read(&format!("{REGISTRY}  ")).map(|_| ()).and(read(&REGISTRY.replace("{}", "{replicas: -1}")).map(|_| ()));
         let InvalidUsage(message) = error.unwrap_err();
         assert!(message.starts_with("lagan.yaml: document 1: Registry images: spec.replicas"), "{message}");
     }

@@ -5,19 +5,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::api::serve_config::{
-    AuthConfig, DeletionConfig, DescriptorCacheConfig, HealthConfig, InMemoryCacheConfig, LimitsConfig, ServeConfig,
-    StorageConfig,
-};
-use crate::api::v1alpha1::{Anonymous, Registry, RegistrySpec, TlsMode};
+use crate::api::FieldError;
+use crate::api::serve_config::{HealthConfig, LoggingConfig, ServeConfig, Surroundings};
+use crate::api::v1alpha1::{Anonymous, AuthSpec, Registry, RegistrySpec, TlsMode};
 use crate::api::wire::PolicySource;
 use crate::cli::exit::InvalidUsage;
 use crate::retention::Policy;
 
+use super::keys::KEYS;
 use super::objects::{Declared, Key, Objects};
+use super::referred::{self, Referred};
 
 /// Fields of a Registry that only a cluster can honour.
-const CLUSTER_FIELDS: [&str; 6] = ["managementState", "image", "storage", "expose", "workload", "logging"];
+const CLUSTER_FIELDS: [&str; 8] = [
+    "managementState",
+    "image",
+    "storage/persistentVolumeClaim",
+    "storage/emptyDir",
+    "expose",
+    "podDisruptionBudget",
+    "workload",
+    "logging",
+];
 
 /// One registry to serve.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +41,8 @@ pub(super) struct Site {
     pub(super) users: Users,
     /// What clients see.
     pub(super) certificate: Certificate,
+    /// What the object storage and the Redis need.
+    pub(super) referred: Referred,
 }
 
 /// Who may log in.
@@ -87,12 +98,15 @@ impl Place {
     /// # Errors
     /// If others than this machine would reach it.
     pub(super) fn default_site(&self) -> Result<Site, InvalidUsage> {
+        let auth = AuthSpec { anonymous: Anonymous::All, ..AuthSpec::default() };
+        let spec = RegistrySpec { auth, ..RegistrySpec::default() };
         let site = Site {
             key: Key::default(),
             folder: self.data.clone(),
-            config: serve_config(&RegistrySpec::default(), self.listen, &self.data, Anonymous::All),
+            config: serve_config(&spec, self.listen, &self.data).map_err(|error| InvalidUsage(error.to_string()))?,
             users: Users::Everybody,
             certificate: Certificate::None,
+            referred: Referred::default(),
         };
         self.check_exposure(&site)?;
         Ok(site)
@@ -120,7 +134,7 @@ impl Place {
     fn site(&self, key: &Key, object: &Registry, listen: SocketAddr, objects: &Objects) -> Result<Site, String> {
         let (namespace, name) = key;
         let spec = &object.spec;
-        let directory = self.data.join(namespace).join(name);
+        let folder = self.data.join(namespace).join(name);
         let secret = |field: &str, secret: &str, key: &str| {
             let found = objects.secret(namespace, secret, key).map(<[u8]>::to_vec);
             found.ok_or_else(|| {
@@ -143,8 +157,9 @@ impl Place {
             (TlsMode::SelfSigned, _) => Certificate::SelfSigned,
             _ => Certificate::None,
         };
-        let config = serve_config(spec, listen, &directory, spec.auth.anonymous);
-        Ok(Site { key: key.clone(), folder: directory, config, users, certificate })
+        let config = serve_config(spec, listen, &folder).map_err(|error| error.to_string())?;
+        let referred = Referred::find(spec, namespace, objects)?;
+        Ok(Site { key: key.clone(), folder, config, users, certificate, referred })
     }
 
     /// The address of a registry by its place in the files. Port 0 stays 0: the system chooses.
@@ -214,7 +229,14 @@ pub(super) fn remarks(objects: &Objects) -> Result<Vec<String>, InvalidUsage> {
     let mut remarks = objects.remarks.clone();
     for ((namespace, name), Declared { object, given }) in &objects.registries {
         let fields = CLUSTER_FIELDS.iter().filter(|field| given.pointer(&format!("/spec/{field}")).is_some());
-        remarks.extend(fields.map(|field| format!("Registry {namespace}/{name}: spec.{field} does nothing here")));
+        let dotted = fields.map(|field| field.replace('/', "."));
+        remarks.extend(dotted.map(|field| format!("Registry {namespace}/{name}: spec.{field} does nothing here")));
+        if object.spec.replicas > 1 {
+            let replicas = object.spec.replicas;
+            remarks.push(format!(
+                "Registry {namespace}/{name}: spec.replicas is {replicas}, and one process serves it here"
+            ));
+        }
         if object.spec.replicas == 0 {
             remarks.push(format!("Registry {namespace}/{name} has no replicas, and is not served"));
         }
@@ -234,29 +256,24 @@ pub(super) fn remarks(objects: &Objects) -> Result<Vec<String>, InvalidUsage> {
     Ok(remarks)
 }
 
-fn serve_config(spec: &RegistrySpec, listen: SocketAddr, directory: &Path, anonymous: Anonymous) -> ServeConfig {
-    ServeConfig {
+/// The configuration of a registry whose folder is `folder`.
+fn serve_config(spec: &RegistrySpec, listen: SocketAddr, folder: &Path) -> Result<ServeConfig, FieldError> {
+    let nowhere = PathBuf::new;
+    let around = Surroundings {
         listen,
-        control: None,
         health: HealthConfig::default(),
-        storage: StorageConfig::folder(directory),
-        deletion: DeletionConfig { mode: spec.deletion.mode, restore_window: spec.deletion.restore_window.clone() },
-        descriptor_cache: DescriptorCacheConfig {
-            type_: spec.descriptor_cache.type_,
-            in_memory: InMemoryCacheConfig { max_entries: spec.descriptor_cache.max_entries() },
-            redis: None,
-        },
+        control: None,
         tls: None,
-        auth: AuthConfig { anonymous, htpasswd: None },
-        limits: LimitsConfig {
-            max_manifest_size: spec.limits.max_manifest_size.clone(),
-            max_blob_size: None,
-            drain_timeout: spec.limits.drain_timeout.clone(),
-        },
-        access_mode: spec.access_mode,
-        logging: crate::api::serve_config::LoggingConfig::default(),
-        tracing: None,
-    }
+        htpasswd: None,
+        data: folder.to_owned(),
+        storage_credentials: nowhere(),
+        storage_authorities: nowhere(),
+        redis_credentials: nowhere(),
+        redis_authorities: nowhere(),
+    };
+    let config = ServeConfig::of_registry(spec, referred::located(&folder.join(KEYS), around))?;
+    // One log is written for all registries.
+    Ok(ServeConfig { logging: LoggingConfig::default(), ..config })
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -310,9 +327,33 @@ mod tests {
 
     #[test]
     fn fields_of_clusters_are_remarked() {
-        let text = registry("images", "{replicas: 0, storage: {type: EmptyDir}}");
-        let found = remarks(&objects(&text)).unwrap();
-        assert!(found.iter().any(|remark| remark.contains("spec.storage")), "{found:?}");
-        assert!(found.iter().any(|remark| remark.contains("no replicas")), "{found:?}");
+        let bucket = "{type: S3, s3: {bucket: images}}";
+        for (spec, remark) in [
+            (
+                "{storage: {type: EmptyDir, emptyDir: {sizeLimit: 1Gi}}}".to_owned(),
+                "spec.storage.emptyDir does nothing",
+            ),
+            ("{replicas: 0}".to_owned(), "no replicas"),
+            (format!("{{replicas: 3, storage: {bucket}}}"), "spec.replicas is 3, and one process serves it"),
+        ] {
+            let found = remarks(&objects(&registry("images", &spec))).unwrap();
+            assert!(matches!(found.as_slice(), [only] if only.contains(remark)), "{found:?} for {spec}");
+        }
+    }
+
+    #[test]
+    fn bucket_is_served_with_the_secret_beside_it() {
+        let spec = "{storage: {type: S3, s3: {bucket: images, credentialsSecretRef: {name: keys}}}}";
+        let InvalidUsage(message) =
+            place("127.0.0.1:5000", false).sites(&objects(&registry("images", spec))).unwrap_err();
+        assert!(message.contains("credentialsSecretRef of the storage: no file has a Secret keys"), "{message}");
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {AWS_ACCESS_KEY_ID: a}\n";
+        let there = objects(&format!("{}{secret}", registry("images", spec)));
+        let sites = place("127.0.0.1:5000", false).sites(&there).unwrap();
+        assert_eq!(sites[0].config.storage.to_string(), "s3://images");
+        let folders: Vec<_> = sites[0].referred.folders().collect();
+        assert_eq!(folders, [("storage-credentials", &[("AWS_ACCESS_KEY_ID".to_owned(), b"a".to_vec())].into())]);
+        let text = serde_yaml::to_string(&sites[0].config).unwrap();
+        assert!(text.contains("data/default/images/lagan/up/storage-credentials"), "{text}");
     }
 }

@@ -25,6 +25,27 @@ pub enum LeafUse {
     Server,
     /// The one that calls.
     Client,
+    /// Both: one of several that call each other.
+    Peer,
+}
+
+impl LeafUse {
+    fn purposes(self) -> Vec<ExtendedKeyUsagePurpose> {
+        match self {
+            Self::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Self::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Self::Peer => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+        }
+    }
+
+    /// Whether a certificate with these purposes serves this use.
+    fn is_served_by(self, serves: bool, calls: bool) -> bool {
+        match self {
+            Self::Server => serves,
+            Self::Client => calls,
+            Self::Peer => serves && calls,
+        }
+    }
 }
 
 /// A certificate and its private key, in PEM.
@@ -67,10 +88,7 @@ impl Leaf {
         let common_name: String = common_name.chars().take(MAX_COMMON_NAME).collect();
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![match leaf_use {
-            LeafUse::Server => ExtendedKeyUsagePurpose::ServerAuth,
-            LeafUse::Client => ExtendedKeyUsagePurpose::ClientAuth,
-        }];
+        params.extended_key_usages = leaf_use.purposes();
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, now, VALID_FOR);
         let certificate = params.signed_by(&key, &authority.active.issuer()?)?;
@@ -86,14 +104,21 @@ impl Leaf {
         Ok(Self { certificate: text(data, Self::CERTIFICATE)?, key: text(data, Self::KEY)? })
     }
 
-    /// Whether the certificate is no longer, or not yet, the right one: its names differ, its end is near, or
-    /// another authority signs by now.
+    /// Whether the certificate is no longer, or not yet, the right one: its names differ, it may not be used so, its
+    /// end is near, or another authority signs by now.
     #[must_use]
-    pub fn needs_replacement(&self, authority: &Authority, names: &[String], now: Timestamp) -> bool {
+    pub fn needs_replacement(
+        &self,
+        authority: &Authority,
+        names: &[String],
+        leaf_use: LeafUse,
+        now: Timestamp,
+    ) -> bool {
         let Ok(validity) = pem::validity(&self.certificate) else { return true };
         let mut wanted = names.to_vec();
         wanted.sort();
         validity.names != wanted
+            || !leaf_use.is_served_by(validity.serves, validity.calls)
             || validity.not_after.duration_since(now) < REPLACE_BEFORE
             || !pem::issued_by(&self.certificate, &authority.active.certificate)
     }
@@ -152,7 +177,24 @@ mod tests {
             (&authority, &["a", "b", "c"], 0, true),
             (&other, &["a", "b"], 0, true),
         ] {
-            assert_eq!(leaf.needs_replacement(authority, &names(of), day(at)), expected, "{of:?} on day {at}");
+            let replaced = leaf.needs_replacement(authority, &names(of), LeafUse::Server, day(at));
+            assert_eq!(replaced, expected, "{of:?} on day {at}");
+        }
+    }
+
+    #[test]
+    fn certificate_of_another_use_is_replaced() {
+        let authority = Authority::generate("lagan main", day(0)).unwrap();
+        for (made, wanted, expected) in [
+            (LeafUse::Server, LeafUse::Peer, true),
+            (LeafUse::Client, LeafUse::Peer, true),
+            (LeafUse::Peer, LeafUse::Peer, false),
+            (LeafUse::Peer, LeafUse::Server, false),
+            (LeafUse::Server, LeafUse::Client, true),
+        ] {
+            let leaf = Leaf::generate(&authority, "main", &names(&["a"]), made, day(0)).unwrap();
+            let replaced = leaf.needs_replacement(&authority, &names(&["a"]), wanted, day(0));
+            assert_eq!(replaced, expected, "{made:?} for {wanted:?}");
         }
     }
 

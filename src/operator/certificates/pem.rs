@@ -20,6 +20,10 @@ pub struct Validity {
     pub not_after: Timestamp,
     /// DNS names and addresses, in order.
     pub names: Vec<String>,
+    /// Whether it may be shown by the one that is called.
+    pub serves: bool,
+    /// Whether it may be shown by the one that calls.
+    pub calls: bool,
 }
 
 /// Reads the first certificate of a PEM text.
@@ -34,10 +38,13 @@ pub fn validity(pem: &str) -> Result<Validity, Error> {
         let mut names: Vec<String> =
             names.iter().flat_map(|san| &san.value.general_names).filter_map(name_of).collect();
         names.sort();
+        let purposes = certificate.extended_key_usage().map_err(|_| Error::Unreadable)?.map(|usage| usage.value);
         Ok(Validity {
             not_before: time(certificate.validity().not_before.timestamp())?,
             not_after: time(certificate.validity().not_after.timestamp())?,
             names,
+            serves: purposes.is_none_or(|purposes| purposes.any || purposes.server_auth),
+            calls: purposes.is_none_or(|purposes| purposes.any || purposes.client_auth),
         })
     })
 }

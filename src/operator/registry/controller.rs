@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Node, PersistentVolumeClaim, Service},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api, Resource, ResourceExt,
@@ -58,11 +59,13 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
     let (services, service_events) = watch_children(scoped_api::<Service>(client, namespace.as_deref()));
     let (config_maps, config_map_events) = watch_children(scoped_api::<ConfigMap>(client, namespace.as_deref()));
     let (claims, claim_events) = watch_children(scoped_api::<PersistentVolumeClaim>(client, namespace.as_deref()));
+    let (budgets, budget_events) = watch_children(scoped_api::<PodDisruptionBudget>(client, namespace.as_deref()));
     let mut controller = controller
         .watches_stream(deployment_events, |child| registry_of(&child))
         .watches_stream(service_events, |child| registry_of(&child))
         .watches_stream(config_map_events, |child| registry_of(&child))
-        .watches_stream(claim_events, |child| registry_of(&child));
+        .watches_stream(claim_events, |child| registry_of(&child))
+        .watches_stream(budget_events, |child| registry_of(&child));
     let mut nodes = None;
     if context.config.scope == WatchScope::Cluster {
         let (store, events) = watch_nodes(Api::all(client.clone()));
@@ -70,7 +73,7 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
         let registries = controller.store();
         controller = controller.watches_stream(events, move |_: Node| on_node_ports(&registries));
     }
-    let caches = Caches { deployments, services, config_maps, claims, nodes };
+    let caches = Caches { deployments, services, config_maps, claims, disruption_budgets: budgets, nodes };
     let reconciler = Arc::new(Reconciler { context, caches });
     controller
         .graceful_shutdown_on(stop.cancelled_owned())

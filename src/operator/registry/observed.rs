@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Node, PersistentVolumeClaim, Secret, Service},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{Api, Client, Resource, runtime::reflector::Store};
 
@@ -15,7 +16,9 @@ use crate::operator::{
 };
 
 use super::{
+    endings::{Ending, endings},
     endpoints::node_addresses,
+    referred::Referred,
     validate::{Storage, Tls, Users, ValidRegistry},
 };
 
@@ -30,6 +33,8 @@ pub struct Caches {
     pub config_maps: Store<ConfigMap>,
     /// Claims.
     pub claims: Store<PersistentVolumeClaim>,
+    /// Bounds on evictions.
+    pub disruption_budgets: Store<PodDisruptionBudget>,
     /// All nodes; none if the operator may not see them.
     pub nodes: Option<Store<Node>>,
 }
@@ -39,6 +44,8 @@ pub struct Caches {
 pub struct Observed {
     /// The workload.
     pub deployment: Option<Deployment>,
+    /// The bound on evictions.
+    pub disruption_budget: Option<PodDisruptionBudget>,
     /// The Service for clients.
     pub service: Option<Service>,
     /// The claim that content lies on, whoever made it.
@@ -49,6 +56,10 @@ pub struct Observed {
     pub tls_secret: Option<Secret>,
     /// The Secret that `auth.htpasswd` names.
     pub users_secret: Option<Secret>,
+    /// What the spec refers to for object storage and Redis.
+    pub referred: Referred,
+    /// What the pods' containers said when they last ended, where they do not become ready.
+    pub endings: Vec<Ending>,
     /// The certificates to trust, once the operator has made them.
     pub ca_bundle: Option<String>,
     /// The hash of the configuration that was written.
@@ -66,10 +77,18 @@ pub async fn dereference(client: &Client, caches: &Caches, registry: &ValidRegis
         Storage::ExistingClaim(claim) | Storage::MadeClaim { name: claim, .. } => {
             apply::live(client, &caches.claims, namespace, claim).await?
         }
-        Storage::EmptyDir => None,
+        Storage::EmptyDir | Storage::Bucket => None,
     };
+    let deployment = apply::live(client, &caches.deployments, namespace, name).await?;
+    let answering = deployment.as_ref().and_then(|deployment: &Deployment| deployment.status.as_ref()?.ready_replicas);
+    let waits = answering.unwrap_or(0) < registry.spec.replicas || is_rolling(deployment.as_ref());
     Ok(Observed {
-        deployment: apply::live(client, &caches.deployments, namespace, name).await?,
+        endings: if waits { endings(client, registry).await? } else { Vec::new() },
+        disruption_budget: match registry.spec.replicas {
+            0 | 1 => None,
+            _ => apply::live(client, &caches.disruption_budgets, namespace, name).await?,
+        },
+        deployment,
         service: apply::live(client, &caches.services, namespace, name).await?,
         claim,
         nodes: caches.nodes.as_ref().map(|nodes| node_addresses(&nodes.state())).unwrap_or_default(),
@@ -81,13 +100,20 @@ pub async fn dereference(client: &Client, caches: &Caches, registry: &ValidRegis
             Users::Secret { name, .. } => secret(client, namespace, name).await?,
             Users::Admin | Users::Everybody => None,
         },
+        referred: Referred::read(client, registry).await?,
         ca_bundle: None,
         config_hash: None,
     })
 }
 
+/// Whether not all pods are of the newest kind yet.
+fn is_rolling(deployment: Option<&Deployment>) -> bool {
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    status.is_some_and(|status| status.updated_replicas.unwrap_or(0) < status.replicas.unwrap_or(0))
+}
+
 /// Somebody's Secret. Secrets are in no cache.
-async fn secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, apply::Error> {
+pub(super) async fn secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, apply::Error> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     api.get_opt(name).await.map_err(|source| apply::Error::api::<Secret>("read", name, source))
 }

@@ -45,9 +45,9 @@ pub enum Error {
     /// A Secret could not be brought into its state.
     #[error("a Secret is not as it should be")]
     Secrets(#[from] secrets::Error),
-    /// The configuration could not be written.
-    #[error("could not write the configuration")]
-    Config(#[from] serde_yaml::Error),
+    /// The objects cannot be built.
+    #[error("the objects cannot be built")]
+    Build(#[from] build::Error),
     /// The status could not be written.
     #[error("could not write the status")]
     Status {
@@ -61,6 +61,7 @@ impl Error {
     fn trouble(&self) -> Trouble {
         match self {
             Self::Invalid(error) => Trouble::Invalid(error.to_string()),
+            Self::Build(build::Error::Spec(error)) => Trouble::Invalid(error.to_string()),
             Self::Apply(apply::Error::NotOwned { kind, .. })
             | Self::Secrets(secrets::Error::Apply(apply::Error::NotOwned { kind, .. })) => {
                 Trouble::NotOwned { kind: kind.clone(), message: chain(self) }
@@ -118,7 +119,7 @@ impl Reconciler {
         self.write_status(&registry, status).await?;
         match failed {
             // Somebody has to change something; trying harder does not help.
-            Some(Error::Invalid(_)) => Ok(Action::requeue(NOT_WELL)),
+            Some(Error::Invalid(_) | Error::Build(build::Error::Spec(_))) => Ok(Action::requeue(NOT_WELL)),
             Some(error) if matches!(error.trouble(), Trouble::NotOwned { .. }) => Ok(Action::requeue(NOT_WELL)),
             Some(error) => Err(error),
             None => Ok(Action::requeue(if well { WELL } else { NOT_WELL })),
@@ -167,16 +168,19 @@ impl Reconciler {
         observed.ca_bundle.clone_from(&made);
         let theirs = observed.tls_secret.as_ref().and_then(|secret| secret.data.as_ref()?.get("ca.crt"));
         let theirs = theirs.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
+        let referred_hash = observed.referred.hash();
         let inputs = Inputs {
             operator_image: &self.context.config.image,
             ca_bundle: made.as_deref().or(theirs.as_deref()),
             endpoints,
+            referred_hash: referred_hash.as_deref(),
         };
         let objects = build::build(valid, &inputs)?;
         observed.config_hash = Some(objects.config_hash.clone());
         let wanted: Vec<String> = objects.config_maps.iter().map(ResourceExt::name_any).collect();
+        let bounded = objects.disruption_budget.is_some();
         Box::pin(self.apply(registry, valid, objects, observed)).await?;
-        self.prune(registry, &wanted).await
+        self.prune(registry, &wanted, bounded).await
     }
 
     async fn apply(
@@ -202,6 +206,9 @@ impl Reconciler {
         }
         let live = observed.deployment.take();
         observed.deployment = Some(apply::apply(client, registry, live, objects.deployment).await?);
+        if let Some(budget) = objects.disruption_budget {
+            apply::apply(client, registry, observed.disruption_budget.take(), budget).await?;
+        }
         Ok(())
     }
 
@@ -228,8 +235,12 @@ impl Reconciler {
         Ok(Some(patched.map_err(|source| error("patch", source))?))
     }
 
-    /// Deletes what the Registry no longer becomes. Only `ConfigMap`s ever are too many; claims and Secrets never go.
-    async fn prune(&self, registry: &Registry, wanted: &[String]) -> Result<(), Error> {
+    /// Deletes what the Registry no longer becomes: `ConfigMap`s, and the bound on evictions. Claims and Secrets never
+    /// go.
+    async fn prune(&self, registry: &Registry, wanted: &[String], bounded: bool) -> Result<(), Error> {
+        for budget in children(&self.caches.disruption_budgets, registry).iter().filter(|_| !bounded) {
+            self.delete(&**budget).await?;
+        }
         for config_map in children(&self.caches.config_maps, registry) {
             if !wanted.contains(&config_map.name_any()) {
                 self.delete(&*config_map).await?;

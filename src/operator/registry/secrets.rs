@@ -109,9 +109,8 @@ impl<'a> Secrets<'a> {
     /// Secret, what the pods mount in another.
     async fn ensure_control(&self) -> Result<(), Error> {
         let authority = self.ensure_authority("operator", Lifetime::Owned).await?;
-        let name = &self.valid.name;
-        let server = format!("{name}-control.{}.svc", self.valid.namespace);
-        self.ensure_leaf("control", &authority, &[server], LeafUse::Server).await
+        // Replicas show it to those that call them, and to those that they call.
+        self.ensure_leaf("control", &authority, &[self.valid.control_host()], LeafUse::Peer).await
     }
 
     /// An authority in its Secret. The one of the control listener has the operator's certificate beside it.
@@ -147,7 +146,7 @@ impl<'a> Secrets<'a> {
         if lifetime == Lifetime::Owned {
             let names = [labels::OPERATOR.to_owned()];
             let leaf = before.and_then(|before| Leaf::from_data(before).ok());
-            let leaf = match leaf.filter(|leaf| !leaf.needs_replacement(authority, &names, self.now)) {
+            let leaf = match leaf.filter(|leaf| !leaf.needs_replacement(authority, &names, LeafUse::Client, self.now)) {
                 Some(leaf) => leaf,
                 None => Leaf::generate(authority, labels::OPERATOR, &names, LeafUse::Client, self.now)?,
             };
@@ -167,7 +166,7 @@ impl<'a> Secrets<'a> {
         let name = self.valid.child(suffix);
         let live = self.owned(&name).await?.map(|live| live.data.unwrap_or_default());
         let leaf = live.as_ref().and_then(|data| Leaf::from_data(data).ok());
-        let leaf = match leaf.filter(|leaf| !leaf.needs_replacement(authority, names, self.now)) {
+        let leaf = match leaf.filter(|leaf| !leaf.needs_replacement(authority, names, leaf_use, self.now)) {
             Some(leaf) => leaf,
             None => Leaf::generate(authority, &self.valid.name, names, leaf_use, self.now)
                 .map_err(|source| Error::Content { name: name.clone(), source })?,

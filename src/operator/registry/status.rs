@@ -15,6 +15,7 @@ use crate::api::v1alpha1::{
 use crate::operator::labels;
 
 use super::{
+    bucket_finding,
     endpoints::Endpoints,
     observed::Observed,
     tls_finding::tls,
@@ -133,7 +134,7 @@ pub(super) fn finding(type_: ConditionType, holds: bool, reason: Reason, message
     Finding { type_, status: holds.into(), reason, message: message.into() }
 }
 
-fn deployed(picture: &Picture<'_>) -> DeploymentStatus {
+pub(super) fn deployed(picture: &Picture<'_>) -> DeploymentStatus {
     picture.observed.deployment.as_ref().and_then(|deployment| deployment.status.clone()).unwrap_or_default()
 }
 
@@ -144,7 +145,8 @@ fn ready(picture: &Picture<'_>) -> Finding {
     if let Some(Trouble::Invalid(message) | Trouble::NotOwned { message, .. }) = picture.trouble {
         return not(Reason::ConfigInvalid, message.clone());
     }
-    if let Some(missing) = missing_users(picture) {
+    let other = picture.observed.referred.other_problem(&picture.valid.spec);
+    if let Some(missing) = missing_users(picture).or(other) {
         return not(Reason::ConfigInvalid, missing);
     }
     if wanted == 0 {
@@ -212,6 +214,7 @@ fn storage(picture: &Picture<'_>) -> Finding {
     }
     let name = match &picture.valid.storage {
         Storage::EmptyDir => return finding(true, Reason::Ephemeral, "content lies in the pod, and is gone with it"),
+        Storage::Bucket => return bucket_finding::bucket(picture),
         Storage::ExistingClaim(name) | Storage::MadeClaim { name, .. } => name,
     };
     let Some(claim) = &picture.observed.claim else {

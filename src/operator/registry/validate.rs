@@ -10,14 +10,17 @@ use crate::api::v1alpha1::{Anonymous, Registry, RegistrySpec, StorageType, TlsMo
 /// The longest name: what is appended to it must still be a DNS label.
 const MAX_NAME: usize = 52;
 
+/// The most replicas of a Registry: each asks every other one before something is deleted.
+const MAX_REPLICAS: i32 = 100;
+
 /// A spec that cannot be acted on. The text says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Objects cannot be named after it.
     #[error("metadata.name must be at most 52 lowercase letters, digits and dashes, and start with a letter")]
     Name,
-    /// More than one process on one directory.
-    #[error("replicas must be 0 or 1")]
+    /// More than one process on one directory, or too many on a bucket.
+    #[error("replicas must be 0 or 1, or at most {MAX_REPLICAS} on storage of type S3, GCS or Azure")]
     Replicas,
     /// Not a URL of a registry.
     #[error("expose.externalURL must be a scheme and a host without a path, such as https://registry.example.com")]
@@ -58,6 +61,8 @@ pub enum Storage {
     },
     /// In the pod.
     EmptyDir,
+    /// In a bucket of an object store, which several pods can share.
+    Bucket,
 }
 
 /// Which certificate clients see.
@@ -115,6 +120,12 @@ impl ValidRegistry {
         format!("{}-{suffix}", self.name)
     }
 
+    /// The host name that the certificates of all its pods' control listeners carry.
+    #[must_use]
+    pub fn control_host(&self) -> String {
+        format!("{}.{}.svc", self.child("control"), self.namespace)
+    }
+
     /// The Secret that the pod's certificate is in.
     #[must_use]
     pub fn tls_secret(&self) -> Option<String> {
@@ -149,7 +160,8 @@ pub fn validate(registry: &Registry) -> Result<ValidRegistry, Error> {
     if !is_name(&name) {
         return Err(Error::Name);
     }
-    if !(0..=1).contains(&spec.replicas) {
+    let most = if spec.storage.type_.is_shared() { MAX_REPLICAS } else { 1 };
+    if !(0..=most).contains(&spec.replicas) {
         return Err(Error::Replicas);
     }
     Ok(ValidRegistry {
@@ -173,8 +185,10 @@ fn is_name(name: &str) -> bool {
 }
 
 fn storage(name: &str, spec: &RegistrySpec) -> Result<Storage, Error> {
-    if spec.storage.type_ == StorageType::EmptyDir {
-        return Ok(Storage::EmptyDir);
+    match spec.storage.type_ {
+        StorageType::EmptyDir => return Ok(Storage::EmptyDir),
+        StorageType::S3 | StorageType::Gcs | StorageType::Azure => return Ok(Storage::Bucket),
+        StorageType::PersistentVolumeClaim => {}
     }
     let claim = spec.storage.persistent_volume_claim.as_ref();
     if claim.is_some_and(|claim| claim.claim_name.is_some() && claim.template.is_some()) {
@@ -261,6 +275,8 @@ pub(super) mod tests {
     fn what_an_old_object_may_say_is_refused() {
         let refused = |spec| validate(&registry(&spec)).unwrap_err();
         assert_eq!(refused(json!({"replicas": 2})), Error::Replicas);
+        let bucket = json!({"type": "S3", "s3": {"bucket": "images"}});
+        assert_eq!(refused(json!({"replicas": 101, "storage": bucket})), Error::Replicas);
         assert_eq!(refused(json!({"tls": {"mode": "SecretRef"}})), Error::TlsSecret);
         for url in ["ftp://a", "https://", "https://a/b", "https://me@a"] {
             assert_eq!(refused(json!({"expose": {"externalURL": url}})), Error::ExternalUrl, "{url}");
@@ -270,6 +286,13 @@ pub(super) mod tests {
         let mut long = registry(&json!({}));
         long.metadata.name = Some("a".repeat(53));
         assert_eq!(validate(&long), Err(Error::Name));
+    }
+
+    #[test]
+    fn bucket_takes_several_replicas() {
+        let spec = json!({"replicas": 3, "storage": {"type": "S3", "s3": {"bucket": "images"}}});
+        let valid = validate(&registry(&spec)).unwrap();
+        assert_eq!((valid.storage, valid.spec.replicas), (Storage::Bucket, 3));
     }
 
     #[test]

@@ -14,17 +14,19 @@ use serde::{Deserialize, Serialize};
 use crate::api::v1alpha1::rules::rules;
 
 pub use access::{Anonymous, AuthSpec, HtpasswdSpec, SecretKeyReference, SecretReference, TlsMode, TlsSpec};
-pub use object_storage::{Addressing, EncryptionSpec, EncryptionType, Redirect};
+pub use object_storage::{
+    Addressing, AzureSpec, CaBundleReference, EncryptionSpec, EncryptionType, GcsSpec, Redirect, S3Spec,
+};
 pub use serving::{
     AccessMode, DeletionMode, DeletionSpec, DescriptorCacheSpec, DescriptorCacheType, ExposeSpec, InMemoryCacheSpec,
-    LimitsSpec, LogFormat, LogLevel, LoggingSpec, ServiceSpec, ServiceType, default_cache_entries,
-    default_drain_timeout, default_max_manifest_size, default_restore_window,
+    LimitsSpec, LogFormat, LogLevel, LoggingSpec, RedisSpec, RedisTlsSpec, ServiceSpec, ServiceType,
+    default_cache_entries, default_drain_timeout, default_max_manifest_size, default_restore_window,
 };
 pub use status::{RegistryEndpoints, RegistryStatus, StorageStatus};
 pub use storage::{
     ClaimTemplate, EmptyDirSpec, PersistentVolumeClaimSpec, StorageSpec, StorageType, WhenDeleted, default_storage_size,
 };
-pub use workload::{ImageSpec, PullPolicy, WorkloadSpec};
+pub use workload::{ImageSpec, PodDisruptionBudgetMode, PodDisruptionBudgetSpec, PullPolicy, WorkloadSpec};
 
 /// A container registry that the operator runs.
 #[derive(CustomResource, JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,17 +59,18 @@ pub use workload::{ImageSpec, PullPolicy, WorkloadSpec};
     )
 )]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules(&[(
+    "self.replicas <= 1 || self.storage.type in ['S3', 'GCS', 'Azure']",
+    "replicas must be 0 or 1: more than one replica needs object storage, which is storage.type S3, GCS or Azure"
+)])))]
 #[derive(Default)]
 pub struct RegistrySpec {
     /// Managed: the operator keeps everything as this object says. Unmanaged: it leaves everything as it is,
     /// so that something can be repaired by hand.
     pub management_state: ManagementState,
-    /// How many replicas to run: 1, or 0 to stop the registry and keep its data.
-    #[schemars(range(min = 0))]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(
-        "self <= 1",
-        "replicas must be 0 or 1: more than one replica needs object storage, which this version does not have"
-    )])))]
+    /// How many replicas to run: 1; more on object storage (types S3, GCS and Azure); or 0 to stop the registry and
+    /// keep its data.
+    #[schemars(range(min = 0, max = 100))]
     #[serde(default = "one_replica")]
     pub replicas: i32,
     /// The image that the registry's pods run. Where it is not given, it is the operator's own.
@@ -90,6 +93,8 @@ pub struct RegistrySpec {
     pub expose: ExposeSpec,
     /// Bounds on what clients may ask for.
     pub limits: LimitsSpec,
+    /// How many replicas may be evicted at a time.
+    pub pod_disruption_budget: PodDisruptionBudgetSpec,
     /// What the registry's pods are like, beside what the operator decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadSpec>,

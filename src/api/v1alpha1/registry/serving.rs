@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::api::v1alpha1::rules::rules;
 use crate::api::{Duration, Quantity};
 
+use super::{CaBundleReference, SecretReference};
+
 /// Whether anything may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum AccessMode {
@@ -58,13 +60,47 @@ pub fn default_restore_window() -> Duration {
 /// What the registry remembers about blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[(
+    "(self.type == 'Redis') == has(self.redis)",
+    "redis goes with type Redis: write its address there, or remove it and use type InMemory"
+)])))]
 pub struct DescriptorCacheSpec {
-    /// Where it remembers.
+    /// InMemory: in each process. Redis: in each process, and behind it in a Redis that all replicas share and that a
+    /// restart finds filled. Without the Redis the registry is slower, and nothing fails.
     #[serde(rename = "type", default)]
     pub type_: DescriptorCacheType,
-    /// For type InMemory.
+    /// The cache in the process, which every type has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_memory: Option<InMemoryCacheSpec>,
+    /// For type Redis: which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisSpec>,
+}
+
+/// A Redis, or a server that speaks its protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisSpec {
+    /// Host and port, such as redis.example.com:6379.
+    #[schemars(length(min = 3, max = 260), regex(pattern = r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"))]
+    pub address: String,
+    /// TLS. Where it is not given, the connection is plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RedisTlsSpec>,
+    /// A Secret of this namespace with the key password, and username where there is one, as type
+    /// kubernetes.io/basic-auth has them. When it changes, the pods are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretReference>,
+}
+
+/// How the connection to Redis is protected.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisTlsSpec {
+    /// A ConfigMap of this namespace with the authorities to trust, in PEM. The well-known ones where it is not
+    /// given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_ref: Option<CaBundleReference>,
 }
 
 impl DescriptorCacheSpec {
@@ -81,7 +117,6 @@ pub enum DescriptorCacheType {
     /// In the process.
     #[default]
     InMemory,
-    #[schemars(skip)]
     /// In the process, and behind it in a Redis that replicas share and that a restart finds filled.
     Redis,
 }
@@ -166,6 +201,13 @@ pub struct LimitsSpec {
         "maxManifestSize must be between 4Ki and 64Mi"
     )])))]
     pub max_manifest_size: Quantity,
+    /// The largest layer or other blob that is accepted. No bound where it is not given.
+    #[schemars(extend("x-kubernetes-validations" = rules(&[(
+        "quantity(string(self)).compareTo(quantity('1Mi')) >= 0",
+        "maxBlobSize must be at least 1Mi: leave it out for no bound"
+    )])))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_blob_size: Option<Quantity>,
     /// How long requests in progress may take after the pod was told to stop. At most 1h.
     #[schemars(extend("x-kubernetes-validations" = rules(&[(
         "duration(self) <= duration('1h')",
@@ -176,7 +218,11 @@ pub struct LimitsSpec {
 
 impl Default for LimitsSpec {
     fn default() -> Self {
-        Self { max_manifest_size: default_max_manifest_size(), drain_timeout: default_drain_timeout() }
+        Self {
+            max_manifest_size: default_max_manifest_size(),
+            max_blob_size: None,
+            drain_timeout: default_drain_timeout(),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use serde_json::Value;
 use crate::api::Quantity;
 use crate::api::v1alpha1::rules::rules;
 
+use super::{AzureSpec, CaBundleReference, GcsSpec, S3Spec, SecretReference};
+
 /// Where content lies.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -19,10 +21,22 @@ pub struct StorageSpec {
     /// 20Gi of the default storage class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<PersistentVolumeClaimSpec>,
+    /// For type S3: which bucket of Amazon S3, or of a store that speaks its protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Spec>,
+    /// For type GCS: which bucket of Google Cloud Storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gcs: Option<GcsSpec>,
+    /// For type Azure: which container of Azure Blob Storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<AzureSpec>,
     /// For type EmptyDir: how much.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_dir: Option<EmptyDirSpec>,
 }
+
+/// Said where somebody changes them.
+const BUCKET_STAYS: &str = "bucket and prefix cannot change: make a new Registry and copy the images";
 
 /// The rules of the union, and of what cannot change.
 ///
@@ -42,7 +56,37 @@ fn storage_rules() -> Value {
         format!("{named} || {} == {}", template("self", field, "$", default), template("oldSelf", field, "$", default))
     };
     let size = |object| template(object, "size", "string($)", "'20Gi'");
+    let stays = |member: &str, field: &str| {
+        let value = |object| {
+            let given = format!("has({object}.{member}) && has({object}.{member}.{field})");
+            format!("({given} ? {object}.{member}.{field} : '')")
+        };
+        format!("{} == {}", value("self"), value("oldSelf"))
+    };
     rules(&[
+        (
+            "(self.type == 'S3') == has(self.s3)",
+            "s3 goes with type S3: write the bucket there, or remove it and use another type",
+        ),
+        (
+            "(self.type == 'GCS') == has(self.gcs)",
+            "gcs goes with type GCS: write the bucket there, or remove it and use another type",
+        ),
+        (
+            "(self.type == 'Azure') == has(self.azure)",
+            "azure goes with type Azure: write account and container there, or remove it and use another type",
+        ),
+        (&format!("{} && {}", stays("s3", "bucket"), stays("s3", "prefix")), BUCKET_STAYS),
+        (&format!("{} && {}", stays("gcs", "bucket"), stays("gcs", "prefix")), BUCKET_STAYS),
+        (
+            &format!(
+                "{} && {} && {}",
+                stays("azure", "account"),
+                stays("azure", "container"),
+                stays("azure", "prefix")
+            ),
+            "account, container and prefix cannot change: make a new Registry and copy the images",
+        ),
         (
             "self.type == 'EmptyDir' || !has(self.emptyDir)",
             "emptyDir is for type EmptyDir: remove it, or set storage.type to EmptyDir when the Registry is created",
@@ -77,6 +121,13 @@ pub enum StorageType {
     /// A claim, which outlives the Registry.
     #[default]
     PersistentVolumeClaim,
+    /// A bucket of Amazon S3, or of a store that speaks its protocol.
+    S3,
+    /// A bucket of Google Cloud Storage.
+    #[serde(rename = "GCS")]
+    Gcs,
+    /// A container of Azure Blob Storage.
+    Azure,
     /// A folder of the pod that is gone with it: for trying things out.
     EmptyDir,
 }
@@ -150,7 +201,36 @@ pub fn default_storage_size() -> Quantity {
     Quantity::from_gibibytes(20)
 }
 
+impl StorageType {
+    /// Whether several processes can serve the same content.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        match self {
+            Self::S3 | Self::Gcs | Self::Azure => true,
+            Self::PersistentVolumeClaim | Self::EmptyDir => false,
+        }
+    }
+}
+
 impl StorageSpec {
+    /// The Secret with the object store's credentials, if one was given.
+    #[must_use]
+    pub fn credentials_secret(&self) -> Option<&SecretReference> {
+        let (s3, gcs, azure) = (self.s3.as_ref(), self.gcs.as_ref(), self.azure.as_ref());
+        s3.and_then(|s3| s3.credentials_secret_ref.as_ref())
+            .or_else(|| gcs.and_then(|gcs| gcs.credentials_secret_ref.as_ref()))
+            .or_else(|| azure.and_then(|azure| azure.credentials_secret_ref.as_ref()))
+    }
+
+    /// The ConfigMap with authorities that the object store's certificate is verified with, if one was given.
+    #[must_use]
+    pub fn ca_bundle(&self) -> Option<&CaBundleReference> {
+        let (s3, gcs, azure) = (self.s3.as_ref(), self.gcs.as_ref(), self.azure.as_ref());
+        s3.and_then(|s3| s3.ca_bundle_ref.as_ref())
+            .or_else(|| gcs.and_then(|gcs| gcs.ca_bundle_ref.as_ref()))
+            .or_else(|| azure.and_then(|azure| azure.ca_bundle_ref.as_ref()))
+    }
+
     /// The claim's name that was given, if one was.
     #[must_use]
     pub fn existing_claim(&self) -> Option<&str> {

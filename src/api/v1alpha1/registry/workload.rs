@@ -43,6 +43,25 @@ pub enum PullPolicy {
     Never,
 }
 
+/// How many replicas may be evicted at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodDisruptionBudgetSpec {
+    /// Auto: with two replicas or more, one may be evicted at a time. Disabled: nothing keeps them from being
+    /// evicted together.
+    pub mode: PodDisruptionBudgetMode,
+}
+
+/// Whether evictions are bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum PodDisruptionBudgetMode {
+    /// With two replicas or more.
+    #[default]
+    Auto,
+    /// Never.
+    Disabled,
+}
+
 /// What a registry's pods are like, beside what the operator decides.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -69,7 +88,8 @@ pub struct WorkloadSpec {
     /// Nodes and pods to be near to, or far from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// How pods are spread over nodes.
+    /// How pods are spread over nodes. Where nothing is given, replicas go to different nodes and zones as far as
+    /// there are any.
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,

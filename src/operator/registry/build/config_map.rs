@@ -5,15 +5,15 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::PathBuf
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
-use super::{Inputs, owned};
+use super::{Error, Inputs, owned};
+use crate::api::FieldError;
 use crate::api::serve_config::{
-    AuthConfig, ControlConfig, ControlTlsConfig, DeletionConfig, DescriptorCacheConfig, HealthConfig, HtpasswdConfig,
-    InMemoryCacheConfig, LimitsConfig, LoggingConfig, ServeConfig, StorageConfig, TlsConfig,
+    ControlConfig, ControlTlsConfig, HealthConfig, HtpasswdConfig, ServeConfig, Surroundings, TlsConfig,
 };
 use crate::operator::difference::fingerprint;
 use crate::operator::registry::{
     endpoints::{CONTROL_PORT, HEALTH_PORT, REGISTRY_PORT},
-    validate::{Tls, ValidRegistry},
+    validate::{Storage, Tls, ValidRegistry},
 };
 
 /// The key of the configuration, and the file's name in the pod.
@@ -31,12 +31,21 @@ pub(super) const USERS_DIRECTORY: &str = "/run/lagan/users";
 /// The users' file in it.
 pub(super) const USERS_FILE: &str = "htpasswd";
 
-/// The key of certificates to trust.
-const CA: &str = "ca.crt";
+/// Where the object store's credentials are mounted.
+pub(super) const STORAGE_CREDENTIALS_DIRECTORY: &str = "/run/lagan/storage-credentials";
+/// Where the authorities are mounted that the object store's certificate is verified with.
+pub(super) const STORAGE_AUTHORITIES_DIRECTORY: &str = "/run/lagan/storage-authorities";
+/// Where the Redis' credentials are mounted.
+pub(super) const REDIS_CREDENTIALS_DIRECTORY: &str = "/run/lagan/redis-credentials";
+/// Where the authorities are mounted that the Redis' certificate is verified with.
+pub(super) const REDIS_AUTHORITIES_DIRECTORY: &str = "/run/lagan/redis-authorities";
+
+/// The key, and the file's name, of certificates to trust.
+pub(super) const CA: &str = "ca.crt";
 
 /// The file of `lagan serve` for a registry's pods.
-pub(super) fn file(registry: &ValidRegistry) -> Result<String, serde_yaml::Error> {
-    serde_yaml::to_string(&serve_config(registry))
+pub(super) fn file(registry: &ValidRegistry) -> Result<String, Error> {
+    Ok(serde_yaml::to_string(&serve_config(registry)?)?)
 }
 
 /// A hash of a file that pods read when they start only.
@@ -88,43 +97,30 @@ fn config_map(registry: &ValidRegistry, suffix: &str, data: BTreeMap<String, Str
     ConfigMap { metadata: owned(registry, registry.child(suffix)), data: Some(data), ..ConfigMap::default() }
 }
 
-fn serve_config(registry: &ValidRegistry) -> ServeConfig {
-    let spec = &registry.spec;
+fn serve_config(registry: &ValidRegistry) -> Result<ServeConfig, FieldError> {
     let file = |directory: &str, name: &str| PathBuf::from(directory).join(name);
-    let users = registry.users_secret().map(|_| HtpasswdConfig { file: file(USERS_DIRECTORY, USERS_FILE) });
-    ServeConfig {
+    let tls = ControlTlsConfig {
+        certificate: file(CONTROL_DIRECTORY, "tls.crt"),
+        key: file(CONTROL_DIRECTORY, "tls.key"),
+        client_authority: file(CONTROL_DIRECTORY, CA),
+        // Replicas reach each other by the pods' addresses, which no certificate carries.
+        server_name: (registry.storage == Storage::Bucket).then(|| registry.control_host()),
+    };
+    let around = Surroundings {
         listen: everywhere(REGISTRY_PORT),
-        control: Some(ControlConfig {
-            listen: everywhere(CONTROL_PORT),
-            advertise: None,
-            tls: ControlTlsConfig {
-                certificate: file(CONTROL_DIRECTORY, "tls.crt"),
-                key: file(CONTROL_DIRECTORY, "tls.key"),
-                client_authority: file(CONTROL_DIRECTORY, CA),
-                server_name: None,
-            },
-        }),
         health: HealthConfig { listen: everywhere(HEALTH_PORT) },
-        storage: StorageConfig::folder(DATA_DIRECTORY),
-        deletion: DeletionConfig { mode: spec.deletion.mode, restore_window: spec.deletion.restore_window.clone() },
-        descriptor_cache: DescriptorCacheConfig {
-            type_: spec.descriptor_cache.type_,
-            in_memory: InMemoryCacheConfig { max_entries: spec.descriptor_cache.max_entries() },
-            redis: None,
-        },
+        control: Some(ControlConfig { listen: everywhere(CONTROL_PORT), advertise: None, tls }),
         tls: registry
             .tls_secret()
             .map(|_| TlsConfig { certificate: file(TLS_DIRECTORY, "tls.crt"), key: file(TLS_DIRECTORY, "tls.key") }),
-        auth: AuthConfig { anonymous: spec.auth.anonymous, htpasswd: users },
-        limits: LimitsConfig {
-            max_manifest_size: spec.limits.max_manifest_size.clone(),
-            max_blob_size: None,
-            drain_timeout: spec.limits.drain_timeout.clone(),
-        },
-        access_mode: spec.access_mode,
-        logging: LoggingConfig { level: spec.logging.level, format: spec.logging.format },
-        tracing: None,
-    }
+        htpasswd: registry.users_secret().map(|_| HtpasswdConfig { file: file(USERS_DIRECTORY, USERS_FILE) }),
+        data: DATA_DIRECTORY.into(),
+        storage_credentials: STORAGE_CREDENTIALS_DIRECTORY.into(),
+        storage_authorities: file(STORAGE_AUTHORITIES_DIRECTORY, CA),
+        redis_credentials: REDIS_CREDENTIALS_DIRECTORY.into(),
+        redis_authorities: file(REDIS_AUTHORITIES_DIRECTORY, CA),
+    };
+    ServeConfig::of_registry(&registry.spec, around)
 }
 
 /// The same port on every address of the pod.

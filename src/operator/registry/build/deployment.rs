@@ -1,16 +1,15 @@
-//! The workload: one pod on a directory, restricted as far as pods can be.
+//! The workload: one pod on a directory or several on a bucket, restricted as far as pods can be.
 
 use k8s_openapi::{
     api::{
-        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy},
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction,
-            KeyToPath, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
-            PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
+            ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecurityContext,
+            TopologySpreadConstraint,
         },
     },
     apimachinery::pkg::{
-        api::resource::Quantity as K8sQuantity,
         apis::meta::v1::{LabelSelector, ObjectMeta},
         util::intstr::IntOrString,
     },
@@ -18,10 +17,9 @@ use k8s_openapi::{
 
 use super::{
     Inputs,
-    config_map::{
-        CONFIG_DIRECTORY, CONFIG_FILE, CONTROL_DIRECTORY, DATA_DIRECTORY, TLS_DIRECTORY, USERS_DIRECTORY, USERS_FILE,
-    },
+    config_map::{CONFIG_DIRECTORY, CONFIG_FILE},
     owned, service,
+    volumes::mounted,
 };
 use crate::api::v1alpha1::{ImageSpec, PullPolicy, SecretReference};
 use crate::operator::labels;
@@ -32,10 +30,14 @@ use crate::operator::registry::{
 
 /// The annotation of the pod template with the hash of the configuration: pods read it when they start only.
 const CONFIG_HASH: &str = "lagan.dev/config-hash";
+/// The annotation of the pod template with the hash of what the spec refers to and pods read when they start only.
+const REFERRED_HASH: &str = "lagan.dev/credentials-hash";
+/// The environment variable with the pod's address.
+const POD_IP: &str = "POD_IP";
+/// The environment variable with the address under which other replicas reach this one.
+const ADVERTISE: &str = "LAGAN_ADVERTISE";
 /// The user and group of the image that nobody else uses: what distroless images call nonroot.
 const NON_ROOT: i64 = 65_532;
-/// Read by the group, which is the pod's `fsGroup`; written by nobody.
-const SECRET_MODE: i32 = 0o440;
 /// What a pod needs beside draining, in seconds: to notice SIGTERM, and to write down what it knows.
 const GRACE_BEYOND_DRAIN: i64 = 15;
 /// How many old `ReplicaSet`s stay, to look at.
@@ -45,16 +47,25 @@ pub(super) fn deployment(registry: &ValidRegistry, inputs: &Inputs<'_>, config_h
     let spec = DeploymentSpec {
         replicas: Some(registry.spec.replicas),
         revision_history_limit: Some(REVISIONS),
-        // Two processes never share a directory.
-        strategy: Some(DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }),
+        strategy: Some(strategy(registry)),
         selector: LabelSelector { match_labels: Some(labels::selector(&registry.name)), match_expressions: None },
         template: PodTemplateSpec {
-            metadata: Some(pod_metadata(registry, config_hash)),
+            metadata: Some(pod_metadata(registry, inputs, config_hash)),
             spec: Some(pod(registry, inputs)),
         },
         ..DeploymentSpec::default()
     };
     Deployment { metadata: owned(registry, registry.name.clone()), spec: Some(spec), status: None }
+}
+
+/// Two processes never share a directory. On a bucket the new ones come first, one at a time.
+fn strategy(registry: &ValidRegistry) -> DeploymentStrategy {
+    if registry.storage != Storage::Bucket {
+        return DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
+    }
+    let rolling =
+        RollingUpdateDeployment { max_surge: Some(IntOrString::Int(1)), max_unavailable: Some(IntOrString::Int(0)) };
+    DeploymentStrategy { type_: Some("RollingUpdate".to_owned()), rolling_update: Some(rolling) }
 }
 
 /// The image that a registry's pods run: the operator's own, with what the spec says otherwise.
@@ -74,12 +85,13 @@ pub fn image(spec: Option<&ImageSpec>, operators: &str) -> String {
     }
 }
 
-fn pod_metadata(registry: &ValidRegistry, config_hash: &str) -> ObjectMeta {
+fn pod_metadata(registry: &ValidRegistry, inputs: &Inputs<'_>, config_hash: &str) -> ObjectMeta {
     let workload = registry.spec.workload.clone().unwrap_or_default();
     let mut pod_labels = workload.labels;
     pod_labels.extend(labels::of(&registry.name));
     let mut annotations = workload.annotations;
     annotations.insert(CONFIG_HASH.to_owned(), config_hash.to_owned());
+    annotations.extend(inputs.referred_hash.map(|hash| (REFERRED_HASH.to_owned(), hash.to_owned())));
     ObjectMeta { labels: Some(pod_labels), annotations: Some(annotations), ..ObjectMeta::default() }
 }
 
@@ -94,16 +106,45 @@ fn pod(registry: &ValidRegistry, inputs: &Inputs<'_>) -> PodSpec {
         termination_grace_period_seconds: Some(drain.saturating_add(GRACE_BEYOND_DRAIN)),
         security_context: Some(workload.pod_security_context.unwrap_or_else(restricted)),
         containers: vec![container(registry, inputs)],
-        volumes: Some(volumes(registry)),
+        volumes: Some(mounted(registry).into_iter().map(|mounted| mounted.volume).collect()),
         node_selector: Some(workload.node_selector).filter(|labels| !labels.is_empty()),
         tolerations: Some(workload.tolerations).filter(|tolerations| !tolerations.is_empty()),
         affinity: workload.affinity,
-        topology_spread_constraints: Some(workload.topology_spread_constraints).filter(|all| !all.is_empty()),
+        topology_spread_constraints: spread(registry, workload.topology_spread_constraints),
         priority_class_name: workload.priority_class_name,
         image_pull_secrets: Some(workload.image_pull_secrets.into_iter().map(secrets).collect::<Vec<_>>())
             .filter(|secrets| !secrets.is_empty()),
         ..PodSpec::default()
     }
+}
+
+/// What the spec says; else replicas go to different nodes and zones, as far as there are any.
+fn spread(registry: &ValidRegistry, given: Vec<TopologySpreadConstraint>) -> Option<Vec<TopologySpreadConstraint>> {
+    if !given.is_empty() || registry.storage != Storage::Bucket {
+        return Some(given).filter(|all| !all.is_empty());
+    }
+    let over = |topology_key: &str| TopologySpreadConstraint {
+        topology_key: topology_key.to_owned(),
+        max_skew: 1,
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(LabelSelector {
+            match_labels: Some(labels::selector(&registry.name)),
+            match_expressions: None,
+        }),
+        // The pods that a rollout replaces do not count.
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        ..TopologySpreadConstraint::default()
+    };
+    Some(vec![over("kubernetes.io/hostname"), over("topology.kubernetes.io/zone")])
+}
+
+/// A pod on a bucket knows under which address the others reach it.
+fn environment(registry: &ValidRegistry) -> Option<Vec<EnvVar>> {
+    let field = ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: "status.podIP".to_owned() };
+    let from = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
+    let address = EnvVar { name: POD_IP.to_owned(), value_from: Some(from), ..EnvVar::default() };
+    let advertise = EnvVar { name: ADVERTISE.to_owned(), value: Some(format!("$({POD_IP})")), value_from: None };
+    (registry.storage == Storage::Bucket).then(|| vec![address, advertise])
 }
 
 fn restricted() -> PodSecurityContext {
@@ -137,6 +178,9 @@ fn container(registry: &ValidRegistry, inputs: &Inputs<'_>) -> Container {
         image: Some(image(registry.spec.image.as_ref(), inputs.operator_image)),
         image_pull_policy: Some(policy.to_owned()),
         args: Some(vec!["serve".to_owned(), "--config".to_owned(), format!("{CONFIG_DIRECTORY}/{CONFIG_FILE}")]),
+        env: environment(registry),
+        // A registry that cannot open its bucket says why in its last line; the status repeats it.
+        termination_message_policy: (registry.storage == Storage::Bucket).then(|| "FallbackToLogsOnError".to_owned()),
         ports: Some(vec![
             port(service::REGISTRY, REGISTRY_PORT),
             port(service::CONTROL, CONTROL_PORT),
@@ -154,7 +198,7 @@ fn container(registry: &ValidRegistry, inputs: &Inputs<'_>) -> Container {
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(mounts(registry)),
+        volume_mounts: Some(mounted(registry).into_iter().map(|mounted| mounted.mount).collect()),
         ..Container::default()
     }
 }
@@ -174,71 +218,4 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
         success_threshold: Some(1),
         ..Probe::default()
     }
-}
-
-fn mounts(registry: &ValidRegistry) -> Vec<VolumeMount> {
-    let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    };
-    let mut mounts = vec![
-        mount("config", CONFIG_DIRECTORY, true),
-        mount("control", CONTROL_DIRECTORY, true),
-        mount("data", DATA_DIRECTORY, false),
-    ];
-    mounts.extend(registry.tls_secret().map(|_| mount("tls", TLS_DIRECTORY, true)));
-    mounts.extend(registry.users_secret().map(|_| mount("users", USERS_DIRECTORY, true)));
-    mounts
-}
-
-fn volumes(registry: &ValidRegistry) -> Vec<Volume> {
-    let config = ConfigMapVolumeSource { name: registry.child("config"), ..ConfigMapVolumeSource::default() };
-    let mut volumes = vec![
-        Volume { name: "config".to_owned(), config_map: Some(config), ..Volume::default() },
-        secret("control", registry.child("control"), None),
-        data(registry),
-    ];
-    // The authority's key is in a Secret of its own: a pod mounts what it shows and what it proves, no more.
-    volumes.extend(
-        registry
-            .tls_secret()
-            .map(|name| secret("tls", name, Some(vec![key("tls.crt", "tls.crt"), key("tls.key", "tls.key")]))),
-    );
-    volumes.extend(
-        registry.users_secret().map(|(name, users)| secret("users", name, Some(vec![key(&users, USERS_FILE)]))),
-    );
-    volumes
-}
-
-fn key(key: &str, path: &str) -> KeyToPath {
-    KeyToPath { key: key.to_owned(), path: path.to_owned(), mode: None }
-}
-
-fn secret(volume: &str, name: String, items: Option<Vec<KeyToPath>>) -> Volume {
-    let source = SecretVolumeSource {
-        secret_name: Some(name),
-        default_mode: Some(SECRET_MODE),
-        items,
-        ..SecretVolumeSource::default()
-    };
-    Volume { name: volume.to_owned(), secret: Some(source), ..Volume::default() }
-}
-
-fn data(registry: &ValidRegistry) -> Volume {
-    let claim =
-        |claim_name: &str| PersistentVolumeClaimVolumeSource { claim_name: claim_name.to_owned(), read_only: None };
-    let mut volume = Volume { name: "data".to_owned(), ..Volume::default() };
-    match &registry.storage {
-        Storage::ExistingClaim(name) | Storage::MadeClaim { name, .. } => {
-            volume.persistent_volume_claim = Some(claim(name));
-        }
-        Storage::EmptyDir => {
-            let limit = registry.spec.storage.empty_dir.as_ref().and_then(|empty_dir| empty_dir.size_limit.clone());
-            let size_limit = limit.map(|limit| K8sQuantity(limit.as_str().to_owned()));
-            volume.empty_dir = Some(EmptyDirVolumeSource { size_limit, medium: None });
-        }
-    }
-    volume
 }

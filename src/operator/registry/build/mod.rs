@@ -3,7 +3,9 @@
 mod claim;
 mod config_map;
 mod deployment;
+mod disruption_budget;
 mod service;
+mod volumes;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +16,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Service},
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -21,6 +24,7 @@ use k8s_openapi::{
 use config_map::config_hash;
 
 use super::{endpoints::Endpoints, validate::ValidRegistry};
+use crate::api::FieldError;
 use crate::operator::labels;
 
 /// What is not in the spec, and decides what is built.
@@ -33,6 +37,8 @@ pub struct Inputs<'a> {
     pub ca_bundle: Option<&'a str>,
     /// Where the registry is reached.
     pub endpoints: &'a Endpoints,
+    /// A hash of the Secrets and `ConfigMap`s that the spec refers to and that pods read when they start only.
+    pub referred_hash: Option<&'a str>,
 }
 
 /// All objects of a Registry, but for its claim and its Secrets.
@@ -44,16 +50,29 @@ pub struct Objects {
     pub services: Vec<Service>,
     /// The workload.
     pub deployment: Deployment,
+    /// The bound on evictions, if there is to be one.
+    pub disruption_budget: Option<PodDisruptionBudget>,
     /// The hash of the configuration, which is in the workload's pod template.
     pub config_hash: String,
+}
+
+/// The objects of a Registry cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the spec is wrong.
+    #[error("the spec cannot be acted on")]
+    Spec(#[from] FieldError),
+    /// The configuration could not be written as YAML.
+    #[error("could not write the configuration")]
+    Yaml(#[from] serde_yaml::Error),
 }
 
 /// Builds them.
 ///
 /// # Errors
 ///
-/// When the configuration cannot be written as YAML.
-pub fn build(registry: &ValidRegistry, inputs: &Inputs<'_>) -> Result<Objects, serde_yaml::Error> {
+/// When a field of the spec is wrong, or the configuration cannot be written as YAML.
+pub fn build(registry: &ValidRegistry, inputs: &Inputs<'_>) -> Result<Objects, Error> {
     let file = config_map::file(registry)?;
     let mut config_maps = vec![config_map::config(registry, file.clone())];
     config_maps.extend(config_map::authorities(registry, inputs));
@@ -61,7 +80,8 @@ pub fn build(registry: &ValidRegistry, inputs: &Inputs<'_>) -> Result<Objects, s
     let services = vec![service::registry(registry), service::control(registry)];
     let config_hash = config_hash(&file);
     let deployment = deployment::deployment(registry, inputs, &config_hash);
-    Ok(Objects { config_maps, services, deployment, config_hash })
+    let disruption_budget = disruption_budget::disruption_budget(registry);
+    Ok(Objects { config_maps, services, deployment, disruption_budget, config_hash })
 }
 
 /// The metadata of an object that goes with its Registry.

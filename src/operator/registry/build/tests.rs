@@ -13,7 +13,12 @@ fn built(spec: Value, node_hosts: &[&str]) -> Objects {
     let node_hosts: Vec<String> = node_hosts.iter().map(|&host| host.to_owned()).collect();
     let published = RegistryEndpoints { nodes: node_hosts.first().cloned(), ..RegistryEndpoints::default() };
     let endpoints = Endpoints { published, node_hosts };
-    let inputs = Inputs { operator_image: "example.com/lagan:1", ca_bundle: Some(CA), endpoints: &endpoints };
+    let inputs = Inputs {
+        operator_image: "example.com/lagan:1",
+        ca_bundle: Some(CA),
+        endpoints: &endpoints,
+        referred_hash: Some("5ec2e7"),
+    };
     build(&valid(spec), &inputs).unwrap()
 }
 
@@ -171,4 +176,97 @@ fn claim_that_is_as_it_should_be_is_left_alone() {
     // A Registry that was made again with another class finds its claim, which cannot change.
     let other = json!({"storage": {"persistentVolumeClaim": {"template": {"storageClassName": "other"}}}});
     assert_eq!(claim_patch(&valid(other), &live), None);
+}
+
+const BUCKET: &str = r#"{"type": "S3", "s3": {"bucket": "images", "endpoint": "https://s3.example.com",
+    "credentialsSecretRef": {"name": "keys"}, "caBundleRef": {"name": "authorities", "key": "bundle.pem"}}}"#;
+
+fn bucket() -> Value {
+    serde_json::from_str(BUCKET).unwrap()
+}
+
+#[test]
+fn bucket_has_no_volume_and_is_rolled_without_a_gap() {
+    let objects = built(json!({"replicas": 3, "storage": bucket()}), &[]);
+    let deployment = serde_json::to_value(&objects.deployment).unwrap();
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+    assert_eq!((&deployment["spec"]["replicas"], &deployment["spec"]["strategy"]), (&json!(3), &rolling));
+    let pod = &deployment["spec"]["template"]["spec"];
+    let volumes = pod["volumes"].as_array().unwrap();
+    assert!(volumes.iter().all(|volume| volume["name"] != "data"), "{volumes:?}");
+    let named = |name: &str| volumes.iter().find(|volume| volume["name"] == name).unwrap();
+    assert_eq!(named("storage-credentials")["secret"]["secretName"], "keys");
+    let items = json!([{"key": "bundle.pem", "path": "ca.crt"}]);
+    assert_eq!(named("storage-authorities")["configMap"]["items"], items);
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    assert_eq!(mounts.len(), volumes.len());
+    assert!(mounts.iter().all(|mount| mount["readOnly"] == true), "{mounts:?}");
+    assert_eq!(deployment["spec"]["template"]["metadata"]["annotations"]["lagan.dev/credentials-hash"], "5ec2e7");
+}
+
+#[test]
+fn pods_of_a_bucket_know_their_address_and_one_name() {
+    let spec = json!({"replicas": 2, "storage": bucket()});
+    let container = pod(spec.clone())["containers"][0].clone();
+    assert_eq!(container["env"][0]["valueFrom"]["fieldRef"]["fieldPath"], "status.podIP");
+    assert_eq!(container["env"][1], json!({"name": "LAGAN_ADVERTISE", "value": "$(POD_IP)"}));
+    let file = data(&built(spec, &[]), "main-config").unwrap()["config.yaml"].as_str().unwrap().to_owned();
+    let config: ServeConfig = serde_yaml::from_str(&file).unwrap();
+    assert_eq!(config.storage.to_string(), "s3://images");
+    assert_eq!(config.control.unwrap().tls.server_name.as_deref(), Some("main-control.apps.svc"));
+    assert!(file.contains("credentialsDirectory: /run/lagan/storage-credentials"), "{file}");
+    assert!(file.contains("caBundleFile: /run/lagan/storage-authorities/ca.crt"), "{file}");
+    assert_eq!(pod(json!({}))["containers"][0]["env"], Value::Null);
+}
+
+#[test]
+fn replicas_are_spread_unless_the_spec_says_how() {
+    let keys = |workload: Value| -> Vec<String> {
+        let pod = pod(json!({"replicas": 2, "storage": bucket(), "workload": workload}));
+        let all = pod["topologySpreadConstraints"].as_array().unwrap();
+        all.iter().map(|constraint| constraint["topologyKey"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(keys(json!({})), ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]);
+    let own = json!({"topologyKey": "rack", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"});
+    assert_eq!(keys(json!({"topologySpreadConstraints": [own]})), ["rack"]);
+    assert_eq!(pod(json!({}))["topologySpreadConstraints"], Value::Null);
+}
+
+#[test]
+fn evictions_are_bounded_where_there_are_two() {
+    let budget = |replicas: i32, mode: &str| {
+        let spec = json!({"replicas": replicas, "storage": bucket(), "podDisruptionBudget": {"mode": mode}});
+        built(spec, &[]).disruption_budget.map(|budget| serde_json::to_value(budget).unwrap())
+    };
+    assert_eq!(budget(1, "Auto"), None);
+    assert_eq!(budget(2, "Disabled"), None);
+    let two = budget(2, "Auto").unwrap();
+    assert_eq!(two["spec"]["maxUnavailable"], 1);
+    assert_eq!(two["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"], "main");
+}
+
+#[test]
+fn redis_is_mounted_with_what_it_refers_to() {
+    let redis = json!({"address": "redis:6379", "tls": {"caBundleRef": {"name": "authorities"}},
+        "credentialsSecretRef": {"name": "cache"}});
+    let spec = json!({"descriptorCache": {"type": "Redis", "redis": redis}});
+    let file = data(&built(spec.clone(), &[]), "main-config").unwrap()["config.yaml"].as_str().unwrap().to_owned();
+    for line in ["credentialsDirectory: /run/lagan/redis-credentials", "caFile: /run/lagan/redis-authorities/ca.crt"] {
+        assert!(file.contains(line), "{file}");
+    }
+    let pod = pod(spec);
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let paths: Vec<_> = mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
+    assert!(paths.contains(&"/run/lagan/redis-credentials") && paths.contains(&"/run/lagan/redis-authorities"));
+}
+
+#[test]
+fn bucket_that_is_none_is_refused_with_its_field() {
+    let endpoints = Endpoints::default();
+    let inputs = Inputs { operator_image: "lagan", ca_bundle: None, endpoints: &endpoints, referred_hash: None };
+    let wrong = valid(json!({"storage": {"type": "S3", "s3": {"bucket": "Images"}}}));
+    match build(&wrong, &inputs) {
+        Err(super::Error::Spec(error)) => assert_eq!(error.path, "spec.storage.s3.bucket"),
+        other => panic!("{other:?}"),
+    }
 }
