@@ -5,16 +5,13 @@ use std::{sync::Arc, time::Duration};
 use crate::oci::RepositoryName;
 
 use super::{
-    Clock, Error, Repository, StorageMetrics, Timing, Trash,
+    Clock, Error, ReplicaSetup, Repository, StorageMetrics, Timing, Trash,
     blob_descriptor::{Descriptors, RedisTarget},
-    changes::Changes,
     driver::StorageDriver,
     guard::Guard,
-    id_source::IdSource,
     reach::Reach,
     repository_walk::RepositoryWalk,
     store::Store,
-    tag_names::TagNames,
     upload_lease::UploadLeases,
 };
 
@@ -76,23 +73,52 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         timing: Timing,
     ) -> Result<Self, Error> {
-        let store = Store {
-            descriptors: Descriptors::new(options.cache_entries, options.redis.clone(), &options.metrics.cache),
-            fenced: Arc::clone(&driver).fenced(),
-            driver,
-            options,
-            clock,
-            guard: Guard::new(timing.guard_wait),
-            changes: Changes::default(),
-            ids: IdSource::default(),
-            reach: Reach::default(),
-            tag_names: TagNames::default(),
-            uploads: UploadLeases::default(),
-            timing,
-        };
+        let store = Self::store(driver, options, clock, timing, true);
         store.join_descriptor_caches().await?;
         store.recover().await?;
         Ok(Self { store: Arc::new(store) })
+    }
+
+    /// Opens a store that other processes serve at the same time. Until it has [joined](Self::joined) them it reads, and
+    /// promises nothing. It must [leave](Self::leave) before it is dropped: its life is a task of its own.
+    #[must_use]
+    pub fn open_shared(
+        driver: Arc<dyn StorageDriver>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        timing: Timing,
+        setup: ReplicaSetup,
+    ) -> Self {
+        Self::share(Self::store(driver, options, clock, timing, false), setup)
+    }
+
+    fn store(
+        driver: Arc<dyn StorageDriver>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        timing: Timing,
+        is_alone: bool,
+    ) -> Store {
+        Store {
+            descriptors: Arc::new(Descriptors::new(
+                options.cache_entries,
+                options.redis.clone(),
+                &options.metrics.cache,
+            )),
+            fenced: Arc::clone(&driver).fenced(),
+            driver,
+            options,
+            guard: Guard::new(timing.guard_wait, Arc::clone(&clock)),
+            clock,
+            changes: Arc::default(),
+            ids: Arc::default(),
+            reach: Arc::new(Reach::new(is_alone)),
+            tag_names: Arc::default(),
+            uploads: UploadLeases::default(),
+            timing,
+            replicas: None,
+            fence: None,
+        }
     }
 
     /// Waits until every push, delete and restore that runs is over, whether or not somebody waits for its answer.

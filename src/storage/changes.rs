@@ -1,10 +1,11 @@
 //! Changes of membership that run in this process.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     future::Future,
     panic,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio_util::task::TaskTracker;
@@ -14,8 +15,7 @@ use ulid::Ulid;
 use crate::oci::{RepositoryName, Tag};
 
 use super::{
-    Error,
-    guard::{Frozen, Key},
+    Error, Holder,
     pending::{Operation, Pending},
     store::Store,
 };
@@ -25,18 +25,26 @@ use super::{
 pub(super) struct Changes {
     tasks: TaskTracker,
     hidden: Mutex<HashSet<(RepositoryName, Tag)>>,
-    parked: Mutex<Vec<Change>>,
+    running: Mutex<HashSet<Ulid>>,
+    /// Changes that nobody runs and whose replica is not known to be gone: since when that was seen.
+    strays: Mutex<HashMap<Ulid, Duration>>,
+    stuck: Mutex<Vec<Stuck>>,
 }
 
-/// A change that has begun: its `pending` record and its freeze stand.
+/// A change that has begun: its `pending` record stands, and what it changes is frozen for as long as that does.
 #[derive(Debug)]
 pub(super) struct Change {
     /// The name of its `pending` record, and of a delete's tombstone.
     pub(super) id: Ulid,
     /// What it is.
     pub(super) pending: Pending,
-    /// What it changes. It ends with the `pending` record, never before it.
-    pub(super) frozen: Frozen,
+}
+
+/// A change that could not be ended, and the store by which it is tried again.
+#[derive(Debug)]
+struct Stuck {
+    store: Arc<Store>,
+    change: Change,
 }
 
 /// What became of a change that was interrupted.
@@ -79,79 +87,122 @@ impl Changes {
         }
     }
 
-    /// Whether a delete is unlinking the tag.
+    /// Whether a delete of this process is unlinking the tag.
     pub(super) fn hides(&self, name: &RepositoryName, tag: &Tag) -> bool {
         let hidden = lock(&self.hidden);
         !hidden.is_empty() && hidden.contains(&(name.clone(), tag.clone()))
     }
+
+    /// Whether this process is at a change, or will be again.
+    pub(super) fn is_running(&self, id: Ulid) -> bool {
+        lock(&self.running).contains(&id)
+    }
+
+    /// Since when a change was seen that nobody runs.
+    pub(super) fn stray_since(&self, id: Ulid, now: Duration) -> Duration {
+        *lock(&self.strays).entry(id).or_insert(now)
+    }
+
+    fn is_over(&self, change: &Change) {
+        self.unhide(&change.pending);
+        lock(&self.running).remove(&change.id);
+        lock(&self.strays).remove(&change.id);
+    }
 }
 
 impl Store {
-    /// Writes down that a change begins, then freezes what it changes.
+    /// Writes down that a change begins, then freezes what it changes, everywhere.
     ///
     /// # Errors
-    /// [`Error::Frozen`] where somebody was in the way for too long, [`Error::Driver`].
-    pub(super) async fn begin(&self, id: Ulid, pending: Pending, keys: Vec<Key>) -> Result<Change, Error> {
-        let frozen = match self.put_pending(id, &pending).await {
-            Ok(()) => self.guard.freeze(keys).await,
+    /// [`Error::Frozen`] where somebody was in the way for too long, [`Error::NoLease`], [`Error::Driver`].
+    pub(super) async fn begin(&self, id: Ulid, pending: Pending) -> Result<Change, Error> {
+        let change = Change { id, pending: Pending { replica: self.own_id(), ..pending } };
+        lock(&self.changes.running).insert(id);
+        let after = change.pending.resumes.map(Holder::Pending);
+        let frozen = match self.put_pending(id, &change.pending).await {
+            Ok(()) => self.freeze_everywhere(Holder::Pending(id), after, change.pending.keys()).await,
             Err(error) => Err(error),
         };
         match frozen {
-            Ok(frozen) => Ok(Change { id, pending, frozen }),
+            Ok(()) => Ok(change),
             Err(error) => {
-                self.drop_pending(id).await;
+                self.undo(change).await;
                 Err(error)
             }
         }
     }
 
     /// Undoes a change before anything but its `pending` record was written. Where even that cannot be removed it stays,
-    /// and is dropped at the next start: without a tombstone it means nothing.
+    /// and is dropped later: without a tombstone it means nothing.
     pub(super) async fn undo(&self, change: Change) {
-        self.drop_pending(change.id).await;
-        drop(change.frozen);
-    }
-
-    async fn drop_pending(&self, id: Ulid) {
-        if let Err(error) = self.remove_pending(id).await {
+        if let Err(error) = self.remove_pending(change.id).await {
+            let id = change.id;
             warn!(%id, error = &error as &dyn std::error::Error, "could not undo a pending change");
         }
+        self.changes.is_over(&change);
+        self.thaw_everywhere(Holder::Pending(change.id)).await;
     }
 
-    /// Ends a change whose last step failed. Where that fails too, its keys stay frozen until a later change, or the next
-    /// start, settles it: what is half deleted must not be pushed over.
-    pub(super) async fn settle_or_park(&self, change: Change) -> Option<Settled> {
-        match self.settle(change.id, &change.pending).await {
+    /// Ends a change whose last step failed. Where that fails too, its keys stay frozen until it is tried again, or the
+    /// next start settles it: what is half deleted must not be pushed over.
+    pub(super) async fn settle_or_park(self: &Arc<Self>, change: Change) -> Option<Settled> {
+        match self.settle(&change).await {
             Ok(settled) => {
-                self.changes.unhide(&change.pending);
+                self.complete(change).await;
                 Some(settled)
             }
             Err(error) => {
-                warn!(id = %change.id, error = &error as &dyn std::error::Error, "a change is stuck");
-                lock(&self.changes.parked).push(change);
+                self.park(change, &error);
                 None
             }
         }
     }
 
-    /// Tries again to end what got stuck.
-    pub(super) async fn settle_parked(&self) {
-        let parked = std::mem::take(&mut *lock(&self.changes.parked));
-        for change in parked {
-            self.settle_or_park(change).await;
+    /// Without a lease it is for another replica to end it: that sees the `pending` record.
+    fn park(self: &Arc<Self>, change: Change, error: &Error) {
+        let id = change.id;
+        warn!(%id, error = error as &dyn std::error::Error, "a change is stuck");
+        if matches!(error, Error::NoLease) {
+            self.changes.is_over(&change);
+        } else {
+            lock(&self.changes.stuck).push(Stuck { store: Arc::clone(self), change });
         }
     }
 
-    /// Ends a change that was interrupted: with its tombstone a delete is finished, without checking again; anything else
-    /// is dropped.
-    pub(super) async fn settle(&self, id: Ulid, pending: &Pending) -> Result<Settled, Error> {
-        let is_buried = pending.operation == Operation::Delete
-            && self.has_tombstone(&pending.repository, &pending.digest, id).await?;
-        if is_buried {
-            self.unlink(pending).await?;
+    /// Tries again to end what got stuck, where no replica's life does.
+    pub(super) async fn settle_parked(&self) {
+        if self.replicas.is_none() {
+            self.settle_stuck().await;
         }
-        self.remove_pending(id).await?;
-        Ok(if is_buried { Settled::Finished } else { Settled::Dropped })
+    }
+
+    /// Tries again to end what got stuck.
+    pub(super) async fn settle_stuck(&self) {
+        let stuck = std::mem::take(&mut *lock(&self.changes.stuck));
+        for Stuck { store, change } in stuck {
+            store.settle_or_park(change).await;
+        }
+    }
+
+    /// Ends a change that was interrupted, but for its `pending` record: with its tombstone a delete is finished, without
+    /// checking again; anything else is dropped.
+    async fn settle(&self, change: &Change) -> Result<Settled, Error> {
+        let id = change.pending.resumes.unwrap_or(change.id);
+        if !self.is_buried(id, &change.pending).await? {
+            return Ok(Settled::Dropped);
+        }
+        self.unlink(&change.pending).await?;
+        if let Some(resumed) = change.pending.resumes {
+            self.remove_pending(resumed).await?;
+            self.thaw_everywhere(Holder::Pending(resumed)).await;
+        }
+        Ok(Settled::Finished)
+    }
+
+    /// Whether a change is a delete that has written its tombstone.
+    pub(super) async fn is_buried(&self, id: Ulid, pending: &Pending) -> Result<bool, Error> {
+        let is_delete = pending.operation == Operation::Delete;
+        Ok(is_delete && self.has_tombstone(&pending.repository, &pending.digest, id).await?)
     }
 
     /// Ends what the last process left half-done. Nobody is served before this is over.
@@ -160,21 +211,31 @@ impl Store {
     /// [`Error::Driver`].
     pub(super) async fn recover(&self) -> Result<(), Error> {
         for (id, pending) in self.pendings().await? {
-            let settled = self.settle(id, &pending).await?;
-            info!(%id, repository = %pending.repository, digest = %pending.digest, ?settled, "ended an interrupted change");
+            let change = Change { id, pending };
+            let settled = self.settle(&change).await?;
+            self.remove_pending(id).await?;
+            let Pending { repository, digest, .. } = change.pending;
+            info!(%id, %repository, %digest, ?settled, "ended an interrupted change");
         }
         Ok(())
     }
 
-    /// Ends a change that went well. Where its `pending` record stays, so does its freeze, until it can be removed.
-    pub(super) async fn complete(&self, change: Change) {
-        if let Err(error) = self.remove_pending(change.id).await {
-            warn!(id = %change.id, error = &error as &dyn std::error::Error, "could not end a pending change");
-            lock(&self.changes.parked).push(change);
+    /// Ends a change whose every write is done. Where one may still land that was not answered, or where its `pending`
+    /// record stays, so does its freeze, until neither is so.
+    pub(super) async fn complete(self: &Arc<Self>, change: Change) {
+        if self.fence.as_ref().is_some_and(|fence| fence.is_uncertain()) {
+            lock(&self.changes.stuck).push(Stuck { store: Arc::clone(self), change });
             return;
         }
-        self.changes.unhide(&change.pending);
-        drop(change.frozen);
+        if let Err(error) = self.remove_pending(change.id).await {
+            return self.park(change, &error);
+        }
+        self.changes.is_over(&change);
+        self.thaw_everywhere(Holder::Pending(change.id)).await;
+    }
+
+    fn own_id(&self) -> Option<Ulid> {
+        self.fence.as_ref().map(|fence| fence.term().id())
     }
 }
 

@@ -11,7 +11,6 @@ use super::{
     changes::{Change, Settled},
     delete_planned::PlannedDelete,
     facts::{RevisionFact, TagPush},
-    guard::Key,
     layout::PathSpec,
     pending::{Operation, Pending},
     record::Lenient,
@@ -84,13 +83,18 @@ impl Repository {
 
     async fn start(&self, request: Request, cause: DeleteCause) -> Result<Tombstone, Error> {
         self.refuse_if_disabled()?;
-        let this = self.clone();
+        let this = self.for_change()?;
         let outcome = self.store.changes.run(async move { this.remove(&request, &cause, None).await }).await?;
         match outcome {
             Outcome::Deleted(tombstone) => Ok(*tombstone),
             // Only a policy's decision can be overtaken.
             Outcome::Changed(key) => Err(Error::Frozen { key }),
         }
+    }
+
+    /// The same, for a delete or restore that begins now.
+    pub(super) fn for_change(&self) -> Result<Self, Error> {
+        Ok(Self { name: self.name.clone(), store: self.store.for_change()? })
     }
 
     pub(super) fn refuse_if_disabled(&self) -> Result<(), Error> {
@@ -196,11 +200,10 @@ impl Repository {
             manifests: Vec::new(),
             tags: target.tags.iter().cloned().collect(),
             policy: cause.policy.clone(),
+            replica: None,
+            resumes: None,
         };
-        let id = self.store.ids.next(self.store.clock.now());
-        let tags = target.tags.iter().map(|tag| Key::Tag(self.name.clone(), tag.clone()));
-        let keys: Vec<Key> = tags.chain([Key::Revision(self.name.clone(), target.digest.clone())]).collect();
-        self.store.begin(id, pending, keys).await
+        self.store.begin(self.store.ids.next(self.store.clock.now()), pending).await
     }
 
     /// From the tombstone to the end.
@@ -213,7 +216,8 @@ impl Repository {
         let tombstone = match self.tombstone_of(&change, target, cause).await {
             Ok(tombstone) => Box::new(tombstone),
             Err(error) => {
-                self.store.undo(change).await;
+                // What was written of it says only what is so.
+                self.store.complete(change).await;
                 return Err(error);
             }
         };
@@ -314,8 +318,8 @@ impl Repository {
 }
 
 impl Store {
-    /// Removes the links of what a delete's tombstone covers, as far as they are still there, and then what memory knows
-    /// of them. Repeating it changes nothing.
+    /// Removes the links of what a delete's tombstone covers, as far as they are still there, and then what any replica's
+    /// memory knows of them. Repeating it changes nothing.
     pub(super) async fn unlink(&self, pending: &Pending) -> Result<(), Error> {
         let (name, digest) = (&pending.repository, &pending.digest);
         if pending.kind == TombstoneKind::Manifest {
@@ -328,7 +332,7 @@ impl Store {
             self.unlink_tag(name, tag, digest).await?;
             self.reach.tags.forget(name, digest, tag);
         }
-        self.forget_descriptors(name, digest).await
+        self.clear_everywhere(name, digest).await
     }
 
     async fn remove_link_folder(&self, folder: PathSpec<'_>) -> Result<(), Error> {

@@ -59,7 +59,7 @@ impl Repository {
     /// It runs to its end also when it is dropped.
     pub async fn delete_planned(&self, delete: PlannedDelete) -> Result<PlannedOutcome, Error> {
         self.refuse_if_disabled()?;
-        let this = self.clone();
+        let this = self.for_change()?;
         let outcome = self.store.changes.run(async move { this.remove_planned(&delete).await }).await?;
         Ok(match outcome {
             Outcome::Deleted(tombstone) => PlannedOutcome::Deleted(tombstone),

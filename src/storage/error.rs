@@ -140,6 +140,7 @@ impl Error {
     pub(super) fn driver(action: &'static str, source: driver::Error) -> Self {
         match source {
             driver::Error::Poisoned => Self::Poisoned,
+            driver::Error::Fenced { .. } => Self::NoLease,
             source => Self::Driver { action, source },
         }
     }

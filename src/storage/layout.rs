@@ -29,6 +29,10 @@
 //! ├── referrers/<name>/_s/<subject>/<referrer>        a referrer's descriptor
 //! ├── referrers/<name>/_built                         the referrers above are complete
 //! ├── pending/<ulid>                                  a delete or restore that has begun
+//! ├── intents/<ulid>                                  what a manifest PUT or restore relies on, on a shared store
+//! ├── replicas/<ulid>                                 a process that serves a shared store
+//! ├── evicted/<ulid>                                  one that somebody could not reach
+//! ├── gc/<epoch>/                                     a collection: open, sealed-<k>, closed-<k>, left-<ulid>, closed
 //! ├── trash/<name>/_t/<digest>/<ulid>                 a tombstone
 //! ├── trash/<name>/_n/<tag>/<ulid>                    which digest's tombstone holds a tag
 //! ├── trash/_i/<inverted ulid>                        where a tombstone lies; so a list is newest first
@@ -107,6 +111,24 @@ pub(super) enum PathSpec<'a> {
     Pending(Ulid),
     /// Deletes and restores that have begun; the names in it are ULIDs.
     Pendings,
+    /// What a manifest PUT or a restore relies on.
+    Intent(Ulid),
+    /// A process that serves a shared store.
+    Replica(Ulid),
+    /// The processes that serve a shared store; the names in it are ULIDs.
+    Replicas,
+    /// That somebody could not reach a replica.
+    Evicted(Ulid),
+    /// The replicas that somebody could not reach; the names in it are ULIDs.
+    Evictions,
+    /// Folders named for the collections.
+    Epochs,
+    /// The markers of one collection.
+    Epoch(Ulid),
+    /// The digests of a collection's batch.
+    Sealed(Ulid, u32),
+    /// What a replica that left in order had touched since a collection began.
+    Left(Ulid, Ulid),
     /// A tombstone of a digest.
     Tombstone(&'a RepositoryName, &'a Digest, Ulid),
     /// The tombstones of a digest; the names in it are ULIDs.
@@ -189,6 +211,15 @@ impl PathSpec<'_> {
             Self::ReferrersBuilt(name) => format!("{LAGAN}/referrers/{name}/_built"),
             Self::Pending(id) => format!("{LAGAN}/pending/{id}"),
             Self::Pendings => format!("{LAGAN}/pending"),
+            Self::Intent(id) => format!("{LAGAN}/intents/{id}"),
+            Self::Replica(id) => format!("{LAGAN}/replicas/{id}"),
+            Self::Replicas => format!("{LAGAN}/replicas"),
+            Self::Evicted(id) => format!("{LAGAN}/evicted/{id}"),
+            Self::Evictions => format!("{LAGAN}/evicted"),
+            Self::Epochs => format!("{LAGAN}/gc"),
+            Self::Epoch(epoch) => format!("{LAGAN}/gc/{epoch}"),
+            Self::Sealed(epoch, batch) => format!("{LAGAN}/gc/{epoch}/sealed-{batch}"),
+            Self::Left(epoch, replica) => format!("{LAGAN}/gc/{epoch}/left-{replica}"),
             Self::Tombstone(name, digest, id) => in_trash(name, format_args!("/{digest}/{id}")),
             Self::Tombstones(name, digest) => in_trash(name, format_args!("/{digest}")),
             Self::TrashedTag(name, tag, id) => format!("{LAGAN}/trash/{name}/_n/{tag}/{id}"),

@@ -7,7 +7,7 @@ use futures::future;
 use jiff::Timestamp;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::oci::{Algorithm, Descriptor, Digest, Manifest, Tag};
+use crate::oci::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Tag};
 
 use super::{
     Error, InvalidReference, Repository,
@@ -16,6 +16,7 @@ use super::{
     facts::{RevisionFact, TagPush},
     guard::Key,
     layout::PathSpec,
+    replicas::{Intent, IntentId},
 };
 
 /// How long a manifest is hashed where it is received; longer ones would keep other requests of the thread waiting.
@@ -65,6 +66,15 @@ struct Push {
     now: Timestamp,
 }
 
+impl Push {
+    /// What has to be there for it, where a collection can see it.
+    fn relied_on(&self, repository: &RepositoryName) -> Intent {
+        let needed = self.put.manifest.blobs().chain(self.put.manifest.children());
+        let digests = needed.map(|descriptor| descriptor.digest.clone()).chain([self.digest.clone()]).collect();
+        Intent { repository: repository.clone(), digests, tags: self.put.tags.clone() }
+    }
+}
+
 impl Repository {
     /// Stores a manifest, and moves the tags that it was pushed under, all of them in one change.
     ///
@@ -89,8 +99,15 @@ impl Repository {
         self.store.settle_parked().await;
         let promise = self.store.enter(self.keys_of(&digest, &put)).await?;
         let push = &Push { digest, put, now: self.store.clock.now() };
-        let previous = self.prepare(push).await?;
-        promise.lease()?;
+        let intent = self.store.new_intent();
+        let previous = match self.prepare(push, &intent).await {
+            Ok(previous) => previous,
+            Err(error) => {
+                self.store.end_intent(intent).await;
+                return Err(error);
+            }
+        };
+        promise.lease_while_young(&self.store)?;
         let linked = self.link_revision(push, &previous).await;
         // Noted also where a write failed: it may have taken effect.
         self.note_children(push);
@@ -100,6 +117,7 @@ impl Repository {
         promise.lease()?;
         self.move_tags(push).await?;
         promise.lease()?;
+        self.store.end_intent(intent).await;
         Ok(push.digest.clone())
     }
 
@@ -117,20 +135,23 @@ impl Repository {
 
     /// Everything that comes before a link, at the same time: bytes, facts, the referrer's entry, and the checks. None of
     /// it shows, should the checks fail. What the tags point to now is the answer.
-    async fn prepare(&self, push: &Push) -> Result<Vec<Option<Digest>>, Error> {
+    async fn prepare(&self, push: &Push, intent: &IntentId) -> Result<Vec<Option<Digest>>, Error> {
         let (store, manifest, digest) = (&self.store, &push.put.manifest, &push.digest);
         let size = push.put.bytes.len() as u64;
         let fact = RevisionFact::of(manifest, size, push.now);
         let data = PathSpec::BlobData(digest).path();
         let targets = push.put.tags.iter().map(|tag| store.tag_target(&self.name, tag));
-        let (invalid, bytes, fact, referrer, previous) = future::join5(
+        let relied_on = push.relied_on(&self.name);
+        let noted = future::join(store.put_intent(intent, &relied_on), concurrently(targets));
+        let (invalid, bytes, fact, referrer, (intent, previous)) = future::join5(
             self.invalid_references(manifest),
             store.driver.put(&data, push.put.bytes.clone(), Durability::Durable),
             store.put_revision_fact(&self.name, digest, &fact),
             store.put_referrer(&self.name, digest, manifest, size),
-            concurrently(targets),
+            noted,
         )
         .await;
+        intent?;
         let invalid = invalid?;
         if !invalid.is_empty() {
             return Err(Error::InvalidReferences(invalid));

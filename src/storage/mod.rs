@@ -70,7 +70,7 @@ pub use inventory::{Inventory, RevisionEntry, TagEntry};
 pub use manifest_push::PutManifest;
 pub use manifest_store::StoredManifest;
 pub use metrics::StorageMetrics;
-pub use replicas::{CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls};
+pub use replicas::{CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup};
 pub use repository::{Audience, Repository};
 pub use restore::{Conflict, Restored};
 pub use timing::Timing;

@@ -1,12 +1,14 @@
 //! Deletes and restores that have begun.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 use ulid::Ulid;
 
 use crate::oci::{Digest, RepositoryName, Tag};
 
-use super::{Error, TombstoneKind, driver::Durability, layout::PathSpec, record::Lenient, store::Store};
+use super::{Error, TombstoneKind, driver::Durability, guard::Key, layout::PathSpec, record::Lenient, store::Store};
 
 /// What has begun. Its key has the id of the tombstone that a delete writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,22 @@ pub(super) struct Pending {
     /// The policy whose decision it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<String>,
+    /// The replica that runs it; none where the store is not shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replica: Option<Ulid>,
+    /// The delete of a dead replica that this one finishes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) resumes: Option<Ulid>,
+}
+
+impl Pending {
+    /// What it changes, and so freezes.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let digests: BTreeSet<&Digest> = self.manifests.iter().chain([&self.digest]).collect();
+        let revisions = digests.into_iter().map(|digest| Key::Revision(self.repository.clone(), digest.clone()));
+        let tags = self.tags.iter().map(|tag| Key::Tag(self.repository.clone(), tag.clone()));
+        revisions.chain(tags).collect()
+    }
 }
 
 /// Whether something goes or comes back.
@@ -49,6 +67,12 @@ impl Store {
     /// Writes down that a change is over.
     pub(super) async fn remove_pending(&self, id: Ulid) -> Result<(), Error> {
         self.remove_record(PathSpec::Pending(id)).await.map(drop)
+    }
+
+    /// The names of every change that has begun and is not over.
+    pub(super) async fn pending_ids(&self) -> Result<BTreeSet<Ulid>, Error> {
+        let names = self.names(PathSpec::Pendings).await?;
+        Ok(names.iter().filter_map(|name| Ulid::from_string(name).ok()).collect())
     }
 
     /// Every change that has begun and is not over, oldest first. One that cannot be read is reported, and left for a

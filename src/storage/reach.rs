@@ -8,6 +8,8 @@
 //! medium. Nothing that led there is missing, because a push that is over before the reading began is seen by the
 //! reading, and any other notes itself after its links are written, while the guard still holds its keys, in the memory
 //! that was there before the reading began. Who asks holds the freeze of the manifest, so no push is half-way.
+//!
+//! Where other processes push to the same store nothing is remembered: what they push is not noted here.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -25,7 +27,7 @@ const MAX_REPOSITORIES: usize = 64;
 const MAX_CANDIDATES: usize = 1_000_000;
 
 /// Both kinds of memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reach {
     /// Which tags may point to a manifest.
     pub(super) tags: Candidates<Tag>,
@@ -39,6 +41,7 @@ pub(super) struct Candidates<T>(Mutex<State<T>>);
 
 #[derive(Debug)]
 struct State<T> {
+    remembers: bool,
     repositories: HashMap<RepositoryName, Memory<T>>,
     /// The number of pairs in all of them, and the number of the next reading.
     pairs: usize,
@@ -52,9 +55,16 @@ struct Memory<T> {
     to: HashMap<Digest, BTreeSet<T>>,
 }
 
-impl<T> Default for Candidates<T> {
-    fn default() -> Self {
-        Self(Mutex::new(State { repositories: HashMap::new(), pairs: 0, next_reading: 0 }))
+impl Reach {
+    /// A memory for the only process on a store; otherwise one that remembers nothing.
+    pub(super) fn new(remembers: bool) -> Self {
+        Self { tags: Candidates::new(remembers), parents: Candidates::new(remembers) }
+    }
+}
+
+impl<T> Candidates<T> {
+    fn new(remembers: bool) -> Self {
+        Self(Mutex::new(State { remembers, repositories: HashMap::new(), pairs: 0, next_reading: 0 }))
     }
 }
 
@@ -91,6 +101,9 @@ impl<T: Ord + Clone + Hash> Candidates<T> {
         }
         let reading = state.next_reading;
         state.next_reading += 1;
+        if !state.remembers {
+            return Reading(reading);
+        }
         let memory = Memory { reading, is_complete: false, to: HashMap::new() };
         state.repositories.insert(name.clone(), memory);
         Reading(reading)
@@ -144,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_noted_during_a_reading_is_found_after_it() {
-        let candidates = Candidates::default();
+        let candidates = Candidates::new(true);
         let name: RepositoryName = "a".parse().unwrap();
         candidates.note(&name, &digest("m"), tag("before"));
         let reading = candidates.begin(&name);
@@ -160,8 +173,17 @@ mod tests {
     }
 
     #[test]
+    fn beside_other_processes_nothing_is_remembered() {
+        let candidates = Candidates::new(false);
+        let name: RepositoryName = "a".parse().unwrap();
+        let reading = candidates.begin(&name);
+        assert!(!candidates.finish(&name, reading, vec![(digest("m"), tag("read"))]));
+        assert_eq!(candidates.to(&name, &digest("m")), None);
+    }
+
+    #[test]
     fn a_reading_whose_memory_was_dropped_is_not_kept() {
-        let candidates = Candidates::default();
+        let candidates = Candidates::new(true);
         let name: RepositoryName = "a".parse().unwrap();
         let reading = candidates.begin(&name);
         for number in 0..MAX_REPOSITORIES {

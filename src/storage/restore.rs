@@ -13,9 +13,10 @@ use super::{
     changes::Change,
     closure::{Closure, ClosureManifest},
     facts::TagPush,
-    guard::{Entered, Key},
+    guard::Key,
     layout::PathSpec,
     pending::{Operation, Pending},
+    replicas::{Intent, Promise},
 };
 
 /// How many tags a restore replaces before it gives up, because they are pushed again as fast.
@@ -118,7 +119,7 @@ impl Trash {
         conflict: Conflict,
         actor: &str,
     ) -> Result<Restored, Error> {
-        let (this, actor) = (self.clone(), actor.to_owned());
+        let (this, actor) = (Self { store: self.store.for_change()? }, actor.to_owned());
         let restore = async move { this.restore_entry(id, wanted.as_ref(), conflict, &actor).await };
         self.store.changes.run(restore).await
     }
@@ -161,12 +162,11 @@ impl Trash {
 impl Repository {
     async fn restore_blob(&self, tombstone: Tombstone) -> Result<Restored, Error> {
         let digest = tombstone.digest.clone();
-        let keys = vec![Key::Revision(self.name.clone(), digest.clone())];
-        let change = self.begin_restore(&tombstone, &[], keys).await?;
+        let change = self.begin_restore(&tombstone, Vec::new(), Vec::new()).await?;
         let done = async {
             self.still_there(&tombstone).await?;
             let keys = tombstone.closure.iter().map(|digest| Key::Blob(digest.clone()));
-            let _entered = self.store.guard.join(keys).await?;
+            let _promise = self.store.enter(keys).await?;
             self.link_layer(&digest, &tombstone.closure).await?;
             self.store.drop_descriptors(&self.name, &digest).await;
             self.store.exhume(&tombstone).await
@@ -190,11 +190,10 @@ impl Repository {
         let parts = self.parts(tombstone.clone()).await?;
         self.find_conflict(&parts, wanted).await?;
         let manifests: BTreeSet<&Digest> = manifests_of(&parts).map(|manifest| &manifest.digest).collect();
-        let tags = parts.iter().flat_map(|part| &part.tombstone.tags);
-        let keys = tags.map(|tag| Key::Tag(self.name.clone(), tag.clone()));
-        let keys = keys.chain(manifests.iter().map(|digest| Key::Revision(self.name.clone(), (*digest).clone())));
-        let manifests: Vec<Digest> = manifests.iter().map(|digest| (*digest).clone()).collect();
-        let change = self.begin_restore(&tombstone, &manifests, keys.collect()).await?;
+        let manifests: Vec<Digest> = manifests.into_iter().cloned().collect();
+        let tags: BTreeSet<&Tag> = parts.iter().flat_map(|part| &part.tombstone.tags).collect();
+        let tags = tags.into_iter().cloned().collect();
+        let change = self.begin_restore(&tombstone, manifests.clone(), tags).await?;
         let done = self.bring_back(&parts, wanted, actor).await;
         let tags = self.end(change, done).await?;
         Ok(Restored {
@@ -209,28 +208,26 @@ impl Repository {
     async fn begin_restore(
         &self,
         tombstone: &Tombstone,
-        manifests: &[Digest],
-        keys: Vec<Key>,
+        manifests: Vec<Digest>,
+        tags: Vec<Tag>,
     ) -> Result<Change, Error> {
         let pending = Pending {
             operation: Operation::Restore,
             repository: self.name.clone(),
             kind: tombstone.kind,
             digest: tombstone.digest.clone(),
-            manifests: manifests.to_vec(),
-            tags: tombstone.tags.clone(),
+            manifests,
+            tags,
             policy: None,
+            replica: None,
+            resumes: None,
         };
-        let id = self.store.ids.next(self.store.clock.now());
-        self.store.begin(id, pending, keys).await
+        self.store.begin(self.store.ids.next(self.store.clock.now()), pending).await
     }
 
     /// What a failed restore wrote stays, and so does its tombstone.
     async fn end<T>(&self, change: Change, done: Result<T, Error>) -> Result<T, Error> {
-        match done {
-            Ok(_) => self.store.complete(change).await,
-            Err(_) => self.store.undo(change).await,
-        }
+        self.store.complete(change).await;
         done
     }
 
@@ -274,9 +271,15 @@ impl Repository {
         for part in parts {
             self.still_there(&part.tombstone).await?;
         }
-        let _entered = self.enter_content(parts).await?;
-        self.check_content(parts).await?;
-        self.find_conflict(parts, wanted).await?;
+        let _promise = self.enter_content(parts).await?;
+        let intent = self.store.new_intent();
+        let digests = parts.iter().flat_map(|part| part.closure.digests()).collect();
+        let relied_on = Intent { repository: self.name.clone(), digests, tags: Vec::new() };
+        self.store.put_intent(&intent, &relied_on).await?;
+        if let Err(error) = self.check_again(parts, wanted).await {
+            self.store.end_intent(intent).await;
+            return Err(error);
+        }
         let now = self.store.clock.now();
         for part in parts {
             self.link_part(part, now).await?;
@@ -288,7 +291,14 @@ impl Repository {
         for part in parts {
             self.store.exhume(&part.tombstone).await?;
         }
+        self.store.end_intent(intent).await;
         Ok(tags.into_iter().next().unwrap_or_default())
+    }
+
+    /// Now that nobody can remove or move anything.
+    async fn check_again(&self, parts: &[Part], wanted: Option<&Reference>) -> Result<(), Error> {
+        self.check_content(parts).await?;
+        self.find_conflict(parts, wanted).await
     }
 
     /// Nobody else restored it meanwhile.
@@ -299,12 +309,12 @@ impl Repository {
         Err(Error::TombstoneUnknown { id: tombstone.id })
     }
 
-    async fn enter_content(&self, parts: &[Part]) -> Result<Entered, Error> {
+    async fn enter_content(&self, parts: &[Part]) -> Result<Promise, Error> {
         let frozen: BTreeSet<&Digest> = manifests_of(parts).map(|manifest| &manifest.digest).collect();
         let blobs: BTreeSet<&Digest> = parts.iter().flat_map(|part| &part.closure.blobs).collect();
         let members = blobs.difference(&frozen).map(|digest| Key::Revision(self.name.clone(), (*digest).clone()));
         let keys: Vec<Key> = blobs.union(&frozen).map(|digest| Key::Blob((*digest).clone())).chain(members).collect();
-        self.store.guard.join(keys).await
+        self.store.enter(keys).await
     }
 
     async fn check_content(&self, parts: &[Part]) -> Result<(), Error> {

@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use super::{
-    Clock, Options, Timing, blob_descriptor::Descriptors, changes::Changes, driver::StorageDriver, guard::Guard,
-    id_source::IdSource, reach::Reach, tag_names::TagNames, upload_lease::UploadLeases,
+    Clock, Options, Timing,
+    blob_descriptor::Descriptors,
+    changes::Changes,
+    driver::StorageDriver,
+    guard::Guard,
+    id_source::IdSource,
+    reach::Reach,
+    replicas::{Fence, Membership},
+    tag_names::TagNames,
+    upload_lease::UploadLeases,
 };
 
-/// The parts that a [`Catalog`](super::Catalog) is made of.
-#[derive(Debug)]
+/// The parts that a [`Catalog`](super::Catalog) is made of. Clones are the same store.
+#[derive(Debug, Clone)]
 pub(super) struct Store {
     /// The medium.
     pub(super) driver: Arc<dyn StorageDriver>,
@@ -22,17 +30,21 @@ pub(super) struct Store {
     /// Who relies on what, and who removes what.
     pub(super) guard: Guard,
     /// What caches know of the links.
-    pub(super) descriptors: Descriptors,
+    pub(super) descriptors: Arc<Descriptors>,
     /// The changes that run.
-    pub(super) changes: Changes,
+    pub(super) changes: Arc<Changes>,
     /// Names of tombstones and of pushes.
-    pub(super) ids: IdSource,
+    pub(super) ids: Arc<IdSource>,
     /// What may lead to a manifest.
-    pub(super) reach: Reach,
+    pub(super) reach: Arc<Reach>,
     /// The tags of large repositories.
-    pub(super) tag_names: TagNames,
+    pub(super) tag_names: Arc<TagNames>,
     /// Who writes to which upload.
     pub(super) uploads: UploadLeases,
     /// How long things may take.
     pub(super) timing: Timing,
+    /// The other processes on this store; `None` where there can be none.
+    pub(super) replicas: Option<Arc<Membership>>,
+    /// Of a delete or restore on a shared store: what its writes need.
+    pub(super) fence: Option<Arc<Fence>>,
 }

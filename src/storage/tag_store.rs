@@ -12,6 +12,7 @@ use super::{
     driver::{self, Entry},
     layout::PathSpec,
     link::Link,
+    pending::Operation,
     store::Store,
 };
 
@@ -25,11 +26,13 @@ impl Repository {
     pub async fn tags(&self, after: Option<&str>, limit: usize) -> Result<Page<Tag>, Error> {
         let mut entries = Vec::new();
         let mut after = after.map(String::from);
+        let hidden = self.store.dangling_tags(&self.name).await?;
         loop {
             // One more than is wanted tells whether more follow.
             let wanted = limit.saturating_sub(entries.len()).saturating_add(1);
             let batch = self.store.some_tags(&self.name, after.as_deref(), wanted).await?;
-            entries.extend(batch.tags.into_iter().filter(|tag| !self.store.changes.hides(&self.name, tag)));
+            let is_hidden = |tag: &Tag| hidden.contains(tag) || self.store.changes.hides(&self.name, tag);
+            entries.extend(batch.tags.into_iter().filter(|tag| !is_hidden(tag)));
             after = batch.next;
             if after.is_none() || entries.len() > limit {
                 break;
@@ -70,8 +73,33 @@ fn tags_in(entries: Vec<Entry>) -> impl Iterator<Item = Tag> {
 }
 
 impl Store {
+    /// Of the tags that a delete of any process names, those that lead nowhere by now. One process on its store knows its
+    /// own deletes in memory.
+    async fn dangling_tags(&self, name: &RepositoryName) -> Result<BTreeSet<Tag>, Error> {
+        let mut dangling = BTreeSet::new();
+        if self.replicas.is_none() {
+            return Ok(dangling);
+        }
+        let pendings = self.pendings().await?.into_iter().map(|(_, pending)| pending);
+        let deletes = pendings.filter(|pending| pending.operation == Operation::Delete && pending.repository == *name);
+        for tag in deletes.flat_map(|pending| pending.tags) {
+            let target = self.tag_target(name, &tag).await?;
+            let leads = match &target {
+                Some(digest) => self.is_visible(name, digest).await?,
+                None => false,
+            };
+            if !leads {
+                dangling.insert(tag);
+            }
+        }
+        Ok(dangling)
+    }
+
     /// About `limit` tags after `after`, from memory where it knows all of them.
     async fn some_tags(&self, name: &RepositoryName, after: Option<&str>, limit: usize) -> Result<SomeTags, Error> {
+        if self.replicas.is_some() {
+            return Ok(SomeTags::of(self.tag_names(name, after, limit).await?, limit));
+        }
         if let Some(tags) = self.tag_names.page(name, after, limit) {
             return Ok(SomeTags::among(tags, limit));
         }

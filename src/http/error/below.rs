@@ -61,10 +61,7 @@ pub(super) fn storage(error: &storage::Error) -> Reply {
             Reply::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "another operation is changing this: try again")
                 .header(RETRY_AFTER, RETRY_SECONDS)
         }
-        E::NoLease => {
-            Reply::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "this replica lost its place among the others: try again")
-                .header(RETRY_AFTER, RETRY_SECONDS)
-        }
+        E::NoLease => no_lease(),
         E::Poisoned => poisoned(),
         E::Corrupt { .. } => internal(),
         E::Driver { source, .. } => driver(source),
@@ -100,12 +97,18 @@ fn driver(error: &driver::Error) -> Reply {
         }
         driver::Error::ReadOnly { .. } => unavailable("the registry's storage is read-only"),
         driver::Error::Poisoned => poisoned(),
+        driver::Error::Fenced { .. } => no_lease(),
         driver::Error::Unavailable { .. } => {
             unavailable("the registry's storage does not answer").header(RETRY_AFTER, RETRY_SECONDS)
         }
         // The registry's own credentials: nothing that the client could do better.
         driver::Error::NotFound { .. } | driver::Error::Denied { .. } | driver::Error::Io { .. } => internal(),
     }
+}
+
+fn no_lease() -> Reply {
+    Reply::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "this replica lost its place among the others: try again")
+        .header(RETRY_AFTER, RETRY_SECONDS)
 }
 
 fn poisoned() -> Reply {

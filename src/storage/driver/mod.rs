@@ -98,6 +98,12 @@ pub enum Error {
     /// A sync failed, now or earlier: nothing is written any more.
     #[error("a sync of the medium failed, so nothing more is written")]
     Poisoned,
+    /// The process may not write this any more: others may treat it as gone.
+    #[error("the lease lapsed before {path} was written")]
+    Fenced {
+        /// The path that was to be written.
+        path: StoragePath,
+    },
     /// Anything else.
     #[error("could not {action} {path}")]
     Io {

@@ -115,6 +115,8 @@ pub enum ReplicaAnswer {
         /// In flight, or touched since the epoch began.
         digests: Vec<Digest>,
     },
+    /// It could not do that now.
+    Failed,
     /// The process that answers is not the replica that was meant, or not any more.
     NotMe,
 }

@@ -1,14 +1,32 @@
 //! Several processes on one store (PROTOCOL.md, *Being a replica*).
 //!
-//! A process registers, holds a lease, and answers what others ask of its guard. What it has in flight it knows in
-//! memory; who wants to remove something asks every replica first, and one that does not answer is waited for until it is
-//! gone. One process on a folder is the same with nobody to ask.
+//! A process registers, holds a lease ([`Term`]), and answers what others ask of its guard. What it has in flight it
+//! knows in memory; who wants to remove something asks every replica first, and one that does not answer is waited for
+//! until it is gone. One process on a folder is the same with nobody to ask.
+//!
+//! `membership` is a replica's life: register, join, beat, look around, leave. `ask` and `answer` are the two sides of a
+//! call, `observer` judges who is gone, `settle` ends what the dead left, and `fence` is the medium as a delete or restore
+//! writes to it.
 
+mod answer;
+mod ask;
 mod call;
+mod epochs;
+mod fence;
+mod intent;
+mod join;
+mod membership;
+mod observer;
 mod promise;
+mod registration;
+mod settle;
 mod term;
 
 pub use call::{CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls};
+pub use membership::ReplicaSetup;
 
+pub(super) use fence::Fence;
+pub(super) use intent::{Intent, IntentId};
+pub(super) use membership::Membership;
 pub(super) use promise::Promise;
 pub(super) use term::Term;

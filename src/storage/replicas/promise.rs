@@ -43,7 +43,9 @@ impl Store {
     /// # Errors
     /// [`Error::NoLease`].
     pub(in crate::storage) fn term(&self) -> Result<Option<Arc<Term>>, Error> {
-        Ok(None)
+        let Some(replicas) = &self.replicas else { return Ok(None) };
+        let term = self.fence.as_ref().map_or_else(|| replicas.term(), |fence| Some(Arc::clone(fence.term())));
+        term.filter(|term| term.is_valid()).map(Some).ok_or(Error::NoLease)
     }
 
     /// Whether what memory knows may be told: not without a lease, because then nobody tells this replica what was
@@ -63,9 +65,17 @@ impl Promise {
         check(self.term.as_ref())
     }
 
-    /// When it entered, by [`Clock::boot_time`](crate::storage::Clock::boot_time).
-    pub(in crate::storage) fn began(&self) -> Duration {
-        self.began
+    /// As [`Self::lease`], before a link is written whose checks are as old as this: an operation that took too long, or
+    /// stood still, has to check again, which its client does.
+    ///
+    /// # Errors
+    /// [`Error::NoLease`].
+    pub(in crate::storage) fn lease_while_young(&self, store: &Store) -> Result<(), Error> {
+        let age = store.clock.boot_time().saturating_sub(self.began);
+        if self.term.is_some() && age >= store.timing.publication_limit {
+            return Err(Error::NoLease);
+        }
+        self.lease()
     }
 }
 

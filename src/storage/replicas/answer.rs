@@ -1,0 +1,90 @@
+//! What a replica does when another one asks.
+
+use std::sync::Arc;
+
+use tracing::warn;
+use ulid::Ulid;
+
+use crate::storage::{Catalog, Error, store::Store};
+
+use super::{Membership, ReplicaAnswer, ReplicaCall, ReplicaSetup};
+
+impl Store {
+    /// Does what is asked, whoever asks.
+    pub(super) async fn obey(&self, call: &ReplicaCall) -> ReplicaAnswer {
+        match call {
+            ReplicaCall::Freeze { holder, after, keys, .. } => {
+                match self.guard.freeze(*holder, *after, keys.iter().cloned(), call.wait()).await {
+                    Ok(()) => ReplicaAnswer::Done,
+                    Err(Error::Frozen { key }) => ReplicaAnswer::Busy { key },
+                    Err(_) => ReplicaAnswer::Busy { key: holder.to_string() },
+                }
+            }
+            ReplicaCall::FreezeIdle { holder, digests } => {
+                ReplicaAnswer::Kept { digests: self.guard.freeze_idle(*holder, digests.iter().cloned()) }
+            }
+            ReplicaCall::Thaw { holder } => {
+                self.guard.thaw(*holder);
+                ReplicaAnswer::Done
+            }
+            ReplicaCall::Clear { repository, digests, cache_epoch } => {
+                for digest in digests {
+                    if let Err(error) = self.forget_descriptors_told(repository, digest, *cache_epoch).await {
+                        warn!(error = &error as &dyn std::error::Error, "could not clear the caches");
+                        return ReplicaAnswer::Failed;
+                    }
+                }
+                ReplicaAnswer::Done
+            }
+            ReplicaCall::Begin { epoch } => {
+                self.guard.begin(*epoch);
+                ReplicaAnswer::Done
+            }
+        }
+    }
+}
+
+impl Catalog {
+    /// Answers another replica, which means the one whose id is `id`.
+    ///
+    /// # Cancel safety
+    /// A freeze that is still waiting when this is dropped is withdrawn; one that was granted stands for its key.
+    pub async fn answer(&self, id: Ulid, call: &ReplicaCall) -> ReplicaAnswer {
+        let term = self.store.replicas.as_ref().and_then(|replicas| replicas.term());
+        match term.filter(|term| term.id() == id && term.is_alive()) {
+            Some(_) => self.store.obey(call).await,
+            None => ReplicaAnswer::NotMe,
+        }
+    }
+
+    /// The id under which this process is known to other replicas; `None` where it has no lease, or nobody to know it.
+    #[must_use]
+    pub fn replica_id(&self) -> Option<Ulid> {
+        let term = self.store.replicas.as_ref().and_then(|replicas| replicas.term())?;
+        term.is_valid().then(|| term.id())
+    }
+
+    /// Waits until this process has joined the others on its store, where there may be any.
+    pub async fn joined(&self) {
+        if let Some(replicas) = &self.store.replicas {
+            replicas.joined().await;
+        }
+    }
+
+    /// Leaves the other replicas in order. Requests must have been answered; what still runs is waited for.
+    pub async fn leave(&self) {
+        self.drain().await;
+        if let Some(replicas) = &self.store.replicas {
+            replicas.leave(&self.store).await;
+        }
+    }
+
+    /// Makes a store one of several processes' and begins to register.
+    pub(in crate::storage) fn share(mut store: Store, setup: ReplicaSetup) -> Self {
+        let replicas = Arc::new(Membership::new(setup, &store.timing));
+        store.replicas = Some(Arc::clone(&replicas));
+        let store = Arc::new(store);
+        replicas.begin(&store);
+        Self { store }
+    }
+}

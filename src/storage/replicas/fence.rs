@@ -1,0 +1,199 @@
+//! The medium, as a delete or restore writes to it.
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use crate::storage::{
+    Clock, Error, Timing,
+    driver::{self, ByteStream, Durability, Entry, Metadata, StagedFile, Staging, StorageDriver, StoragePath},
+    store::Store,
+};
+
+use super::Term;
+
+/// How often a write is tried whose outcome is not known. Each attempt asks for the lease anew.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// What the writes of one delete or restore need, and what is not known of them.
+#[derive(Debug)]
+pub(in crate::storage) struct Fence {
+    term: Arc<Term>,
+    clock: Arc<dyn Clock>,
+    timing: Timing,
+    /// Until when a write whose answer did not come may still land.
+    uncertain_until: Mutex<Option<Duration>>,
+}
+
+impl Fence {
+    /// The term in which the change began.
+    pub(in crate::storage) fn term(&self) -> &Arc<Term> {
+        &self.term
+    }
+
+    /// Whether a write may still land whose answer did not come. While it may, nobody may rely on the keys.
+    pub(in crate::storage) fn is_uncertain(&self) -> bool {
+        let until = *self.uncertain_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| self.clock.boot_time() < until)
+    }
+
+    fn check(&self, path: &StoragePath) -> Result<(), driver::Error> {
+        if self.term.is_valid() { Ok(()) } else { Err(driver::Error::Fenced { path: path.clone() }) }
+    }
+
+    fn note_uncertain(&self) {
+        let until = self.clock.boot_time() + self.timing.removal_bound;
+        *self.uncertain_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+}
+
+impl Store {
+    /// The same store for a delete or restore that begins now: every write asks for the lease of the present term, and
+    /// goes through the client that does not try again by itself. Where there is nobody to ask, the store as it is.
+    ///
+    /// # Errors
+    /// [`Error::NoLease`].
+    pub(in crate::storage) fn for_change(self: &Arc<Self>) -> Result<Arc<Self>, Error> {
+        let (Some(term), None) = (self.term()?, &self.fence) else { return Ok(Arc::clone(self)) };
+        let (clock, timing) = (Arc::clone(&self.clock), self.timing);
+        let fence = Arc::new(Fence { term, clock, timing, uncertain_until: Mutex::default() });
+        let driver = FencedDriver {
+            reads: Arc::clone(&self.driver),
+            writes: Arc::clone(&self.fenced),
+            fence: Arc::clone(&fence),
+        };
+        Ok(Arc::new(Self { driver: Arc::new(driver), fence: Some(fence), ..(**self).clone() }))
+    }
+}
+
+/// Reads as anybody does; before each write the lease is asked for.
+#[derive(Debug)]
+struct FencedDriver {
+    reads: Arc<dyn StorageDriver>,
+    writes: Arc<dyn StorageDriver>,
+    fence: Arc<Fence>,
+}
+
+impl FencedDriver {
+    /// All writes here can be repeated: they put the same, or remove.
+    async fn write<'a, T>(
+        &'a self,
+        path: &'a StoragePath,
+        attempt: impl Fn() -> BoxFuture<'a, Result<T, driver::Error>> + Send + Sync,
+    ) -> Result<T, driver::Error> {
+        let mut attempts = 0;
+        loop {
+            self.fence.check(path)?;
+            let error = match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(error) if has_no_effect(&error) => return Err(error),
+                Err(error) => error,
+            };
+            self.fence.note_uncertain();
+            attempts += 1;
+            if attempts == MAX_ATTEMPTS {
+                return Err(error);
+            }
+            self.fence.clock.sleep(self.fence.timing.beat / 10).await;
+        }
+    }
+
+    /// One file at a time: a removal of many in one call would not ask for the lease between them.
+    fn remove_files<'a>(&'a self, folder: &'a StoragePath) -> BoxFuture<'a, Result<(), driver::Error>> {
+        Box::pin(async move {
+            let entries = match self.reads.list(folder, None, usize::MAX).await {
+                Ok(entries) => entries,
+                Err(driver::Error::NotFound { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let Ok(name) = entry.name.parse() else { continue };
+                let path = folder.child(&name);
+                if entry.is_directory {
+                    self.remove_files(&path).await?;
+                } else {
+                    match self.delete(&path).await {
+                        Ok(()) | Err(driver::Error::NotFound { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether a write that failed this way has not landed, and will not.
+fn has_no_effect(error: &driver::Error) -> bool {
+    use driver::Error as E;
+    match error {
+        E::NotFound { .. }
+        | E::NoSpace { .. }
+        | E::ReadOnly { .. }
+        | E::Denied { .. }
+        | E::Poisoned
+        | E::Fenced { .. } => true,
+        E::Unavailable { .. } | E::Io { .. } => false,
+    }
+}
+
+#[async_trait]
+impl StorageDriver for FencedDriver {
+    async fn get(&self, path: &StoragePath) -> Result<Bytes, driver::Error> {
+        self.reads.get(path).await
+    }
+
+    async fn read(&self, path: &StoragePath, range: Range<u64>) -> Result<ByteStream, driver::Error> {
+        self.reads.read(path, range).await
+    }
+
+    async fn stat(&self, path: &StoragePath) -> Result<Metadata, driver::Error> {
+        self.reads.stat(path).await
+    }
+
+    async fn list(&self, folder: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, driver::Error> {
+        self.reads.list(folder, after, limit).await
+    }
+
+    async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), driver::Error> {
+        self.write(path, || Box::pin(self.writes.put(path, content.clone(), durability))).await
+    }
+
+    async fn stage(&self, at: &Staging, started_at: Bytes) -> Result<Box<dyn StagedFile>, driver::Error> {
+        self.reads.stage(at, started_at).await
+    }
+
+    async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, driver::Error> {
+        self.reads.resume(at).await
+    }
+
+    async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), driver::Error> {
+        self.write(path, || Box::pin(self.writes.touch(path, modified))).await
+    }
+
+    async fn delete(&self, path: &StoragePath) -> Result<(), driver::Error> {
+        self.write(path, || Box::pin(self.writes.delete(path))).await
+    }
+
+    async fn delete_directory(&self, path: &StoragePath) -> Result<(), driver::Error> {
+        self.remove_files(path).await
+    }
+    async fn signed_url(&self, path: &StoragePath, expires: Duration) -> Result<Option<String>, driver::Error> {
+        self.reads.signed_url(path, expires).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.reads.is_shared()
+    }
+
+    fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {
+        self
+    }
+}

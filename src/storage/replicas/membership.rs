@@ -1,0 +1,276 @@
+//! A replica's life: it registers, joins, beats, looks around, and leaves.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::future::{self, Either};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use ulid::Ulid;
+
+use crate::storage::{Error, Timing, clock::within, store::Store};
+
+use super::{
+    Holder, ReplicaCalls, Term,
+    observer::{Observer, Sight},
+    registration::Registration,
+};
+
+/// What a process needs to be one of several on a store.
+#[derive(Debug, Clone)]
+pub struct ReplicaSetup {
+    /// Where the other ones find its control listener: host and port.
+    pub address: String,
+    /// The way to them.
+    pub calls: Arc<dyn ReplicaCalls>,
+}
+
+/// A process among others on the same store.
+#[derive(Debug)]
+pub(in crate::storage) struct Membership {
+    setup: ReplicaSetup,
+    term: watch::Sender<Option<Arc<Term>>>,
+    observer: Mutex<Observer>,
+    stop: CancellationToken,
+    life: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Membership {
+    pub(in crate::storage) fn new(setup: ReplicaSetup, timing: &Timing) -> Self {
+        Self {
+            setup,
+            term: watch::Sender::new(None),
+            observer: Mutex::new(Observer::new(timing.gone_after())),
+            stop: CancellationToken::new(),
+            life: Mutex::default(),
+        }
+    }
+
+    pub(super) fn setup(&self) -> &ReplicaSetup {
+        &self.setup
+    }
+
+    /// The present term, whether or not its lease stands.
+    pub(super) fn term(&self) -> Option<Arc<Term>> {
+        self.term.borrow().clone()
+    }
+
+    pub(super) fn observer(&self) -> MutexGuard<'_, Observer> {
+        self.observer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn life(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to live, as a task that [`Self::leave`] ends.
+    pub(in crate::storage) fn begin(self: &Arc<Self>, store: &Arc<Store>) {
+        let (this, store) = (Arc::clone(self), Arc::clone(store));
+        let life = tokio::spawn(async move { this.live(&store).await });
+        *self.life() = Some(life);
+    }
+
+    /// Waits until the replica has joined.
+    pub(in crate::storage) async fn joined(&self) {
+        // The sender lives as long as this.
+        let _ = self.term.subscribe().wait_for(|term| term.as_ref().is_some_and(|term| term.is_valid())).await;
+    }
+
+    /// Leaves in order: what is in flight must have ended. It promises nothing any more, tells what it has touched, and
+    /// removes its key.
+    pub(in crate::storage) async fn leave(&self, store: &Store) {
+        self.stop.cancel();
+        let life = self.life().take();
+        if let Some(life) = life
+            && let Err(error) = life.await
+        {
+            warn!(error = &error as &dyn std::error::Error, "a replica's life ended in a panic");
+        }
+        let Some(term) = self.term.send_replace(None) else { return };
+        let was_valid = term.is_valid();
+        term.end();
+        if !was_valid {
+            return;
+        }
+        let goodbye = async {
+            store.put_left_keys(term.id()).await?;
+            store.remove_registration(term.id()).await
+        };
+        match within(&*store.clock, store.timing.lease, goodbye).await {
+            Some(Ok(())) => info!(replica = %term.id(), "left"),
+            Some(Err(error)) => warn!(error = &error as &dyn std::error::Error, "could not leave in order"),
+            None => warn!("could not leave in order in time"),
+        }
+    }
+
+    /// Ends at once, as a process that dies.
+    #[cfg(test)]
+    pub(in crate::storage) fn kill(&self) {
+        if let Some(life) = self.life().take() {
+            life.abort();
+        }
+        if let Some(term) = self.term.send_replace(None) {
+            term.end();
+        }
+    }
+
+    async fn live(&self, store: &Arc<Store>) {
+        let pause = store.timing.beat / 5;
+        while !self.stop.is_cancelled() {
+            match self.register(store).await {
+                Ok(term) => self.serve(store, &term).await,
+                Err(error) => warn!(error = &error as &dyn std::error::Error, "could not register"),
+            }
+            let stopped = self.stop.cancelled();
+            futures::pin_mut!(stopped);
+            future::select(stopped, store.clock.sleep(pause)).await;
+        }
+    }
+
+    async fn register(&self, store: &Store) -> Result<Arc<Term>, Error> {
+        let term = Arc::new(Term::new(store.ids.next(store.clock.now()), Arc::clone(&store.clock)));
+        if !self.beat(store, &term, 0).await? {
+            return Err(Error::NoLease);
+        }
+        info!(replica = %term.id(), address = self.setup.address, "registered");
+        self.term.send_replace(Some(Arc::clone(&term)));
+        Ok(term)
+    }
+
+    /// Until the lease has lapsed, or the process stops.
+    async fn serve(&self, store: &Arc<Store>, term: &Arc<Term>) {
+        let beats = self.keep_beating(store, term);
+        let looks = self.keep_looking(store, term);
+        let stopped = self.stop.cancelled();
+        futures::pin_mut!(beats, looks, stopped);
+        if let Either::Left(_) = future::select(stopped, future::select(beats, looks)).await {
+            return;
+        }
+        term.end();
+        warn!(replica = %term.id(), "lost the lease; registering anew");
+    }
+
+    async fn keep_beating(&self, store: &Store, term: &Term) {
+        let mut number = 0;
+        loop {
+            store.clock.sleep(store.timing.beat).await;
+            number += 1;
+            match self.beat(store, term, number).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) if !term.is_alive() => return,
+                Err(error) => warn!(error = &error as &dyn std::error::Error, "a sign of life was not written"),
+            }
+        }
+    }
+
+    /// Writes the key, then looks for the eviction; whether the lease stands. An attempt that takes longer than a beat
+    /// makes room for the next one.
+    async fn beat(&self, store: &Store, term: &Term, number: u64) -> Result<bool, Error> {
+        let sent = store.clock.boot_time();
+        let registration = Registration { address: self.setup.address.clone(), beat: number };
+        let attempt = async {
+            store.put_registration(term.id(), &registration).await?;
+            store.is_evicted(term.id()).await
+        };
+        match within(&*store.clock, store.timing.beat, attempt).await {
+            Some(Ok(true)) => Ok(false),
+            Some(Ok(false)) => Ok(term.renew(sent, store.timing.lease)),
+            Some(Err(error)) => Err(error),
+            None => Err(Error::NoLease),
+        }
+    }
+
+    /// Joins, then looks every beat at who is there and what is over.
+    async fn keep_looking(&self, store: &Arc<Store>, term: &Arc<Term>) {
+        while let Err(error) = store.join(term).await {
+            warn!(error = &error as &dyn std::error::Error, "could not join; trying again");
+            store.clock.sleep(store.timing.beat / 5).await;
+        }
+        term.join();
+        // Who waits for this looks again.
+        self.term.send_modify(|_| {});
+        info!(replica = %term.id(), "joined");
+        loop {
+            store.clock.sleep(store.timing.beat).await;
+            if let Err(error) = self.look(store).await {
+                warn!(error = &error as &dyn std::error::Error, "could not look at the other replicas");
+            }
+        }
+    }
+
+    async fn look(&self, store: &Arc<Store>) -> Result<(), Error> {
+        let standing = store.guard.holders();
+        let known: BTreeSet<Ulid> = store.guard.touched().into_keys().collect();
+        let pendings = store.pendings().await?;
+        // Listed after what stands was noted: a key that is not there by now is gone, not yet to come.
+        let names: BTreeSet<Ulid> = store.pending_ids().await?;
+        let epochs = store.open_epochs().await?;
+        for holder in standing {
+            let is_there = match holder {
+                Holder::Pending(id) => names.contains(&id),
+                Holder::Sealed { epoch, batch } => epochs.has_sealed(epoch, batch),
+            };
+            if !is_there {
+                store.guard.thaw(holder);
+            }
+        }
+        store.guard.close_epochs(&known, &epochs.ids());
+        self.observe_everyone(store, &pendings, epochs.is_empty()).await?;
+        store.settle_the_dead(pendings).await;
+        Ok(())
+    }
+
+    async fn observe_everyone(
+        &self,
+        store: &Store,
+        pendings: &[(Ulid, crate::storage::pending::Pending)],
+        may_clean: bool,
+    ) -> Result<(), Error> {
+        let own = self.term().map(|term| term.id());
+        let keys = store.replica_ids().await?;
+        let owners = pendings.iter().filter_map(|(_, pending)| pending.replica);
+        let mut ids: BTreeSet<Ulid> = keys.iter().copied().chain(owners).collect();
+        let evicted = store.evicted_ids().await?;
+        ids.extend(&evicted);
+        ids.retain(|id| Some(*id) != own);
+        for id in &ids {
+            let is_gone = self.observe(store, *id).await?.1.is_some();
+            if is_gone && may_clean && (keys.contains(id) || evicted.contains(id)) {
+                store.remove_registration(*id).await?;
+            }
+        }
+        let long_ago = store.timing.removal_bound * 4;
+        if let Some(moment) = store.clock.boot_time().checked_sub(long_ago) {
+            self.observer().forget(moment, &ids.into_iter().collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+
+    /// Looks at one replica: its registration, where it has one, and since when it is gone.
+    pub(super) async fn observe(
+        &self,
+        store: &Store,
+        id: Ulid,
+    ) -> Result<(Option<Registration>, Option<std::time::Duration>), Error> {
+        use crate::storage::record::Lenient;
+        let began = store.clock.boot_time();
+        let read = store.registration(id).await?;
+        let is_evicted = store.is_evicted(id).await?;
+        let ended = store.clock.boot_time();
+        let (registration, beat) = match read {
+            Lenient::Read(registration) => {
+                let beat = registration.beat;
+                (Some(registration), Some(beat))
+            }
+            // Whoever wrote that beats or does not: another number than any that is written.
+            Lenient::Unreadable => (None, Some(u64::MAX)),
+            Lenient::Absent => (None, None),
+        };
+        let gone = self.observer().observe(id, Sight { began, ended, beat, is_evicted });
+        Ok((registration, gone))
+    }
+}
