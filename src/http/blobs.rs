@@ -2,11 +2,11 @@
 
 use hyper::{
     Method, Response, StatusCode,
-    header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE},
+    header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE},
 };
 
 use crate::oci::{Digest, MediaType, RepositoryName};
-use crate::storage::{Audience, DeleteCause, Repository};
+use crate::storage::{Audience, BlobReader, DeleteCause, Repository};
 
 use super::{Error, body::Body, call::Call, conditional, range::Requested, response::Answer};
 
@@ -37,6 +37,9 @@ async fn get(call: &Call<'_>, repository: &Repository, digest: &Digest) -> Resul
     if conditional::is_held(call.headers, digest) {
         return Ok(not_modified(digest));
     }
+    if let Some(elsewhere) = redirect(call, &reader).await? {
+        return Ok(elsewhere);
+    }
     let size = reader.size();
     match Requested::parse(conditional::range(call.headers, digest), size) {
         Requested::Whole => {
@@ -54,6 +57,16 @@ async fn get(call: &Call<'_>, repository: &Repository, digest: &Digest) -> Resul
         }
         Requested::Unsatisfiable => Err(Error::RangeNotSatisfiable { size }),
     }
+}
+
+/// To where the storage sends the bytes itself, ranges of them too, if it can and should. A HEAD is answered here: what
+/// it is asked for is known.
+async fn redirect(call: &Call<'_>, reader: &BlobReader) -> Result<Option<Response<Body>>, Error> {
+    let Some(expires) = call.app.settings.redirect_for else { return Ok(None) };
+    let Some(url) = reader.redirect(expires).await? else { return Ok(None) };
+    let answer = Answer::empty(StatusCode::TEMPORARY_REDIRECT).location(&url).digest(reader.digest());
+    // The address ends before long, and was made for this client.
+    Ok(Some(answer.header(CACHE_CONTROL, "no-store").build()))
 }
 
 async fn delete(call: &Call<'_>, repository: &Repository, digest: &Digest) -> Result<Response<Body>, Error> {

@@ -19,6 +19,7 @@ use super::{
     Error,
     body_budget::{BodyBudget, Share},
     observation::Observation,
+    unparsed::Answering,
 };
 
 /// How long a client may send nothing in the middle of a body. Long enough for a stalled mobile link to recover,
@@ -145,6 +146,7 @@ enum Content {
 pub(super) struct Body {
     content: Content,
     observation: Option<Observation>,
+    _answering: Option<Answering>,
 }
 
 impl Body {
@@ -153,18 +155,24 @@ impl Body {
     }
 
     pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
-        Self { content: Content::Full(bytes.into()), observation: None }
+        Self { content: Content::Full(bytes.into()), observation: None, _answering: None }
     }
 
     /// A stream that yields exactly `length` bytes; one that yields less or more breaks the connection, so that no
     /// client takes a part for the whole.
     pub(super) fn stream(stream: ByteStream, length: u64) -> Self {
-        Self { content: Content::Stream { stream, remaining: length }, observation: None }
+        Self { content: Content::Stream { stream, remaining: length }, observation: None, _answering: None }
     }
 
     /// Keeps the request under observation until the body was sent or dropped.
     pub(super) fn observed(mut self, observation: Observation) -> Self {
         self.observation = Some(observation);
+        self
+    }
+
+    /// Says when it was sent or dropped.
+    pub(super) fn answering(mut self, answering: Answering) -> Self {
+        self._answering = Some(answering);
         self
     }
 

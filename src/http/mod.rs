@@ -29,6 +29,8 @@ mod manifests;
 mod metrics;
 mod observation;
 mod page;
+mod password_checks;
+mod peer;
 mod pushed_manifest;
 mod query;
 mod range;
@@ -40,6 +42,9 @@ mod server;
 mod service;
 mod tags;
 mod tls;
+mod token;
+mod turns;
+mod unparsed;
 
 pub use app::{App, Settings};
 pub use auth::Authenticator;

@@ -49,6 +49,8 @@ pub(super) enum ExtensionRoute {
     Restore,
     /// `…/history`
     History,
+    /// `…/token`
+    Token,
     /// `…/retention/runs`
     Runs,
     /// `…/retention/runs/<id>`
@@ -171,6 +173,7 @@ impl ExtensionRoute {
             ["trash", id, "restore"] => Self::TrashRestore { id: tombstone(id)? },
             ["restore"] => Self::Restore,
             ["history"] => Self::History,
+            ["token"] => Self::Token,
             ["retention", "runs"] => Self::Runs,
             ["retention", "runs", id] => Self::Run { id: run(id)? },
             ["retention", "runs", id, "candidates"] => Self::Candidates { id: run(id)? },
@@ -187,13 +190,14 @@ impl ExtensionRoute {
             | Self::History
             | Self::Run { .. }
             | Self::Candidates { .. } => "GET, HEAD",
+            Self::Token => "GET, POST",
             Self::TrashRestore { .. } | Self::Restore | Self::Runs | Self::Apply { .. } => "POST",
         }
     }
 
     fn verb(&self) -> Verb {
         match self {
-            Self::Version | Self::History => Verb::Pull,
+            Self::Version | Self::History | Self::Token => Verb::Pull,
             Self::Trash | Self::TrashEntry { .. } | Self::TrashRestore { .. } | Self::Restore => Verb::Restore,
             Self::Runs | Self::Run { .. } | Self::Candidates { .. } | Self::Apply { .. } => Verb::Admin,
         }
@@ -203,6 +207,7 @@ impl ExtensionRoute {
         match self {
             Self::Version => "extension",
             Self::History => "history",
+            Self::Token => "token",
             Self::Trash | Self::TrashEntry { .. } => "trash",
             Self::TrashRestore { .. } | Self::Restore => "restore",
             Self::Runs | Self::Run { .. } | Self::Candidates { .. } | Self::Apply { .. } => "retention",

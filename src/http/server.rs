@@ -1,6 +1,6 @@
 //! Connections: accepted, bounded, and at the end drained.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,7 +15,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Metrics, Service, TlsIdentity, tls};
+use super::{
+    Metrics, Service, TlsIdentity,
+    peer::Peer,
+    tls,
+    unparsed::{Progress, Watched},
+};
 
 /// How long a client may take over a request's head, and stay connected without one. Longer than the 90 s for which
 /// Go's clients keep idle connections, so that they let go first and never send into a closing one.
@@ -87,12 +92,12 @@ async fn next_connection(
     permits: &Arc<Semaphore>,
     connections: &mut JoinSet<()>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<((TcpStream, IpAddr), OwnedSemaphorePermit)> {
     let accept = async {
         let permit = permits.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, permit)),
+                Ok((stream, from)) => return Some(((stream, from.ip()), permit)),
                 Err(error) => {
                     warn!(error = &error as &(dyn std::error::Error + 'static), "could not accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -113,14 +118,18 @@ async fn next_connection(
 
 async fn serve_connection(
     shared: Arc<Shared>,
-    stream: TcpStream,
+    (stream, address): (TcpStream, IpAddr),
     _permit: OwnedSemaphorePermit,
     shutdown: CancellationToken,
 ) {
     shared.metrics.connection_opens();
     let served = match handshake(&shared, stream).await {
-        Ok(Connection::Plain(stream)) => drive(&shared, stream, None, shutdown).await,
-        Ok(Connection::Tls(stream, peer)) => drive(&shared, stream, peer, shutdown).await,
+        Ok(Connection::Plain(stream)) => {
+            drive(&shared, stream, Peer { address, name: None, is_tls: false }, shutdown).await
+        }
+        Ok(Connection::Tls(stream, name)) => {
+            drive(&shared, stream, Peer { address, name, is_tls: true }, shutdown).await
+        }
         Err(error) => {
             debug!(error = &error as &(dyn std::error::Error + 'static), "connection was not established");
             Ok(())
@@ -135,7 +144,7 @@ async fn serve_connection(
 
 enum Connection {
     Plain(TcpStream),
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, Option<String>),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, Option<Arc<str>>),
 }
 
 async fn handshake(shared: &Shared, stream: TcpStream) -> io::Result<Connection> {
@@ -147,19 +156,23 @@ async fn handshake(shared: &Shared, stream: TcpStream) -> io::Result<Connection>
     let (_, session) = stream.get_mut();
     session.set_buffer_limit(Some(TLS_WRITE_BUFFER));
     let peer = session.peer_certificates().and_then(|chain| chain.first()).and_then(tls::common_name);
-    Ok(Connection::Tls(Box::new(stream), peer))
+    Ok(Connection::Tls(Box::new(stream), peer.map(Into::into)))
 }
 
 async fn drive(
     shared: &Arc<Shared>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Option<String>,
+    peer: Peer,
     shutdown: CancellationToken,
 ) -> hyper::Result<()> {
-    let peer: Option<Arc<str>> = peer.map(Into::into);
+    let progress = Progress::default();
+    let stream = Watched::new(stream, progress.clone());
     let service = service_fn(move |request| {
-        let (shared, peer) = (shared.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(shared.service.respond(request, peer.as_deref()).await) }
+        let (shared, peer, answering) = (shared.clone(), peer.clone(), progress.begin());
+        async move {
+            let response = shared.service.respond(request, &peer).await;
+            Ok::<_, Infallible>(response.map(|body| body.answering(answering)))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

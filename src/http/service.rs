@@ -2,23 +2,28 @@
 
 use std::sync::Arc;
 
-use hyper::{Request, Response, body::Incoming, header::WWW_AUTHENTICATE};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{AUTHORIZATION, WWW_AUTHENTICATE},
+};
 
 use crate::api::v1alpha1::AccessMode;
 
 use super::{
     App, Authenticator, Error, Health,
-    auth::{Identity, Verb},
+    auth::{Caller, Identity, Verb},
     blob_uploads, blobs,
     body::{Body, RequestBody},
     call::{Call, finish, refuse_if_read_only},
     catalog, control, extension, manifests,
     observation::Observation,
+    peer::Peer,
     query::Query,
     referrers,
     response::Answer,
-    router::Route,
-    tags,
+    router::{ExtensionRoute, Route},
+    tags, token,
 };
 
 /// What a listener serves.
@@ -41,28 +46,29 @@ pub enum Service {
 }
 
 impl Service {
-    /// Answers a request. `peer` is the name in the client's certificate, where there is one.
-    pub(super) async fn respond(&self, request: Request<Incoming>, peer: Option<&str>) -> Response<Body> {
+    /// Answers a request.
+    pub(super) async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         match self {
-            Self::Registry { app, authenticator } => registry(app, authenticator, request).await,
-            Self::Control { app } => control::respond(app, peer, request).await,
+            Self::Registry { app, authenticator } => registry(app, authenticator, request, peer).await,
+            Self::Control { app } => control::respond(app, peer.name.as_deref(), request).await,
             Self::Health(health) => health.respond(&request),
         }
     }
 }
 
-async fn registry(app: &App, authenticator: &Authenticator, request: Request<Incoming>) -> Response<Body> {
+async fn registry(app: &App, authenticator: &Authenticator, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let mut body = RequestBody::new(incoming);
     let mut observation = Observation::begin(app.metrics.clone(), "registry", parts.method.clone(), parts.uri.path());
     let result = async {
         let route = Route::parse(&parts.method, parts.uri.path())?;
         observation.routed(route.class(), route.repository().map(ToString::to_string));
-        let identity = authenticator.authenticate(&parts.headers).await?;
+        let caller = Caller { headers: &parts.headers, peer };
+        let identity = authenticator.authenticate(&caller).await?;
         observation.identified(identity.actor());
         let verb = route.verb(&parts.method);
         if !authenticator.allows(&identity, verb) {
-            return Err(authenticator.unauthorized());
+            return Err(authenticator.unauthorized(&caller, route.repository().map(|name| (name, verb))));
         }
         let query = Query::parse(parts.uri.query());
         let call = Call {
@@ -73,7 +79,12 @@ async fn registry(app: &App, authenticator: &Authenticator, request: Request<Inc
             actor: identity.actor(),
             may_push: may_push(app, authenticator, &identity),
         };
-        dispatch(&call, authenticator, route, verb, &mut body).await
+        refuse_if_read_only(app, verb)?;
+        match route {
+            Route::Base => base(authenticator, &caller),
+            Route::Extension(ExtensionRoute::Token) => token::issue(&call, authenticator, &caller, &mut body).await,
+            other => dispatch(&call, other, &mut body).await,
+        }
     }
     .await;
     finish(result, observation, body).await
@@ -83,16 +94,10 @@ fn may_push(app: &App, authenticator: &Authenticator, identity: &Identity) -> bo
     app.settings.access_mode == AccessMode::ReadWrite && authenticator.allows(identity, Verb::Push)
 }
 
-async fn dispatch(
-    call: &Call<'_>,
-    authenticator: &Authenticator,
-    route: Route,
-    verb: Verb,
-    body: &mut RequestBody,
-) -> Result<Response<Body>, Error> {
-    refuse_if_read_only(call.app, verb)?;
+async fn dispatch(call: &Call<'_>, route: Route, body: &mut RequestBody) -> Result<Response<Body>, Error> {
     match route {
-        Route::Base => Ok(base(authenticator)),
+        // Answered before.
+        Route::Base => Err(Error::RouteUnknown),
         Route::Catalog => catalog::list(call).await,
         Route::Tags { name } => tags::list(call, &name).await,
         Route::Referrers { name, subject } => referrers::list(call, &name, &subject).await,
@@ -104,11 +109,14 @@ async fn dispatch(
     }
 }
 
-/// Where clients find out what this is, and whether their credentials are right.
-fn base(authenticator: &Authenticator) -> Response<Body> {
-    let answer = Answer::json(hyper::StatusCode::OK, &serde_json::json!({}));
-    match authenticator.offered_challenge() {
-        Some(challenge) => answer.header(WWW_AUTHENTICATE, challenge.clone()).build(),
-        None => answer.build(),
+/// Where clients find out what this is, how to give a name, and whether their credentials are right.
+fn base(authenticator: &Authenticator, caller: &Caller<'_>) -> Result<Response<Body>, Error> {
+    if authenticator.offers_tokens() && !caller.headers.contains_key(AUTHORIZATION) {
+        return Err(authenticator.unauthorized(caller, None));
     }
+    let answer = Answer::json(hyper::StatusCode::OK, &serde_json::json!({}));
+    Ok(match authenticator.offered_challenge() {
+        Some(challenge) => answer.header(WWW_AUTHENTICATE, challenge).build(),
+        None => answer.build(),
+    })
 }

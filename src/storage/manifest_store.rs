@@ -1,6 +1,7 @@
 //! Manifests of a repository: reading them.
 
 use bytes::Bytes;
+use tracing::warn;
 
 use crate::oci::{Algorithm, Descriptor, Digest, Manifest, MediaType, Reference, RepositoryName};
 
@@ -8,7 +9,7 @@ use super::{
     Error, Repository,
     driver::{self},
     layout::PathSpec,
-    linked_blob_store::LinkScope,
+    linked_blob_store::{LinkScope, blob_descriptor},
     store::Store,
 };
 
@@ -42,8 +43,11 @@ impl Repository {
     pub async fn manifest(&self, reference: &Reference) -> Result<StoredManifest, Error> {
         let (digest, stored) = self.find_manifest(reference).await?;
         match self.store.driver.get(&PathSpec::BlobData(&stored.digest).path()).await {
-            Ok(bytes) => Ok(StoredManifest { descriptor: Descriptor { digest, ..stored }, bytes }),
-            Err(driver::Error::NotFound { .. }) => {
+            Ok(bytes) if bytes.len() as u64 == stored.size => {
+                Ok(StoredManifest { descriptor: Descriptor { digest, ..stored }, bytes })
+            }
+            // Torn by a crash or a person since: the next push replaces it.
+            Ok(_) | Err(driver::Error::NotFound { .. }) => {
                 // Memory promised what is gone: a HEAD that goes on answering keeps clients from pushing it again.
                 self.store.drop_descriptors(&self.name, &digest).await;
                 Err(self.manifest_unknown(reference).await)
@@ -101,22 +105,24 @@ impl Store {
         let Some(target) = self.link(PathSpec::RevisionLink(name, digest), digest).await? else { return Ok(None) };
         let Some(size) = self.stored_size(&target).await? else { return Ok(None) };
         let media_type = match self.revision_fact(name, digest).await?.read() {
+            Some(fact) if fact.size != size => {
+                warn!(repository = %name, %digest, size, pushed = fact.size, "a manifest has another size than was pushed");
+                None
+            }
             Some(fact) => Some(fact.media_type),
             None => self.media_type_inside(&target).await?,
         };
-        Ok(media_type.map(|media_type| Descriptor {
-            media_type,
-            digest: target,
-            size,
-            artifact_type: None,
-            urls: Vec::new(),
-            annotations: std::collections::BTreeMap::new(),
-        }))
+        Ok(media_type.map(|media_type| Descriptor { media_type, ..blob_descriptor(target, size) }))
     }
 
-    /// What a manifest without facts says that it is; one that cannot be read is served as what it most likely is.
+    /// What a manifest without facts says that it is; one that cannot be read is served as what it most likely is, and one
+    /// whose bytes are not those of its digest is not there.
     async fn media_type_inside(&self, target: &Digest) -> Result<Option<MediaType>, Error> {
         let Some(bytes) = self.manifest_bytes(target).await? else { return Ok(None) };
+        if !target.matches(&bytes) {
+            warn!(digest = %target, size = bytes.len(), "a manifest's bytes are not those of its digest");
+            return Ok(None);
+        }
         let parsed = Manifest::parse(None, &bytes).map(|manifest| manifest.media_type).ok();
         Ok(parsed.or_else(|| MediaType::OCI_MANIFEST.parse().ok()))
     }

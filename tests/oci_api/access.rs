@@ -66,10 +66,6 @@ async fn wrong_passwords_and_unknown_users_are_refused() {
 #[tokio::test]
 async fn anonymous_pulls_may_pull_only() {
     let (mut registry, _file) = with_users(Anonymous::Pull).await;
-    // Clients learn here how to log in for their pushes.
-    let base = registry.get("/v2/").await;
-    assert_eq!(base.status(), StatusCode::OK);
-    assert_ne!(header(&base, "www-authenticate"), "");
     expect_error(registry.post("/v2/app/blobs/uploads/").await, 401, "UNAUTHORIZED").await;
     expect_error(registry.delete("/v2/app/manifests/v1").await, 401, "UNAUTHORIZED").await;
     expect_error(registry.get("/v2/_lagan/trash").await, 401, "UNAUTHORIZED").await;
@@ -80,6 +76,62 @@ async fn anonymous_pulls_may_pull_only() {
     assert_eq!(registry.get("/v2/app/manifests/v1").await.status(), StatusCode::OK);
     assert_eq!(registry.head(&format!("/v2/app/blobs/{}", manifest.layer)).await.status(), StatusCode::OK);
     expect_error(registry.delete("/v2/app/manifests/v1").await, 401, "UNAUTHORIZED").await;
+}
+
+/// The token that the challenge of an answer leads to.
+async fn token(registry: &Registry, refused: &reqwest::Response) -> String {
+    let challenge = header(refused, "www-authenticate");
+    let realm = challenge.strip_prefix("Bearer realm=\"").and_then(|rest| rest.split_once('"')).unwrap().0;
+    let answer = registry.get(&format!("{realm}?service=lagan&scope=repository:app:pull")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(answer["token"], answer["access_token"]);
+    answer["token"].as_str().unwrap().to_owned()
+}
+
+/// As Docker's clients do it: they ask `/v2/` how to log in, and then use what they were told for everything.
+#[tokio::test]
+async fn clients_that_ask_first_pull_without_a_name_and_push_with_one() {
+    let (mut registry, _file) = with_users(Anonymous::Pull).await;
+    let with = |registry: &Registry, method: Method, path: &str, token: &str| {
+        let path = format!("http://{}{path}", registry.address);
+        registry.client.request(method, path).bearer_auth(token).send()
+    };
+    registry.log_in("skipper", "secret");
+    registry.push_image("app", "v1", b"cargo").await;
+    registry.log_in("", "");
+    assert_eq!(registry.get("/v2/").await.status(), StatusCode::OK, "an empty pair is an answer, too");
+
+    let base = registry.client.get(format!("http://{}/v2/", registry.address)).send().await.unwrap();
+    assert_eq!(base.status(), StatusCode::UNAUTHORIZED);
+    let nobodys = token(&registry, &base).await;
+    assert_eq!(with(&registry, Method::GET, "/v2/", &nobodys).await.unwrap().status(), StatusCode::OK);
+    let pulled = with(&registry, Method::GET, "/v2/app/manifests/v1", &nobodys).await.unwrap();
+    assert_eq!(pulled.status(), StatusCode::OK);
+    let refused = with(&registry, Method::POST, "/v2/app/blobs/uploads/", &nobodys).await.unwrap();
+    assert!(header(&refused, "www-authenticate").ends_with(",scope=\"repository:app:pull,push\""));
+    expect_error(refused, 401, "UNAUTHORIZED").await;
+
+    registry.log_in("mate", "päss:word");
+    let mates = token(&registry, &base).await;
+    let begun = with(&registry, Method::POST, "/v2/app/blobs/uploads/", &mates).await.unwrap();
+    assert_eq!(begun.status(), StatusCode::ACCEPTED);
+    for wrong in ["", "x", "lagan1.eDp5"] {
+        let refused = with(&registry, Method::GET, "/v2/app/manifests/v1", wrong).await.unwrap();
+        expect_error(refused, 401, "UNAUTHORIZED").await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_given_for_a_form_too_and_for_no_wrong_password() {
+    let (mut registry, _file) = with_users(Anonymous::Pull).await;
+    let ask = |body: &'static str| registry.request(Method::POST, "/v2/_lagan/token").body(body).send();
+    let given = ask("grant_type=password&service=lagan&username=skipper&password=secret").await.unwrap();
+    assert_eq!(given.status(), StatusCode::OK);
+    assert_eq!(header(&given, "cache-control"), "no-store");
+    expect_error(ask("grant_type=password&username=skipper&password=x").await.unwrap(), 401, "UNAUTHORIZED").await;
+    registry.log_in("skipper", "wrong");
+    expect_error(registry.get("/v2/_lagan/token").await, 401, "UNAUTHORIZED").await;
 }
 
 #[tokio::test]

@@ -141,6 +141,16 @@ impl Error {
     }
 }
 
+/// The answer, as it goes over the connection, to what could not be read as a request.
+pub(super) fn unparsed(status: S) -> Vec<u8> {
+    let message = match status {
+        S::URI_TOO_LONG => "the request's URL is too long",
+        S::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request has too many headers, or too long ones",
+        _ => "the request could not be read as HTTP",
+    };
+    Reply::new(status, "UNSUPPORTED", message).into_bytes()
+}
+
 /// What an upload holds, as its `Range` header says it. An empty one is `0-0`, as docker/distribution answers:
 /// the notation has no word for nothing.
 pub(super) fn upload_range(offset: u64) -> String {

@@ -54,6 +54,17 @@ impl Reply {
         self.status.is_server_error()
     }
 
+    /// The whole answer as it goes over the connection, which ends with it.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let body = serde_json::to_vec(&ErrorBody { errors: self.entries }).unwrap_or_default();
+        let head = format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            self.status,
+            body.len()
+        );
+        [head.into_bytes(), body].concat()
+    }
+
     pub(super) fn into_response(self) -> Response<Body> {
         // Strings and JSON values cannot fail to serialize.
         let body = serde_json::to_vec(&ErrorBody { errors: self.entries }).unwrap_or_default();

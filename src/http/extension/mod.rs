@@ -39,6 +39,8 @@ pub(super) async fn respond(
         ExtensionRoute::TrashRestore { id } => trash::restore(call, &id, body).await,
         ExtensionRoute::Restore => trash::restore_reference(call, body).await,
         ExtensionRoute::History => history::list(call).await,
+        // For clients of the registry's own listener only, and answered there.
+        ExtensionRoute::Token => Err(Error::RouteUnknown),
         ExtensionRoute::Runs => retention::start(call, body).await,
         ExtensionRoute::Run { id } => retention::show(call, &id),
         ExtensionRoute::Candidates { id } => retention::candidates(call, &id).await,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     oci::{Algorithm, Digest, Reference},
-    storage::{Error, InvalidReference, fixtures::World, layout::PathSpec},
+    storage::{Error, InvalidReference, PutManifest, fixtures::World, guard::Key, layout::PathSpec},
 };
 
 use super::{by, image, index, is_there, paths_below, put, reference, tag, tags};
@@ -196,4 +196,59 @@ async fn a_manifest_whose_bytes_went_away_is_unknown_and_forgotten() {
     }
     repository.put_manifest(put(&image("a").bytes(), Some("v1"))).await.unwrap();
     assert!(is_there(&repository, &reference("v1")).await);
+}
+
+/// Torn by a crash, or by a person: it is unknown until it is pushed again, and never served as what it is not.
+#[tokio::test]
+async fn a_manifest_whose_bytes_were_cut_is_unknown_until_it_is_pushed_again() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let image = image("a");
+    let digest = image.push(&repository, Some("v1")).await.unwrap();
+    let data = PathSpec::BlobData(&digest).path();
+    let text = String::from_utf8(image.bytes().to_vec()).unwrap();
+    for is_remembered in [false, true] {
+        for (keeps_fact, left) in [(true, ""), (true, &text[..10]), (false, ""), (false, &text[..10])] {
+            image.push(&repository, Some("v1")).await.unwrap();
+            if is_remembered {
+                repository.stat_manifest(&by(&digest)).await.unwrap();
+            }
+            world.memory.put_now(&data, left);
+            if !keeps_fact {
+                world.memory.remove_now(&PathSpec::Fact(&repository.name, &digest).path());
+            }
+            for reference in [reference("v1"), by(&digest)] {
+                let error = repository.manifest(&reference).await.unwrap_err();
+                assert!(matches!(error, Error::ManifestUnknown { .. }), "{error:?}");
+                assert!(repository.stat_manifest(&reference).await.is_err());
+            }
+        }
+    }
+    image.push(&repository, Some("v1")).await.unwrap();
+    assert_eq!(repository.manifest(&reference("v1")).await.unwrap().bytes, image.bytes());
+}
+
+#[tokio::test]
+async fn all_tags_of_a_push_move_in_one_change_after_the_revision() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let old = image("old").push(&repository, Some("b")).await.unwrap();
+    let image = image("new");
+    image.push(&repository, None).await.unwrap();
+    let tags = ["a", "b", "c"].map(tag);
+    let push = PutManifest { tags: tags.to_vec(), ..put(&image.bytes(), None) };
+    let frozen = repository.store.guard.freeze([Key::Tag(repository.name.clone(), tag("c"))]).await.unwrap();
+    let pushed = repository.put_manifest(push.clone());
+    tokio::pin!(pushed);
+    assert!(futures::poll!(&mut pushed).is_pending());
+    for name in ["a", "c"] {
+        assert!(repository.manifest(&reference(name)).await.is_err(), "none moves while one may not");
+    }
+    drop(frozen);
+    let digest = pushed.await.unwrap();
+    for tag in &tags {
+        assert_eq!(repository.stat_manifest(&Reference::Tag(tag.clone())).await.unwrap().digest, digest);
+        assert_eq!(repository.tag_history(tag, None, 1).await.unwrap().entries[0].digest, digest);
+    }
+    assert!(repository.store.untagged_at(&repository.name, &old).await.unwrap().read().is_some());
 }
