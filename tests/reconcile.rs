@@ -313,8 +313,7 @@ async fn lost_administrator_gets_a_new_password_and_certificates_are_replaced_in
 
 /// A Registry with three replicas on a bucket.
 fn on_a_bucket() -> Value {
-    let s3 =
-        json!({"bucket": "images", "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "bucket-key"}});
+    let s3 = json!({"bucket": "images", "endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "bucket-key"}});
     json!({"replicas": 3, "storage": {"type": "S3", "s3": s3}})
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     oci::{Algorithm, Digest, Reference},
-    storage::{Error, InvalidReference, PutManifest, fixtures::World, guard::Key, layout::PathSpec},
+    storage::{Error, InvalidReference, PutManifest, fixtures::World, guard::Key, layout::PathSpec, replicas::Holder},
 };
 
 use super::{by, image, index, is_there, paths_below, put, reference, tag, tags};
@@ -237,14 +237,15 @@ async fn all_tags_of_a_push_move_in_one_change_after_the_revision() {
     image.push(&repository, None).await.unwrap();
     let tags = ["a", "b", "c"].map(tag);
     let push = PutManifest { tags: tags.to_vec(), ..put(&image.bytes(), None) };
-    let frozen = repository.store.guard.freeze([Key::Tag(repository.name.clone(), tag("c"))]).await.unwrap();
+    let (guard, holder) = (&repository.store.guard, Holder::Pending(ulid::Ulid::nil()));
+    guard.freeze_now(holder, [Key::Tag(repository.name.clone(), tag("c"))]);
     let pushed = repository.put_manifest(push.clone());
     tokio::pin!(pushed);
     assert!(futures::poll!(&mut pushed).is_pending());
     for name in ["a", "c"] {
         assert!(repository.manifest(&reference(name)).await.is_err(), "none moves while one may not");
     }
-    drop(frozen);
+    guard.thaw(holder);
     let digest = pushed.await.unwrap();
     for tag in &tags {
         assert_eq!(repository.stat_manifest(&Reference::Tag(tag.clone())).await.unwrap().digest, digest);
