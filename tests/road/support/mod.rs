@@ -1,12 +1,16 @@
 //! What the tests stand on: real programs, run and awaited.
 
+#[path = "../../support/address.rs"]
 mod address;
+#[path = "../../support/condition.rs"]
 mod condition;
+#[path = "../../support/image.rs"]
 mod image;
 mod kubectl;
 mod namespace;
 mod operator;
 mod policy;
+#[path = "../../support/program.rs"]
 mod program;
 mod registry;
 

@@ -50,13 +50,19 @@ impl RegistryAddress {
         Self { host: host.to_owned(), credentials, folder, tls }
     }
 
-    fn authority(&self) -> PathBuf {
+    /// The file of the authority that signed its certificate.
+    pub(crate) fn authority(&self) -> PathBuf {
         self.folder.path().join("ca.crt")
     }
 
     /// The base of all addresses.
     pub(crate) fn url(&self) -> String {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.host)
+    }
+
+    /// A folder with `ca.crt` as the one certificate, and the logins that Docker's clients read.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What a pod's image or a client's argument says: `host:port/repository:tag`.
@@ -103,7 +109,7 @@ impl RegistryAddress {
     }
 
     /// skopeo, to be completed, with options whose names begin as the side it talks to.
-    fn skopeo(&self, verb: &str, side: &str) -> Program {
+    pub(crate) fn skopeo(&self, verb: &str, side: &str) -> Program {
         let mut skopeo = Program::new("skopeo").args(["--insecure-policy", verb]);
         if self.tls {
             skopeo = skopeo.arg(format!("--{side}cert-dir")).arg(self.folder.path());
@@ -136,7 +142,7 @@ impl RegistryAddress {
     }
 
     /// crane with the login and the authority, to be completed.
-    fn crane(&self, verb: &str) -> Program {
+    pub(crate) fn crane(&self, verb: &str) -> Program {
         let crane = Program::new("crane").arg(verb).env("DOCKER_CONFIG", self.folder.path());
         if self.tls { crane.env("SSL_CERT_FILE", self.authority()) } else { crane.arg("--insecure") }
     }

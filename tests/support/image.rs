@@ -22,6 +22,9 @@ pub(crate) enum Layer<'a> {
     Busybox,
     /// A file in the image's root, made of lines that its name begins.
     File { name: &'a str, lines: usize },
+    /// A file in the image's root with this content.
+    #[allow(dead_code, reason = "the tests on a cluster push nothing that large")]
+    Bytes { name: &'a str, content: &'a [u8] },
 }
 
 /// An image, or an index of images, in an OCI layout with one entry.
@@ -128,6 +131,7 @@ impl Layout {
                 let lines: Vec<String> = (0..*lines).map(|line| format!("{name} {line}")).collect();
                 fs::write(root.path().join(name), lines.join("\n")).unwrap();
             }
+            Layer::Bytes { name, content } => fs::write(root.path().join(name), content).unwrap(),
         }
         // Fixed times and owners: the same content is the same digest.
         let tar = Program::new("tar")
