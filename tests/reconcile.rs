@@ -342,7 +342,7 @@ async fn registry_on_a_bucket_says_how_far_its_pods_are() {
     assert_eq!(scenario.says("Ready"), "False WaitingForReplicas");
 
     for (code, reason) in [(77, "CredentialsInvalid"), (69, "BucketUnreachable")] {
-        let ended = json!({"exitCode": code, "message": "error: s3://images: it is refused\n"});
+        let ended = json!({"exitCode": code, "message": "lagan: s3://images: it is refused\n"});
         let container = json!({"name": "registry", "image": "x", "imageID": "x", "restartCount": 2, "ready": false,
             "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": ended}});
         let pod = json!({"metadata": {"name": "main-1"}, "status": {"containerStatuses": [container]}});

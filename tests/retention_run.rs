@@ -264,7 +264,7 @@ async fn the_same_id_is_the_same_run_also_after_a_restart() {
     assert_eq!(world.runs.start(request("r1", keep_two("Enforce"))).await.unwrap(), status);
 
     let world = world.restarted().await;
-    assert_eq!(world.runs.status(&run).unwrap(), status);
+    assert_eq!(world.runs.status(&run).await.unwrap(), status);
     assert_eq!(world.runs.candidates(&run, None, 1000).await.unwrap().candidates, candidates);
     let done = world.applied(&run, Vec::new()).await;
     assert_eq!(done.state, RunState::Completed);
@@ -284,7 +284,7 @@ async fn a_run_cut_off_while_it_applied_waits_for_a_new_list() {
 
     let world = world.restarted().await;
 
-    assert_eq!(world.runs.status(&run).unwrap().state, RunState::AwaitingUsage);
+    assert_eq!(world.runs.status(&run).await.unwrap().state, RunState::AwaitingUsage);
     assert_eq!(world.applied(&run, Vec::new()).await.state, RunState::Completed);
     assert_eq!(world.tags().await, ["v4", "v5"]);
 }
@@ -366,7 +366,7 @@ async fn requests_that_make_no_sense_say_so() {
     changed[0].generation += 1;
     let changed = ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: changed };
     assert!(reason(world.runs.apply(&run, changed).await).contains("generation"));
-    assert!(matches!(world.runs.status(&"other".parse().unwrap()), Err(Error::RunUnknown { .. })));
+    assert!(matches!(world.runs.status(&"other".parse().unwrap()).await, Err(Error::RunUnknown { .. })));
     assert_eq!(world.tags().await.len(), 5);
 }
 

@@ -20,14 +20,20 @@ use super::exit::InvalidUsage;
 pub(super) struct Config(ServeConfig);
 
 impl Config {
-    /// Reads a file and checks all of it.
+    /// Reads a file and checks all of it. `advertise` overrules `control.advertise`: it differs by machine.
     ///
     /// # Errors
     /// Names the file, the field and what would be right.
-    pub(super) fn load(file: &Path) -> Result<Self, InvalidUsage> {
+    pub(super) fn load(file: &Path, advertise: Option<&str>) -> Result<Self, InvalidUsage> {
         let wrong = |reason: String| InvalidUsage(format!("{}: {reason}", file.display()));
         let text = fs::read_to_string(file).map_err(|error| wrong(unreadable(&error)))?;
-        let raw: ServeConfig = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let mut raw: ServeConfig = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if let Some(advertise) = advertise {
+            let control = raw.control.as_mut();
+            let control =
+                control.ok_or_else(|| wrong("--advertise is for a listener of control: add it".to_owned()))?;
+            control.advertise = Some(advertise.to_owned());
+        }
         Self::try_from(raw).map_err(|error| wrong(error.to_string()))
     }
 
@@ -291,7 +297,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("serve.yaml");
         fs::write(&file, format!("{FOLDER}lisen: '0.0.0.0:5000'\n")).unwrap();
-        let error = Config::load(&file).unwrap_err().to_string();
+        let error = Config::load(&file, None).unwrap_err().to_string();
         assert!(error.contains("serve.yaml") && error.contains("lisen") && error.contains("line 2"), "{error}");
     }
 }

@@ -11,8 +11,10 @@ pub(super) enum Exit {
     Failed,
     /// 64: the command line or a configuration file is wrong; nothing was done. `EX_USAGE` of `sysexits.h`.
     Usage,
-    /// 69: the registry did not answer. `EX_UNAVAILABLE` of `sysexits.h`.
+    /// 69: the registry, or its object store, did not answer. `EX_UNAVAILABLE` of `sysexits.h`.
     Unavailable,
+    /// 77: the object store refused the credentials. `EX_NOPERM` of `sysexits.h`.
+    Refused,
 }
 
 impl From<Exit> for ExitCode {
@@ -22,6 +24,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 64,
             Exit::Unavailable => 69,
+            Exit::Refused => 77,
         })
     }
 }
@@ -36,12 +39,19 @@ pub(super) struct InvalidUsage(pub(super) String);
 #[error("{0}")]
 pub(super) struct Unreachable(pub(super) String);
 
+/// The object store refuses the credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct CredentialsRefused(pub(super) String);
+
 /// The exit that an error asks for.
 pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<InvalidUsage>().is_some() {
         Exit::Usage
     } else if error.downcast_ref::<Unreachable>().is_some() {
         Exit::Unavailable
+    } else if error.downcast_ref::<CredentialsRefused>().is_some() {
+        Exit::Refused
     } else {
         Exit::Failed
     }
@@ -59,6 +69,8 @@ mod tests {
         assert_eq!(exit_of(&wrong), Exit::Usage);
         let silent = Err::<(), _>(Unreachable("nobody".to_owned())).context("could not ask").unwrap_err();
         assert_eq!(exit_of(&silent), Exit::Unavailable);
+        let refused = Err::<(), _>(CredentialsRefused("no".to_owned())).context("could not serve").unwrap_err();
+        assert_eq!(exit_of(&refused), Exit::Refused);
         assert_eq!(exit_of(&anyhow::anyhow!("broken")), Exit::Failed);
     }
 }

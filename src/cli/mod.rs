@@ -7,13 +7,16 @@ mod clock;
 mod completion;
 mod config;
 mod crd;
+mod credentials;
 mod exit;
 mod listener;
 mod operator;
 mod output;
+mod redis;
 mod registry;
 mod registry_client;
 mod registry_server;
+mod secret_file;
 mod serve;
 mod shutdown;
 mod telemetry;
@@ -37,7 +40,8 @@ const EXIT_CODES: &str = "Exit codes:
   0   done
   1   failed
   64  the command line, a configuration or an object is wrong; nothing was done
-  69  the registry does not answer";
+  69  the registry does not answer, or its object store does not
+  77  the object store refuses the credentials";
 
 /// What the user typed.
 #[derive(Debug, Parser)]

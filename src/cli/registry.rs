@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::api::serve_config::{DeletionConfig, DescriptorCacheConfig, StorageConfig};
+use crate::api::serve_config::{ServeConfig, StorageConfig};
 use crate::api::v1alpha1::{self, AccessMode};
 use crate::maintenance::RetentionRuns;
 use crate::storage::driver::FilesystemDriver;
-use crate::storage::{Catalog, Clock, DeletionMode, Options, StorageMetrics};
+use crate::storage::{Catalog, Clock, DeletionMode, Options, RedisTarget, StorageMetrics};
 
 use super::clock::SystemClock;
 
@@ -57,15 +57,15 @@ impl OpenRegistry {
 }
 
 /// How a catalog behaves, from what the configuration says of deleting and remembering.
-pub(super) fn options(deletion: &DeletionConfig, cache: &DescriptorCacheConfig) -> Options {
+pub(super) fn options(config: &ServeConfig, redis: Option<RedisTarget>) -> Options {
     Options {
-        deletion: match deletion.mode {
+        deletion: match config.deletion.mode {
             v1alpha1::DeletionMode::Soft => DeletionMode::Soft,
             v1alpha1::DeletionMode::Disabled => DeletionMode::Disabled,
         },
-        restore_window: deletion.restore_window.as_std(),
-        cache_entries: cache.in_memory.max_entries.into(),
-        redis: None,
+        restore_window: config.deletion.restore_window.as_std(),
+        cache_entries: config.descriptor_cache.in_memory.max_entries.into(),
+        redis,
         metrics: StorageMetrics::new(),
     }
 }

@@ -10,9 +10,10 @@ use crate::api::serve_config::ServeConfig;
 use crate::http::{Health, Metrics, Readiness, Server, Service};
 
 use super::config::Config;
+use super::credentials::Credentials;
 use super::exit::InvalidUsage;
 use super::listener::{bind, health_options, raise_file_limit};
-use super::registry_server::{Credentials, RegistryServer};
+use super::registry_server::RegistryServer;
 use super::shutdown::Shutdown;
 use super::telemetry;
 
@@ -22,6 +23,10 @@ pub(super) struct Arguments {
     /// The configuration, in YAML.
     #[arg(long, value_name = "FILE", env = "LAGAN_CONFIG")]
     config: PathBuf,
+    /// Under which address other replicas of the same bucket reach this one's control listener; overrules
+    /// `control.advertise` of the configuration.
+    #[arg(long, value_name = "ADDRESS", env = "LAGAN_ADVERTISE")]
+    advertise: Option<String>,
 }
 
 /// Serves until a signal, and then until requests in progress are answered.
@@ -32,7 +37,7 @@ pub(super) struct Arguments {
 /// # Errors
 /// [`InvalidUsage`] for the configuration; else what the system refuses.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.config)?.into_inner();
+    let config = Config::load(&arguments.config, arguments.advertise.as_deref())?.into_inner();
     let credentials = Credentials::load(&config)
         .map_err(|InvalidUsage(reason)| InvalidUsage(format!("{}: {reason}", arguments.config.display())))?;
     telemetry::start(config.logging.level, config.logging.format)?;

@@ -1,6 +1,6 @@
 //! Talks to a registry through its control listener.
 
-use std::{collections::BTreeMap, error::Error as StdError, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error as StdError, net::SocketAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client};
@@ -142,15 +142,20 @@ impl RegistryClient {
         let credentials = |reason: String| Error::Credentials { name: name.clone(), reason };
         let secret = secret.ok_or_else(|| credentials("it does not exist yet".to_owned()))?;
         let tls = tls(&secret.data.unwrap_or_default()).map_err(credentials)?;
-        let base = format!("https://{registry}-control.{namespace}.svc:{CONTROL_PORT}/");
+        let host = format!("{registry}-control.{namespace}.svc");
+        let base = format!("https://{host}:{CONTROL_PORT}/");
         let base = base.parse().map_err(|error| credentials(format!("{base} is no address: {error}")))?;
-        Self::new(base, tls).map_err(|error| credentials(error.to_string()))
+        let mut builder = builder(tls);
+        if let Some(replica) = one_of(&host).await {
+            builder = builder.resolve(&host, replica);
+        }
+        let http = builder.build().map_err(|error| credentials(error.to_string()))?;
+        Ok(Self { http, base })
     }
 
     /// A client of the registry at `base`.
     pub(super) fn new(base: Url, tls: ClientConfig) -> Result<Self, reqwest::Error> {
-        let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
-        Ok(Self { http: builder.no_proxy().tls_backend_preconfigured(tls).build()?, base })
+        Ok(Self { http: builder(tls).build()?, base })
     }
 
     /// Starts a run; of a run that is known already, the status.
@@ -225,6 +230,18 @@ impl RegistryClient {
             _ => Error::Refused { said },
         })
     }
+}
+
+fn builder(tls: ClientConfig) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
+    builder.no_proxy().tls_backend_preconfigured(tls)
+}
+
+/// The address of one replica, the same one for as long as it is ready: it knows how far its runs are without a look at
+/// the store. `None` where the name cannot be resolved now; a request then says why.
+async fn one_of(host: &str) -> Option<SocketAddr> {
+    let port = u16::try_from(CONTROL_PORT).ok()?;
+    tokio::net::lookup_host((host, port)).await.ok()?.min()
 }
 
 /// What the registry says about an error.

@@ -126,6 +126,12 @@ impl Catalog {
         self.store.changes.drain().await;
     }
 
+    /// Whether other processes may serve the same store.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.store.replicas.is_some()
+    }
+
     /// How it behaves.
     #[must_use]
     pub fn options(&self) -> &Options {

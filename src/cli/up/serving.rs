@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::wire::PolicySource;
 use crate::cli::clock::SystemClock;
+use crate::cli::credentials::Credentials;
 use crate::cli::output;
-use crate::cli::registry_server::{Credentials, RegistryServer};
+use crate::cli::registry_server::RegistryServer;
 use crate::http::Metrics;
 use crate::storage::Clock;
 

@@ -42,7 +42,7 @@ pub(super) async fn respond(
         // For clients of the registry's own listener only, and answered there.
         ExtensionRoute::Token => Err(Error::RouteUnknown),
         ExtensionRoute::Runs => retention::start(call, body).await,
-        ExtensionRoute::Run { id } => retention::show(call, &id),
+        ExtensionRoute::Run { id } => retention::show(call, &id).await,
         ExtensionRoute::Candidates { id } => retention::candidates(call, &id).await,
         ExtensionRoute::Apply { id } => retention::apply(call, &id, body).await,
     }

@@ -22,8 +22,8 @@ pub(super) async fn start(call: &Call<'_>, body: &mut RequestBody) -> Result<Res
 }
 
 /// `GET /v2/_lagan/retention/runs/<id>`
-pub(super) fn show(call: &Call<'_>, run: &RunId) -> Result<Response<Body>, Error> {
-    let status = runs(call)?.status(run)?;
+pub(super) async fn show(call: &Call<'_>, run: &RunId) -> Result<Response<Body>, Error> {
+    let status = runs(call)?.status(run).await?;
     Ok(Answer::json(StatusCode::OK, &status).build())
 }
 

@@ -47,6 +47,8 @@ impl Ledger {
                 Ok(Some(status)) if status.state != RunState::Planning => {
                     runs.insert(run, after_restart(status));
                 }
+                // Another replica may be planning it now.
+                Ok(Some(_)) if catalog.is_shared() => {}
                 Ok(_) => records::remove(&catalog, &run).await?,
                 Err(Error::Corrupt { .. }) => {
                     warn!(%run, "forgetting a retention run whose record cannot be read");
@@ -57,6 +59,24 @@ impl Ledger {
         }
         let (changed, _) = watch::channel(());
         Ok(Self { catalog, runs: Mutex::new(runs), changed })
+    }
+
+    /// Looks on the medium for a run that is not known: another replica may have begun it since this one started.
+    ///
+    /// One that the other left while it applied goes on here with a new list of what is in use; if the other is still at
+    /// it, each deletion is decided once all the same. One that is being planned is not known before it is.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Corrupt`].
+    pub(super) async fn look_for(&self, run: &RunId) -> Result<(), Error> {
+        if !self.catalog.is_shared() || self.lock().contains_key(run) {
+            return Ok(());
+        }
+        let found = records::read::<RunStatus>(&self.catalog, run, Record::Status).await?;
+        if let Some(status) = found.filter(|status| status.state != RunState::Planning) {
+            self.lock().entry(run.clone()).or_insert_with(|| after_restart(status));
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, RunStatus>> {

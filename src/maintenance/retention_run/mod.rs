@@ -74,6 +74,7 @@ impl RetentionRuns {
     pub async fn start(&self, request: RunRequest) -> Result<RunStatus, Error> {
         let run: RunId =
             request.run.parse().map_err(|error| Error::InvalidRequest { reason: format!("run: {error}") })?;
+        self.inner.ledger.look_for(&run).await?;
         if let Ok(known) = self.inner.ledger.status(&run) {
             return Ok(known);
         }
@@ -96,8 +97,9 @@ impl RetentionRuns {
     /// How far a run is.
     ///
     /// # Errors
-    /// [`Error::RunUnknown`].
-    pub fn status(&self, run: &RunId) -> Result<RunStatus, Error> {
+    /// [`Error::RunUnknown`], [`Error::Storage`], [`Error::Corrupt`].
+    pub async fn status(&self, run: &RunId) -> Result<RunStatus, Error> {
+        self.inner.ledger.look_for(run).await?;
         self.inner.ledger.status(run)
     }
 
@@ -106,7 +108,7 @@ impl RetentionRuns {
     /// # Errors
     /// [`Error::RunUnknown`], [`Error::NotReady`] while it plans, [`Error::Storage`], [`Error::Corrupt`].
     pub async fn candidates(&self, run: &RunId, after: Option<u32>, limit: usize) -> Result<CandidatePage, Error> {
-        if self.status(run)?.state == RunState::Planning {
+        if self.status(run).await?.state == RunState::Planning {
             return Err(Error::NotReady { run: run.clone(), state: "planning" });
         }
         let (candidates, more) = self.inner.candidates(run).await?.page(after, limit);
@@ -121,7 +123,7 @@ impl RetentionRuns {
     /// [`Error::DeletionUnavailable`], [`Error::Busy`], [`Error::Storage`].
     pub async fn apply(&self, run: &RunId, request: ApplyRequest) -> Result<RunStatus, Error> {
         let deadline = self.inner.deadline(request.listing_seconds)?;
-        let status = self.status(run)?;
+        let status = self.status(run).await?;
         if status.state != RunState::AwaitingUsage {
             return self.inner.ledger.begin_applying(run).map(|known| known.unwrap_or(status));
         }
@@ -139,7 +141,7 @@ impl RetentionRuns {
         let inner = Arc::clone(&self.inner);
         let applied = run.clone();
         self.inner.tasks.spawn(async move { inner.apply(applied, planner, candidates, request, deadline).await });
-        self.status(run)
+        self.inner.ledger.status(run)
     }
 
     /// Waits until a run neither plans nor applies.

@@ -60,7 +60,7 @@ fn of_container(container: &ContainerStatus) -> Option<Ending> {
         _ => return None,
     };
     let last = ended.message.as_deref().unwrap_or_default().trim_end().lines().last().unwrap_or_default();
-    Some(Ending { cause, message: last.trim_start_matches("error: ").to_owned() })
+    Some(Ending { cause, message: last.trim_start_matches("lagan: ").to_owned() })
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn ended(code: i32) -> Value {
-        json!({"terminated": {"exitCode": code, "message": "starting\nerror: no such bucket\n"}})
+        json!({"terminated": {"exitCode": code, "message": "starting\nlagan: no such bucket\n"}})
     }
 
     #[test]
