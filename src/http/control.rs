@@ -1,4 +1,5 @@
-//! The listener for the operator: the administrative routes, for whoever has a certificate of its authority.
+//! The listener for the operator and for other replicas: the administrative routes and the replicas' calls, for whoever
+//! has a certificate of its authority.
 
 use hyper::{Request, Response, body::Incoming};
 
@@ -9,6 +10,7 @@ use super::{
     extension,
     observation::Observation,
     query::Query,
+    replica_calls,
     router::Route,
 };
 
@@ -24,11 +26,15 @@ pub(super) async fn respond(app: &App, peer: Option<&str>, request: Request<Inco
     let actor = peer.unwrap_or(NAMELESS);
     observation.identified(actor);
     let result = async {
+        let query = Query::parse(parts.uri.query());
+        let call = Call { app, headers: &parts.headers, method: &parts.method, query: &query, actor, may_push: false };
+        if let Some(answer) = replica_calls::respond(&call, parts.uri.path(), &mut body).await {
+            observation.routed("replica", None);
+            return answer;
+        }
         let route = Route::parse(&parts.method, parts.uri.path())?;
         observation.routed(route.class(), None);
         refuse_if_read_only(app, route.verb(&parts.method))?;
-        let query = Query::parse(parts.uri.query());
-        let call = Call { app, headers: &parts.headers, method: &parts.method, query: &query, actor, may_push: false };
         match route {
             Route::Extension(route) => extension::respond(&call, route, &mut body).await,
             _ => Err(Error::RouteUnknown),

@@ -2,7 +2,7 @@
 //!
 //! Three listeners, each a [`Server`] over one [`App`]: the registry (OCI distribution-spec 1.1 and `/v2/_lagan/`, with
 //! Basic authentication), the control listener (the same `/v2/_lagan/` routes, for whoever has a certificate of the
-//! operator's authority), and health (probes and metrics, for anybody who can reach it).
+//! operator's authority, and the calls between replicas), and health (probes and metrics, for anybody who can reach it).
 //!
 //! A request goes: `server` accepts → `service` finds the route, the caller and whether the caller may → a handler
 //! (one file for each kind of route) asks `storage` or `maintenance` → `error` says what went wrong, if something did.
@@ -36,6 +36,7 @@ mod query;
 mod range;
 mod referrers;
 mod reloading;
+mod replica_calls;
 mod response;
 mod router;
 mod server;
@@ -51,6 +52,7 @@ pub use auth::Authenticator;
 pub use health::{Health, Readiness};
 pub use metrics::Metrics;
 pub use reloading::LoadError;
+pub use replica_calls::ReplicaClient;
 pub use server::{Server, ServerOptions};
 pub use service::Service;
 pub use tls::TlsIdentity;

@@ -13,7 +13,7 @@ use super::reloading::{LoadError, Reloading};
 
 /// What is wrong with a PEM file.
 #[derive(Debug, thiserror::Error)]
-enum TlsError {
+pub(super) enum TlsError {
     #[error("the file holds no certificate")]
     NoCertificate,
     #[error("the file is no PEM that can be read")]
@@ -84,7 +84,8 @@ fn server_config(paths: &[PathBuf], contents: &[Vec<u8>], mutual: bool) -> Resul
     Ok(Arc::new(config))
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates in a PEM file.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|source| TlsError::Pem { source })?;
     if chain.is_empty() { Err(TlsError::NoCertificate) } else { Ok(chain) }

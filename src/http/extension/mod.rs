@@ -59,7 +59,7 @@ fn version(call: &Call<'_>) -> Response<Body> {
 
 /// Reads a request's body as JSON. An empty one is an empty object, so that requests whose fields all have defaults
 /// can be made without one.
-async fn read_json<T: DeserializeOwned>(call: &Call<'_>, body: &mut RequestBody) -> Result<T, Error> {
+pub(super) async fn read_json<T: DeserializeOwned>(call: &Call<'_>, body: &mut RequestBody) -> Result<T, Error> {
     let whole = body.collect(MAX_BODY, &call.app.bodies).await?.ok_or(Error::BodyTooLarge { limit: MAX_BODY })?;
     let text: &[u8] = if whole.bytes().is_empty() { b"{}" } else { whole.bytes() };
     Ok(serde_json::from_slice(text).map_err(|source| Malformed::Json { source })?)
