@@ -7,7 +7,7 @@ use crate::oci::RepositoryName;
 use super::{
     Clock, Error, ReplicaSetup, Repository, StorageMetrics, Timing, Trash,
     blob_descriptor::{Descriptors, RedisTarget},
-    driver::StorageDriver,
+    driver::{InstrumentedDriver, StorageDriver},
     guard::Guard,
     reach::Reach,
     repository_walk::RepositoryWalk,
@@ -99,6 +99,7 @@ impl Catalog {
         timing: Timing,
         is_alone: bool,
     ) -> Store {
+        let driver: Arc<dyn StorageDriver> = Arc::new(InstrumentedDriver::new(driver, options.metrics.driver.clone()));
         Store {
             descriptors: Arc::new(Descriptors::new(
                 options.cache_entries,

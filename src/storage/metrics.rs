@@ -204,8 +204,8 @@ impl ContentMetrics {
         self.uploads.get_or_create(&EventLabels { event }).inc();
     }
 
-    pub(in crate::storage) fn uploaded(&self, bytes: usize) {
-        self.uploaded.inc_by(bytes as u64);
+    pub(in crate::storage) fn uploaded(&self, bytes: u64) {
+        self.uploaded.inc_by(bytes);
     }
 
     pub(in crate::storage) fn buried(&self) {

@@ -41,7 +41,9 @@ impl Store {
         let (by_time, by_tag) = future::join(by_time, future::join_all(by_tag)).await;
         by_time?;
         by_tag.into_iter().collect::<Result<(), Error>>()?;
-        self.put_tombstone(tombstone).await
+        self.put_tombstone(tombstone).await?;
+        self.options.metrics.content.buried();
+        Ok(())
     }
 
     async fn put_tombstone(&self, tombstone: &Tombstone) -> Result<(), Error> {
@@ -49,14 +51,16 @@ impl Store {
         self.put_record(spec, tombstone, Durability::Durable).await
     }
 
-    /// Removes a tombstone.
+    /// Removes the tombstone of what was restored.
     pub(super) async fn exhume(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let (name, id) = (&tombstone.repository, tombstone.id.0);
         self.remove_record(PathSpec::Tombstone(name, &tombstone.digest, id)).await?;
         for tag in &tombstone.tags {
             self.remove_record(PathSpec::TrashedTag(name, tag, id)).await?;
         }
-        self.remove_record(PathSpec::TrashEntry(inverted(id))).await.map(drop)
+        self.remove_record(PathSpec::TrashEntry(inverted(id))).await?;
+        self.options.metrics.content.restored();
+        Ok(())
     }
 
     /// Whether a delete has written its tombstone, readable or not.

@@ -21,6 +21,7 @@ use super::{
     guard::Key,
     layout::PathSpec,
     linked_blob_store::blob_descriptor,
+    metrics::UploadEvent,
     upload_hash::UploadHash,
     upload_lease::UploadLease,
 };
@@ -131,6 +132,7 @@ impl BlobUpload {
             return Err(self.not_in_the_way(error).await);
         }
         self.written += length;
+        self.repository.store.options.metrics.content.uploaded(length);
         if let Some(hash) = hashed? {
             self.hash = Some(hash);
         }
@@ -208,6 +210,7 @@ impl BlobUpload {
         if let Err(error) = staged.file.discard().await {
             warn!(upload_id = %self.id, error = &error as &dyn std::error::Error, "could not remove a finished upload");
         }
+        store.options.metrics.content.upload(UploadEvent::Committed);
         Ok(blob_descriptor(digest, self.written))
     }
 
@@ -216,7 +219,9 @@ impl BlobUpload {
     /// # Errors
     /// [`Error::Driver`].
     pub async fn cancel(mut self) -> Result<(), Error> {
-        self.discard().await
+        self.discard().await?;
+        self.repository.store.options.metrics.content.upload(UploadEvent::Cancelled);
+        Ok(())
     }
 
     async fn discard(&mut self) -> Result<(), Error> {
@@ -261,6 +266,7 @@ impl Repository {
         let started_at = store.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let staged = store.driver.stage(&PathSpec::staging(&self.name, &id), started_at.into()).await;
         let file = staged.map_err(|source| Error::driver("begin an upload", source))?;
+        store.options.metrics.content.upload(UploadEvent::Begun);
         Ok(BlobUpload::new(self, &id, Staged { file, lease }, Some(UploadHash::new(Algorithm::Sha256))))
     }
 
@@ -272,6 +278,7 @@ impl Repository {
         let lease = self.store.uploads.take(id, self.store.timing.upload_wait).await?;
         let file = self.staged_upload(id).await?;
         let hash = if file.length() == 0 { Some(UploadHash::new(Algorithm::Sha256)) } else { kept_hash(&*file).await };
+        self.store.options.metrics.content.upload(UploadEvent::Resumed);
         Ok(BlobUpload::new(self, id, Staged { file, lease }, hash))
     }
 

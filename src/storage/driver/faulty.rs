@@ -1,7 +1,7 @@
 //! A decorator whose writes fail when a test says so.
 
 use std::{
-    io,
+    fmt, io,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -10,6 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 
 use super::{
     ByteStream, Durability, Entry, Error, Metadata, StagedFile, Staging, StorageDriver, StoragePath,
@@ -45,7 +46,29 @@ struct Progress {
 
 /// The faults to come, shared by a driver and its staged files.
 #[derive(Debug, Default)]
-struct Faults(Mutex<Progress>);
+struct Faults {
+    progress: Mutex<Progress>,
+    hold: Mutex<Option<Hold>>,
+}
+
+/// A write that waits: `reached` says that it does, and it goes on when `go` is sent or dropped.
+pub(in crate::storage) struct HeldWrite {
+    pub(in crate::storage) reached: oneshot::Receiver<()>,
+    pub(in crate::storage) go: oneshot::Sender<()>,
+}
+
+struct Hold {
+    /// Says of a write whether it is the one.
+    chosen: Box<dyn FnMut(&StoragePath) -> bool + Send>,
+    reached: oneshot::Sender<()>,
+    go: oneshot::Receiver<()>,
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
+    }
+}
 
 /// Passes everything on to `inner`, except the writes that are to fail.
 #[derive(Debug, Clone)]
@@ -57,6 +80,13 @@ pub(in crate::storage) struct FaultyDriver {
 impl FaultyDriver {
     pub(in crate::storage) fn new(inner: Arc<MemoryDriver>) -> Self {
         Self { inner, faults: Arc::default() }
+    }
+
+    /// Lets the first write that is `chosen` wait.
+    pub(in crate::storage) fn hold(&self, chosen: impl FnMut(&StoragePath) -> bool + Send + 'static) -> HeldWrite {
+        let ((reached, is_reached), (go, goes)) = (oneshot::channel(), oneshot::channel());
+        *lock(&self.faults.hold) = Some(Hold { chosen: Box::new(chosen), reached, go: goes });
+        HeldWrite { reached: is_reached, go }
     }
 
     /// Lets the write after the next `after` ones fail, and no other.
@@ -86,7 +116,12 @@ impl FaultyDriver {
 
 impl Faults {
     fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.progress)
+    }
+
+    /// Takes the hold, where it is meant for this write.
+    fn held(&self, path: &StoragePath) -> Option<Hold> {
+        lock(&self.hold).take_if(|hold| (hold.chosen)(path))
     }
 
     /// Counts a write; how it is to fail.
@@ -112,6 +147,10 @@ impl Faults {
         path: &StoragePath,
         write: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
+        if let Some(hold) = self.held(path) {
+            let _ = hold.reached.send(());
+            let _ = hold.go.await;
+        }
         let fault = self.next();
         match fault {
             None => return write.await,
@@ -191,4 +230,8 @@ impl Appending for FaultyDriver {
     async fn rename(&self, from: &StoragePath, target: &StoragePath) -> Result<(), Error> {
         self.faults.write(target, self.inner.rename(from, target)).await
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

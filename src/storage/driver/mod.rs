@@ -7,6 +7,7 @@ mod appended_file;
 #[cfg(test)]
 pub(in crate::storage) mod faulty;
 mod filesystem;
+mod instrumented;
 #[cfg(test)]
 pub(in crate::storage) mod memory;
 mod staged_file;
@@ -22,6 +23,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 pub use filesystem::{FilesystemDriver, UnlockedDirectory};
+pub(super) use instrumented::InstrumentedDriver;
 pub use staged_file::{KeptState, StagedFile, Staging};
 pub use storage_path::{PathComponent, StoragePath, StoragePathError};
 

@@ -126,6 +126,7 @@ impl Store {
             if refusals >= MAX_REFUSALS && !is_evicted {
                 warn!(replica = %id, address, call = call.name(), "a replica does not answer, and is evicted");
                 self.evict(id).await?;
+                self.options.metrics.replicas.evicted();
                 is_evicted = true;
             }
             self.clock.sleep(self.timing.beat / 5).await;

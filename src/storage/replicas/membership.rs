@@ -150,6 +150,7 @@ impl Membership {
             return;
         }
         term.end();
+        store.options.metrics.replicas.lease(false);
         warn!(replica = %term.id(), "lost the lease; registering anew");
     }
 
@@ -191,6 +192,7 @@ impl Membership {
             store.clock.sleep(store.timing.beat / 5).await;
         }
         term.join();
+        store.options.metrics.replicas.lease(true);
         // Who waits for this looks again.
         self.term.send_modify(|_| {});
         info!(replica = %term.id(), "joined");
@@ -232,6 +234,7 @@ impl Membership {
     ) -> Result<(), Error> {
         let own = self.term().map(|term| term.id());
         let keys = store.replica_ids().await?;
+        store.options.metrics.replicas.seen(keys.len());
         let owners = pendings.iter().filter_map(|(_, pending)| pending.replica);
         let mut ids: BTreeSet<Ulid> = keys.iter().copied().chain(owners).collect();
         let evicted = store.evicted_ids().await?;

@@ -14,8 +14,6 @@ use crate::storage::{
 
 use super::{BlobDescriptorService, DescriptorKey, Lookup};
 
-pub(in crate::storage) use redis_server::{Gate, RedisServer};
-
 pub(super) fn layer_key(repository: &str, content: &[u8]) -> DescriptorKey {
     DescriptorKey { repository: name(repository), scope: LinkScope::Layers, digest: sha256(content) }
 }
