@@ -74,6 +74,7 @@ fn outcome(error: Option<&Error>) -> &'static str {
         Some(Error::Unavailable { .. }) => "unavailable",
         Some(Error::Denied { .. }) => "denied",
         Some(Error::Poisoned) => "poisoned",
+        Some(Error::Fenced { .. }) => "fenced",
         Some(Error::Io { .. }) => "io",
     }
 }

@@ -119,7 +119,7 @@ impl Scene {
         store.forget_descriptors_told(&name(REPOSITORY), &self.digest, self.deleter.store.cache_epoch()).await.unwrap();
         let descriptor = crate::storage::linked_blob_store::blob_descriptor(self.digest.clone(), 1);
         store.descriptors.set(&key, &descriptor, late).await;
-        assert_eq!(super::known(&store.descriptors, &key).await, None, "a fill from before the delete landed");
+        assert_eq!(super::known(&*store.descriptors, &key).await, None, "a fill from before the delete landed");
         reached
     }
 

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use ulid::Ulid;
+
 use crate::oci::Digest;
 
 use crate::storage::{
-    Audience, Catalog, Error, Options, Repository,
+    Audience, CallError, Catalog, Error, Options, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, Repository,
+    Timing,
     blob_descriptor::{BlobDescriptorService as _, DescriptorKey},
     fixtures::{World, name, open, options},
     layout::PathSpec,
@@ -90,13 +94,13 @@ async fn a_read_on_another_replica_that_the_delete_overtook_is_not_remembered() 
     let (deleter, other) = (replica(&world, &server).await, replica(&world, &server).await);
     let digest = push(&deleter).await;
     let key = DescriptorKey::both(&name("a"), &digest)[1].clone();
-    let fill = fill_of(&other.store.descriptors, &key).await;
+    let fill = fill_of(&*other.store.descriptors, &key).await;
     let read = other.store.linked_descriptor(&key).await.unwrap().unwrap();
     delete(&deleter, &digest).await;
     tell(&deleter, &other, &digest).await;
     other.store.descriptors.set(&key, &read, fill).await;
     for catalog in [&deleter, &other, &replica(&world, &server).await] {
-        assert_unknown(&catalog.store.descriptors, &key, "it was read before the delete").await;
+        assert_unknown(&*catalog.store.descriptors, &key, "it was read before the delete").await;
     }
 }
 
@@ -143,7 +147,7 @@ async fn what_is_read_from_redis_while_the_epoch_is_raised_is_forgotten_with_the
     let reading = async {
         held.reached.await.unwrap();
         let key = DescriptorKey::both(&name("a"), &digest)[1].clone();
-        assert!(known(&catalog.store.descriptors, &key).await.is_some(), "the delete is not answered yet");
+        assert!(known(&*catalog.store.descriptors, &key).await.is_some(), "the delete is not answered yet");
         held.go.send(()).unwrap();
     };
     futures::future::join(deleting, reading).await;
@@ -157,7 +161,7 @@ async fn a_replica_that_joins_again_forgets_what_it_was_not_told_of() {
     let (read, being_read) = (push(&deleter).await, image("jetsam").push(&repository(&deleter), None).await.unwrap());
     assert!(sees(&gone, &read).await);
     let key = DescriptorKey::both(&name("a"), &being_read)[1].clone();
-    let fill = fill_of(&gone.store.descriptors, &key).await;
+    let fill = fill_of(&*gone.store.descriptors, &key).await;
     // Redis has no part in this: its entries go with the deletes, or with their epoch.
     let () = server.command(&["ACL", "SETUSER", "default", "-del"]).await;
     delete(&deleter, &read).await;
@@ -204,4 +208,32 @@ async fn a_delete_that_can_clear_neither_redis_nor_raise_its_epoch_is_not_answer
     // As the next change does.
     catalog.store.settle_parked().await;
     assert!(!sees(&catalog, &digest).await);
+}
+
+/// Nobody else is there to be asked.
+#[derive(Debug)]
+struct Nobody;
+
+#[async_trait]
+impl ReplicaCalls for Nobody {
+    async fn call(&self, _: Ulid, _: &str, call: &ReplicaCall) -> Result<ReplicaAnswer, CallError> {
+        Err(CallError { source: format!("{} asks nobody", call.name()).into() })
+    }
+}
+
+#[tokio::test]
+async fn a_replica_without_a_lease_asks_no_cache() {
+    let (world, server) = (World::new(), RedisServer::start().await);
+    let setup = ReplicaSetup { address: "nowhere:5001".into(), calls: Arc::new(Nobody) };
+    let options = Options { redis: Some(server.target()), ..options() };
+    let catalog =
+        Catalog::open_shared(Arc::clone(&world.driver) as _, options, world.clock.clone(), Timing::default(), setup);
+    catalog.joined().await;
+    let digest = push(&catalog).await;
+    assert!(sees(&catalog, &digest).await);
+    world.memory.remove_now(&PathSpec::RevisionLink(&name("a"), &digest).path());
+    assert!(sees(&catalog, &digest).await, "it is told of what is deleted, and answers from memory");
+    catalog.store.replicas.as_ref().unwrap().kill();
+    assert!(!sees(&catalog, &digest).await, "nobody waits for it any more, and nobody tells it");
+    assert!(!server.keys().await.is_empty(), "redis still has it");
 }
