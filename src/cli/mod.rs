@@ -19,6 +19,7 @@ mod registry_server;
 mod secret_file;
 mod serve;
 mod shutdown;
+mod span_export;
 mod telemetry;
 mod trash;
 mod up;

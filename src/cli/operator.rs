@@ -82,7 +82,7 @@ impl From<Format> for LogFormat {
 /// # Errors
 /// If there is no cluster to talk to, or its port is taken.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    telemetry::start(arguments.log_level.into(), arguments.log_format.into())?;
+    let _telemetry = telemetry::start(arguments.log_level.into(), arguments.log_format.into(), None)?;
     raise_file_limit();
     let identity = match arguments.identity {
         Some(identity) => identity,

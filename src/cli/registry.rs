@@ -57,7 +57,7 @@ impl OpenRegistry {
 }
 
 /// How a catalog behaves, from what the configuration says of deleting and remembering.
-pub(super) fn options(config: &ServeConfig, redis: Option<RedisTarget>) -> Options {
+pub(super) fn options(config: &ServeConfig, redis: Option<RedisTarget>, metrics: StorageMetrics) -> Options {
     Options {
         deletion: match config.deletion.mode {
             v1alpha1::DeletionMode::Soft => DeletionMode::Soft,
@@ -66,6 +66,6 @@ pub(super) fn options(config: &ServeConfig, redis: Option<RedisTarget>) -> Optio
         restore_window: config.deletion.restore_window.as_std(),
         cache_entries: config.descriptor_cache.in_memory.max_entries.into(),
         redis,
-        metrics: StorageMetrics::new(),
+        metrics,
     }
 }

@@ -44,7 +44,7 @@ impl RegistryServer {
             Some(control) => Some(bind(control.listen, "the operator").await?),
             None => None,
         };
-        let options = options(config, credentials.redis);
+        let options = options(config, credentials.redis, metrics.storage().clone());
         let registry = OpenRegistry::open(&config.storage, options, config.access_mode).await?;
         let app = App::new(registry.catalog.clone(), settings(config), Arc::clone(metrics));
         let app = Arc::new(app.with_runs(registry.runs.clone()));

@@ -40,9 +40,11 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config, arguments.advertise.as_deref())?.into_inner();
     let credentials = Credentials::load(&config)
         .map_err(|InvalidUsage(reason)| InvalidUsage(format!("{}: {reason}", arguments.config.display())))?;
-    telemetry::start(config.logging.level, config.logging.format)?;
+    let telemetry = telemetry::start(config.logging.level, config.logging.format, config.tracing.as_ref())?;
     raise_file_limit();
-    Shutdown::listen()?.run(|drain| serve(config, credentials, drain)).await
+    let served = Shutdown::listen()?.run(|drain| serve(config, credentials, drain)).await;
+    telemetry.finish().await;
+    served
 }
 
 async fn serve(config: ServeConfig, credentials: Credentials, drain: CancellationToken) -> anyhow::Result<()> {

@@ -1,29 +1,64 @@
-//! What the process writes to standard error.
+//! What the process tells of itself: a log on standard error, and traces to a collector.
 
 use std::io::{self, IsTerminal};
 
 use anyhow::Context;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+use crate::api::serve_config::TracingConfig;
 use crate::api::v1alpha1::{LogFormat, LogLevel};
+
+use super::span_export;
 
 /// The variable that overrules the configured level, with the filter language of `tracing`.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// Begins to write events of `level` and above, in `format`. `RUST_LOG` overrules the level.
+/// Spans that are exported, whatever the log shows: requests, runs and calls of the storage. Those of libraries would
+/// be many, and some of them tell addresses with signatures.
+const EXPORTED: &str = "off,lagan=debug";
+
+/// The log and the traces of this process. What was not sent yet is sent by [`Telemetry::finish`].
+#[derive(Debug)]
+#[must_use = "traces that were not sent yet are lost without `finish`"]
+pub(super) struct Telemetry {
+    spans: Option<SdkTracerProvider>,
+}
+
+/// Begins to write events of `level` and above, in `format`. `RUST_LOG` overrules the level. With `tracing`, spans go to
+/// a collector.
 ///
 /// # Errors
-/// If `RUST_LOG` is set and is no filter, or if the process writes a log already.
-pub(super) fn start(level: LogLevel, format: LogFormat) -> anyhow::Result<()> {
-    let registry = tracing_subscriber::registry().with(filter(level)?);
-    let started = match format {
+/// If `RUST_LOG` is set and is no filter, if the collector's address is none, or if the process writes a log already.
+pub(super) fn start(level: LogLevel, format: LogFormat, tracing: Option<&TracingConfig>) -> anyhow::Result<Telemetry> {
+    let spans = tracing.map(span_export::provider).transpose().context("could not prepare traces")?;
+    let exporting = spans.as_ref().map(|spans| {
+        let tracer = spans.tracer("lagan");
+        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(EnvFilter::new(EXPORTED))
+    });
+    let log = log(format).with_filter(filter(level)?);
+    tracing_subscriber::registry().with(log).with(exporting).try_init().context("could not start the log")?;
+    Ok(Telemetry { spans })
+}
+
+impl Telemetry {
+    /// Sends what was not sent yet, for a few seconds at most.
+    pub(super) async fn finish(self) {
+        if let Some(spans) = self.spans {
+            span_export::finish(spans).await;
+        }
+    }
+}
+
+fn log(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+    match format {
         LogFormat::Text => {
             let colours = io::stderr().is_terminal();
-            registry.with(fmt::layer().with_writer(io::stderr).with_ansi(colours).with_target(false)).try_init()
+            fmt::layer().with_writer(io::stderr).with_ansi(colours).with_target(false).boxed()
         }
-        LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init(),
-    };
-    started.context("could not start the log")
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
+    }
 }
 
 fn filter(level: LogLevel) -> anyhow::Result<EnvFilter> {

@@ -13,6 +13,7 @@ use super::{
     body::{Body, RequestBody},
     observation::Observation,
     query::Query,
+    request_id::REQUEST_ID,
 };
 
 /// Tells Docker's clients that they have found a registry.
@@ -58,6 +59,9 @@ pub(super) async fn finish(
     observation.answered(response.status(), body.received());
     if !body.is_read() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(id) = observation.id().header() {
+        response.headers_mut().insert(REQUEST_ID, id);
     }
     response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     response.map(|content| content.observed(observation))

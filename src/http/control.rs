@@ -2,6 +2,7 @@
 //! has a certificate of its authority.
 
 use hyper::{Request, Response, body::Incoming};
+use tracing::Instrument as _;
 
 use super::{
     App, Error,
@@ -9,6 +10,7 @@ use super::{
     call::{Call, finish, refuse_if_read_only},
     extension,
     observation::Observation,
+    peer::Peer,
     query::Query,
     replica_calls,
     router::Route,
@@ -19,11 +21,12 @@ const NAMELESS: &str = "control";
 
 /// Answers a request of a caller that mutual TLS has verified. There are no other credentials: the certificate is
 /// the right to everything here.
-pub(super) async fn respond(app: &App, peer: Option<&str>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn respond(app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let mut body = RequestBody::new(incoming);
-    let mut observation = Observation::begin(app.metrics.clone(), "control", parts.method.clone(), parts.uri.path());
-    let actor = peer.unwrap_or(NAMELESS);
+    let mut observation = Observation::begin(app.metrics.clone(), "control", &parts, peer);
+    let span = observation.span();
+    let actor = peer.name.as_deref().unwrap_or(NAMELESS);
     observation.identified(actor);
     let result = async {
         let query = Query::parse(parts.uri.query());
@@ -40,6 +43,7 @@ pub(super) async fn respond(app: &App, peer: Option<&str>, request: Request<Inco
             _ => Err(Error::RouteUnknown),
         }
     }
+    .instrument(span)
     .await;
     finish(result, observation, body).await
 }

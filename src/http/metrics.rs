@@ -8,6 +8,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::storage::StorageMetrics;
+
+use super::process_metrics::ProcessMetrics;
+
 /// From a manifest out of memory to a layer of some GiB over a slow link, in seconds.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0];
 
@@ -21,6 +25,11 @@ pub(super) struct RequestLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ContentLabels {
+    content: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: &'static str,
     method: &'static str,
@@ -30,12 +39,15 @@ struct RouteLabels {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    storage: StorageMetrics,
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
     connections: Gauge,
     received: Counter,
     sent: Counter,
+    pulls: Family<ContentLabels, Counter>,
+    pushes: Family<ContentLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -49,20 +61,34 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("lagan"),
+            registry: Registry::default(),
+            storage: StorageMetrics::new(),
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             received: Counter::default(),
             sent: Counter::default(),
+            pulls: Family::default(),
+            pushes: Family::default(),
         };
         metrics.register();
         metrics
     }
 
+    /// What the storage counts, to be handed to it.
+    #[must_use]
+    pub fn storage(&self) -> &StorageMetrics {
+        &self.storage
+    }
+
     fn register(&mut self) {
-        let http = self.registry.sub_registry_with_prefix("http");
+        self.registry.register_collector(Box::new(ProcessMetrics));
+        let lagan = self.registry.sub_registry_with_prefix("lagan");
+        self.storage.register(lagan);
+        lagan.register("pulls", "Manifests and blobs that were sent", self.pulls.clone());
+        lagan.register("pushes", "Manifests and blobs that were taken", self.pushes.clone());
+        let http = lagan.sub_registry_with_prefix("http");
         http.register("requests", "Requests answered", self.requests.clone());
         http.register_with_unit(
             "request_duration",
@@ -94,8 +120,21 @@ impl Metrics {
         let route = RouteLabels { route: labels.route, method: labels.method };
         self.durations.get_or_create(&route).observe(took.as_secs_f64());
         self.requests.get_or_create(labels).inc();
+        if let Some((moved, content)) = self.moved(labels) {
+            moved.get_or_create(&ContentLabels { content }).inc();
+        }
         self.received.inc_by(received);
         self.sent.inc_by(sent);
+    }
+
+    /// Whether a request moved content, and which kind. A redirect to the storage counts: the client pulls there.
+    fn moved(&self, labels: &RequestLabels) -> Option<(&Family<ContentLabels, Counter>, &'static str)> {
+        match (labels.route, labels.method, labels.status) {
+            (content @ ("manifest" | "blob"), "GET", 200 | 206 | 307) => Some((&self.pulls, content)),
+            ("manifest", "PUT", 201) => Some((&self.pushes, "manifest")),
+            ("upload", "PUT" | "POST", 201) => Some((&self.pushes, "blob")),
+            _ => None,
+        }
     }
 
     pub(super) fn connection_opens(&self) {

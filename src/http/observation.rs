@@ -1,20 +1,41 @@
-//! One request, from its head to the last byte of its answer, for the log and the metrics.
+//! One request, from its head to the last byte of its answer, for the log, the metrics and the traces.
 
 use std::{sync::Arc, time::Instant};
 
-use hyper::{Method, StatusCode};
-use tracing::info;
+use hyper::{
+    HeaderMap, Method, StatusCode,
+    header::{HeaderValue, USER_AGENT},
+    http::request::Parts,
+};
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::{Span, field::Empty, info, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::metrics::{Metrics, RequestLabels};
+use super::{
+    metrics::{Metrics, RequestLabels},
+    peer::Peer,
+    request_id::RequestId,
+};
 
 /// What stands in the log for a request whose client went away before there was an answer (nginx's number).
 const CLIENT_GONE: u16 = 499;
 
+/// How much of a path, and of what a client says of itself, is written down, in characters. The longest path that means
+/// something has some 800: a repository's name, and a SHA-512 digest.
+const MAX_TEXT: usize = 1024;
+
 /// A request that is being answered. When it is dropped, it is counted and logged, however it ended.
+///
+/// Neither its query nor its headers are written down, but for the two that are named here: they may hold credentials.
 #[derive(Debug)]
 pub(super) struct Observation {
     metrics: Arc<Metrics>,
     listener: &'static str,
+    id: RequestId,
+    span: Span,
+    remote: String,
+    user_agent: Option<String>,
     route: &'static str,
     method: Method,
     target: String,
@@ -27,14 +48,20 @@ pub(super) struct Observation {
 }
 
 impl Observation {
-    pub(super) fn begin(metrics: Arc<Metrics>, listener: &'static str, method: Method, target: &str) -> Self {
+    pub(super) fn begin(metrics: Arc<Metrics>, listener: &'static str, parts: &Parts, peer: &Peer) -> Self {
         metrics.request_begins();
+        let id = RequestId::of(&parts.headers);
+        let span = span(listener, &id, parts);
         Self {
             metrics,
             listener,
+            id,
+            span,
+            remote: peer.address.to_string(),
+            user_agent: parts.headers.get(USER_AGENT).map(bounded_value),
             route: "unknown",
-            method,
-            target: target.to_owned(),
+            method: parts.method.clone(),
+            target: bounded(parts.uri.path()),
             repository: None,
             actor: None,
             status: None,
@@ -44,7 +71,21 @@ impl Observation {
         }
     }
 
+    /// What everything that is done for the request belongs to.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    pub(super) fn id(&self) -> &RequestId {
+        &self.id
+    }
+
     pub(super) fn routed(&mut self, route: &'static str, repository: Option<String>) {
+        self.span.record("route", route);
+        self.span.record("otel.name", format!("{} {route}", self.method_label()));
+        if let Some(name) = &repository {
+            self.span.record("repository", name);
+        }
         self.route = route;
         self.repository = repository;
     }
@@ -87,9 +128,18 @@ impl Drop for Observation {
             status: status.into(),
         };
         self.metrics.request_ends(&labels, took, self.received, self.sent);
+        self.span.record("status", status);
+        if status >= 500 {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        // Outside its span, whose fields it would repeat.
         info!(
+            parent: None,
+            request_id = %self.id,
             listener = self.listener,
-            method = %self.method,
+            remote = self.remote,
+            user_agent = self.user_agent,
+            method = self.method_label(),
             route = self.route,
             target = self.target,
             repository = self.repository,
@@ -100,5 +150,58 @@ impl Drop for Observation {
             sent_bytes = self.sent,
             "request"
         );
+    }
+}
+
+/// The span of a request, within the caller's trace if it says that there is one (W3C Trace Context).
+fn span(listener: &'static str, id: &RequestId, parts: &Parts) -> Span {
+    let span = info_span!(
+        parent: None,
+        "request",
+        request_id = %id,
+        listener,
+        method = parts.method.as_str(),
+        route = Empty,
+        repository = Empty,
+        status = Empty,
+        otel.kind = "server",
+        otel.name = Empty,
+        otel.status_code = Empty,
+    );
+    let caller = TraceContextPropagator::new().extract(&Headers(&parts.headers));
+    // Without a collector there is nothing that could have a parent.
+    let _ = span.set_parent(caller);
+    span
+}
+
+/// The headers, as the library asks for them.
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(hyper::header::HeaderName::as_str).collect()
+    }
+}
+
+fn bounded_value(value: &HeaderValue) -> String {
+    bounded(&String::from_utf8_lossy(value.as_bytes()))
+}
+
+fn bounded(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(bounded(&"ä".repeat(5000)).chars().count(), MAX_TEXT);
+        assert_eq!(bounded("curl/8.0"), "curl/8.0");
     }
 }

@@ -7,6 +7,7 @@ use hyper::{
     body::Incoming,
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
+use tracing::Instrument as _;
 
 use crate::api::v1alpha1::AccessMode;
 
@@ -50,7 +51,7 @@ impl Service {
     pub(super) async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         match self {
             Self::Registry { app, authenticator } => registry(app, authenticator, request, peer).await,
-            Self::Control { app } => control::respond(app, peer.name.as_deref(), request).await,
+            Self::Control { app } => control::respond(app, peer, request).await,
             Self::Health(health) => health.respond(&request),
         }
     }
@@ -59,7 +60,8 @@ impl Service {
 async fn registry(app: &App, authenticator: &Authenticator, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let mut body = RequestBody::new(incoming);
-    let mut observation = Observation::begin(app.metrics.clone(), "registry", parts.method.clone(), parts.uri.path());
+    let mut observation = Observation::begin(app.metrics.clone(), "registry", &parts, peer);
+    let span = observation.span();
     let result = async {
         let route = Route::parse(&parts.method, parts.uri.path())?;
         observation.routed(route.class(), route.repository().map(ToString::to_string));
@@ -86,6 +88,7 @@ async fn registry(app: &App, authenticator: &Authenticator, request: Request<Inc
             other => dispatch(&call, other, &mut body).await,
         }
     }
+    .instrument(span)
     .await;
     finish(result, observation, body).await
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 use ulid::Ulid;
 
 use crate::oci::{RepositoryName, Tag};
@@ -60,7 +60,7 @@ impl Changes {
     /// Runs a change to its end, whether or not the caller waits for it: a write that was given to the medium lands also
     /// when nobody listens any more, and it must not land after the guard was left.
     pub(super) async fn run<T: Send + 'static>(&self, change: impl Future<Output = T> + Send + 'static) -> T {
-        match self.tasks.spawn(change).await {
+        match self.tasks.spawn(change.in_current_span()).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
             // The runtime is being taken down, and with it whoever waits here.

@@ -17,7 +17,7 @@ use lagan::http::{App, Authenticator, Metrics, Server, ServerOptions, Service, S
 use lagan::maintenance::RetentionRuns;
 use lagan::oci::{Algorithm, Digest};
 use lagan::storage::driver::FilesystemDriver;
-use lagan::storage::{Catalog, Clock, DeletionMode, Options, StorageMetrics};
+use lagan::storage::{Catalog, Clock, DeletionMode, Options};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -173,7 +173,7 @@ pub(crate) async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, 
         restore_window: Duration::from_secs(7 * 24 * 3600),
         cache_entries: 1000,
         redis: None,
-        metrics: StorageMetrics::new(),
+        metrics: metrics.storage().clone(),
     };
     let catalog = Catalog::open(Arc::new(driver), options, clock.clone()).await.unwrap();
     let settings = Settings {

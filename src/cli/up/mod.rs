@@ -67,7 +67,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Up { place, files: file, texts: Vec::new(), objects: None, running: BTreeMap::new(), tasks: JoinSet::new() };
     let validator = Validator::new().context("could not make the definitions")?;
     let wanted = up.wanted(&validator)?;
-    telemetry::start(LogLevel::Warn, LogFormat::Text)?;
+    let _telemetry = telemetry::start(LogLevel::Warn, LogFormat::Text, None)?;
     raise_file_limit();
     Shutdown::listen()?.run(|drain| async move { up.serve(wanted, &validator, &drain).await }).await
 }

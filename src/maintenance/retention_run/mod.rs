@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::error;
+use tracing::{Instrument as _, error, info_span};
 
 use crate::api::v1alpha1::{AccessMode, Mode};
 use crate::api::wire::{ApplyRequest, CandidatePage, PolicySource, RunRequest, RunResult, RunState, RunStatus};
@@ -90,7 +90,8 @@ impl RetentionRuns {
         }
         let inner = Arc::clone(&self.inner);
         let begun = status.clone();
-        self.inner.tasks.spawn(async move { inner.plan(run, planner, begun).await });
+        let span = info_span!(parent: None, "retention_run", step = "plan", %run);
+        self.inner.tasks.spawn(async move { inner.plan(run, planner, begun).await }.instrument(span));
         Ok(status)
     }
 
@@ -140,7 +141,9 @@ impl RetentionRuns {
         }
         let inner = Arc::clone(&self.inner);
         let applied = run.clone();
-        self.inner.tasks.spawn(async move { inner.apply(applied, planner, candidates, request, deadline).await });
+        let span = info_span!(parent: None, "retention_run", step = "apply", run = %applied);
+        let work = async move { inner.apply(applied, planner, candidates, request, deadline).await };
+        self.inner.tasks.spawn(work.instrument(span));
         self.inner.ledger.status(run)
     }
 
