@@ -254,7 +254,8 @@ async fn collect(mut stream: tokio::net::TcpStream, batches: &mpsc::UnboundedSen
         let Some(end) = seen.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|at| at + 4) else { continue };
         let head = String::from_utf8_lossy(&seen[..end]).to_lowercase();
         assert!(head.starts_with("post /v1/traces "), "{head}");
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).unwrap().trim().parse::<usize>();
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length:")).unwrap().trim().parse::<usize>();
         let body = end..end + length.unwrap();
         if seen.len() < body.end {
             continue;

@@ -11,10 +11,10 @@ use crate::storage::{
     Audience, CallError, Catalog, Error, Options, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, Repository,
     Timing,
     blob_descriptor::{BlobDescriptorService as _, DescriptorKey},
-    fixtures::{World, name, open, options},
+    fixtures::{World, name, open, options, sha256},
     layout::PathSpec,
     linked_blob_store::blob_descriptor,
-    tests::{by, cause, image, is_there},
+    tests::{by, cause, image, is_there, put},
 };
 
 use super::{assert_unknown, fill_of, known, redis_server::RedisServer};
@@ -59,21 +59,24 @@ async fn a_replica_that_starts_finds_redis_warm() {
 }
 
 #[tokio::test]
-async fn nothing_is_promised_that_only_redis_knows() {
-    let (world, server) = (World::new(), RedisServer::start().await);
-    let first = replica(&world, &server).await;
-    push(&first).await;
-    let blob = crate::storage::fixtures::sha256(&image("flotsam").blobs()[0]);
-    repository(&first).stat_blob(&blob, Audience::Puller).await.unwrap();
-    let second = replica(&world, &server).await;
-    world.memory.remove_now(&PathSpec::LayerLink(&name("a"), &blob).path());
-    repository(&second).stat_blob(&blob, Audience::Puller).await.unwrap();
-    let promised = repository(&second).stat_blob(&blob, Audience::Pusher).await;
-    assert!(matches!(promised, Err(Error::BlobUnknown { .. })), "{promised:?}");
-    assert_eq!(second.repository(&name("b")).mount_blob(&blob, &name("a")).await.unwrap(), None);
-    let again = image("flotsam").bytes();
-    let put = repository(&second).put_manifest(crate::storage::tests::put(&again, None)).await;
-    assert!(matches!(put, Err(Error::InvalidReferences(_))), "{put:?}");
+async fn nothing_is_promised_that_only_a_cache_knows() {
+    let blob = sha256(&image("flotsam").blobs()[0]);
+    let (link, bytes) = (PathSpec::LayerLink(&name("a"), &blob).path(), PathSpec::BlobData(&blob).path());
+    for gone in [link, bytes] {
+        let (world, server) = (World::new(), RedisServer::start().await);
+        let first = replica(&world, &server).await;
+        push(&first).await;
+        repository(&first).stat_blob(&blob, Audience::Puller).await.unwrap();
+        world.memory.remove_now(&gone);
+        for catalog in [first, replica(&world, &server).await] {
+            repository(&catalog).stat_blob(&blob, Audience::Puller).await.unwrap();
+            let promised = repository(&catalog).stat_blob(&blob, Audience::Pusher).await;
+            assert!(matches!(promised, Err(Error::BlobUnknown { .. })), "without {gone}: {promised:?}");
+            assert_eq!(catalog.repository(&name("b")).mount_blob(&blob, &name("a")).await.unwrap(), None);
+            let put = repository(&catalog).put_manifest(put(&image("flotsam").bytes(), None)).await;
+            assert!(matches!(put, Err(Error::InvalidReferences(_))), "without {gone}: {put:?}");
+        }
+    }
 }
 
 #[tokio::test]
