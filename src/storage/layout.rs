@@ -83,6 +83,8 @@ pub(super) enum PathSpec<'a> {
     TagIndex(&'a RepositoryName, &'a Tag, &'a Digest),
     /// What a tag has pointed to, for one algorithm; the names in it are hexadecimal.
     TagIndexes(&'a RepositoryName, &'a Tag, Algorithm),
+    /// Uploads in progress; the names in it are their ids.
+    Uploads(&'a RepositoryName),
     /// The folder of one upload.
     UploadFolder(&'a RepositoryName, &'a UploadId),
     /// The bytes that have arrived.
@@ -195,6 +197,7 @@ impl PathSpec<'_> {
             Self::TagCurrent(name, tag) => in_manifests(name, format_args!("tags/{tag}/current/link")),
             Self::TagIndex(name, tag, to) => in_manifests(name, format_args!("tags/{tag}/index/{}/link", Pair(to))),
             Self::TagIndexes(name, tag, algorithm) => in_manifests(name, format_args!("tags/{tag}/index/{algorithm}")),
+            Self::Uploads(name) => in_repository(name, format_args!("_uploads")),
             Self::UploadFolder(name, id) => in_repository(name, format_args!("_uploads/{id}")),
             Self::UploadData(name, id) => in_repository(name, format_args!("_uploads/{id}/data")),
             Self::UploadStartedAt(name, id) => in_repository(name, format_args!("_uploads/{id}/startedat")),

@@ -58,7 +58,7 @@ mod upload_lease;
 
 pub use blob_descriptor::{RedisOptions, RedisTarget, RedisTargetError, RedisTimeouts, RedisTls};
 pub use blob_reader::BlobReader;
-pub use blob_upload::BlobUpload;
+pub use blob_upload::{BlobUpload, UploadEntry};
 pub use catalog::{Catalog, DeletionMode, Options, Page};
 pub use clock::Clock;
 pub use delete::DeleteCause;

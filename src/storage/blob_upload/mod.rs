@@ -3,6 +3,8 @@
 //! An upload is a staged file with the hash of its bytes. Whoever writes to it holds its lease; whoever is gone leaves
 //! it to the next request, of this process or another.
 
+mod purge;
+
 use std::{io, mem, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +19,7 @@ use crate::oci::{Algorithm, Descriptor, Digest};
 
 use super::{
     Error, Repository, UploadId,
-    driver::{self, StagedFile},
+    driver::{self, Sealed, StagedFile},
     guard::Key,
     layout::PathSpec,
     linked_blob_store::blob_descriptor,
@@ -25,6 +27,8 @@ use super::{
     upload_hash::UploadHash,
     upload_lease::UploadLease,
 };
+
+pub use purge::UploadEntry;
 
 /// How much is gathered before it is written: enough that the hop to another thread and the system calls cost little
 /// (some 20 µs of 256 KiB, which take a disk or a hash some 250 µs), and little enough that a hundred uploads at once
@@ -168,7 +172,9 @@ impl BlobUpload {
     /// Once the bytes are verified it runs to its end also when it is dropped.
     pub async fn commit(mut self, expected: &Digest) -> Result<Descriptor, Error> {
         self.flush().await?;
-        self.work("sync an upload", |file| file.seal()).await?;
+        if self.work("sync an upload", |file| file.seal()).await? == Sealed::MaybeMixed {
+            self.hash = None;
+        }
         let actual = self.digest(expected.algorithm()).await?;
         if actual != *expected {
             self.cancel().await?;

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tracing::warn;
 
-use super::{ByteStream, Durability, Error, KeptState, PathComponent, StagedFile, Staging, StorageDriver, StoragePath};
+use super::{
+    ByteStream, Durability, Error, KeptState, PathComponent, Sealed, StagedFile, Staging, StorageDriver, StoragePath,
+};
 
 /// What such a driver can.
 #[async_trait]
@@ -87,8 +89,8 @@ impl<D: Appending> StagedFile for AppendedFile<D> {
         self.driver.put(&path, state, Durability::Visible).await
     }
 
-    async fn seal(&mut self) -> Result<(), Error> {
-        self.driver.sync(&self.at.data).await
+    async fn seal(&mut self) -> Result<Sealed, Error> {
+        self.driver.sync(&self.at.data).await.map(|()| Sealed::AsAppended)
     }
 
     async fn read(&self, range: Range<u64>) -> Result<ByteStream, Error> {

@@ -10,6 +10,8 @@ mod filesystem;
 mod instrumented;
 #[cfg(test)]
 pub(in crate::storage) mod memory;
+pub mod object;
+mod self_test;
 mod staged_file;
 mod storage_path;
 #[cfg(test)]
@@ -24,7 +26,9 @@ use jiff::Timestamp;
 
 pub use filesystem::{FilesystemDriver, UnlockedDirectory};
 pub(super) use instrumented::InstrumentedDriver;
-pub use staged_file::{KeptState, StagedFile, Staging};
+pub use object::ObjectDriver;
+pub use self_test::{Violation, self_test};
+pub use staged_file::{KeptState, Sealed, StagedFile, Staging};
 pub use storage_path::{PathComponent, StoragePath, StoragePathError};
 
 /// Whether a write has to be on the medium when it is answered.
@@ -36,15 +40,13 @@ pub enum Durability {
     Visible,
 }
 
-/// What is known of a file or folder without reading it.
+/// What is known of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metadata {
-    /// A file's length in bytes; 0 for a folder.
+    /// Its length in bytes.
     pub size: u64,
     /// When it was last written.
     pub modified: Timestamp,
-    /// Whether it is a folder.
-    pub is_directory: bool,
 }
 
 /// One name in a folder.
@@ -140,7 +142,7 @@ pub trait StorageDriver: Send + Sync + fmt::Debug + 'static {
     /// A part of a file's content, in order. `range` must lie within the file.
     async fn read(&self, path: &StoragePath, range: Range<u64>) -> Result<ByteStream, Error>;
 
-    /// What a path is.
+    /// What a file is. A folder is [`Error::NotFound`].
     async fn stat(&self, path: &StoragePath) -> Result<Metadata, Error>;
 
     /// At most `limit` names in a folder that sort after `after`, in byte order. An absent folder is [`Error::NotFound`].
@@ -155,7 +157,7 @@ pub trait StorageDriver: Send + Sync + fmt::Debug + 'static {
     /// Goes on with a staged file, where it was left last. Absent: [`Error::NotFound`].
     async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error>;
 
-    /// Sets a file's age; not durable. Absent: [`Error::NotFound`].
+    /// Sets a file's age; not durable. A medium that keeps its own time sets it to that. Absent: [`Error::NotFound`].
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error>;
 
     /// Removes a file, durably. Absent: [`Error::NotFound`].

@@ -29,6 +29,17 @@ pub struct KeptState {
     pub state: Bytes,
 }
 
+/// What was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a hash that was computed on the way in may be another's"]
+pub enum Sealed {
+    /// The bytes that were appended, and those that were there when it was resumed.
+    AsAppended,
+    /// Somebody else may have written to the same upload at the same time: what its bytes are is known only from
+    /// reading them. They do not change any more.
+    MaybeMixed,
+}
+
 /// A file on its way in, which its owner alone writes to.
 ///
 /// It is begun by [`stage`](super::StorageDriver::stage), may be left and found again by
@@ -59,8 +70,8 @@ pub trait StagedFile: Send + Sync + fmt::Debug {
     /// Leaves the file for whoever resumes it: makes it durable as it is, with the state of the hash of all its bytes.
     async fn suspend(&mut self, state: Option<Bytes>) -> Result<(), Error>;
 
-    /// Ends the appending, and makes all of it durable.
-    async fn seal(&mut self) -> Result<(), Error>;
+    /// Ends the appending, and makes all of it durable, if it did not fit into one write.
+    async fn seal(&mut self) -> Result<Sealed, Error>;
 
     /// A part of what was sealed, in order.
     async fn read(&self, range: Range<u64>) -> Result<ByteStream, Error>;

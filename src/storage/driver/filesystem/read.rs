@@ -21,9 +21,9 @@ use crate::storage::driver::{ByteStream, Entry, Error, Metadata, StoragePath};
 
 use super::volume::{Volume, fault, retry};
 
-/// How much a stream reads at once: enough that the hop to another thread costs little, and little enough that a
-/// thousand slow readers fit into memory.
-const CHUNK_BYTES: u64 = 512 * 1024;
+/// How much a stream reads at once: enough that the hop to another thread costs little (some 15 µs of 64 KiB, which are
+/// 4 GiB/s), and little enough that a thousand slow readers, each with a chunk in its hands, take 64 MiB.
+const CHUNK_BYTES: u64 = 64 * 1024;
 
 impl Volume {
     pub(super) fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
@@ -66,7 +66,7 @@ impl Volume {
         let file = self.root.open_at(path, flags).map_err(|errno| fault("open", path, errno))?;
         let stat = sys::fstat(&file).map_err(|errno| fault("open", path, errno))?;
         match metadata(&stat) {
-            Some(Metadata { size, is_directory: false, .. }) => Ok((file, size)),
+            Some(Metadata { size, .. }) => Ok((file, size)),
             _ => Err(Error::NotFound { path: path.clone() }),
         }
     }
@@ -128,16 +128,13 @@ fn read_up_to(file: &OwnedFd, offset: u64, length: u64) -> Result<Vec<u8>, Errno
     Ok(content)
 }
 
-/// What a file or folder is; `None` for anything else.
+/// What a file is; `None` for anything else.
 fn metadata(stat: &Stat) -> Option<Metadata> {
-    let is_directory = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => true,
-        FileType::RegularFile => false,
-        _ => return None,
-    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return None;
+    }
     let modified = Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).ok()?).ok()?;
-    let size = if is_directory { 0 } else { u64::try_from(stat.st_size).ok()? };
-    Some(Metadata { size, modified, is_directory })
+    Some(Metadata { size: u64::try_from(stat.st_size).ok()?, modified })
 }
 
 /// The files and folders in a folder, in the order in which they lie. What is neither, or has a name that is no text,

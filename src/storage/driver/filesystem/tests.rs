@@ -25,7 +25,7 @@ fn staged_files(root: &Path) -> Vec<PathBuf> {
 async fn the_suite_passes() {
     let folder = tempfile::tempdir().unwrap();
     let driver = Arc::new(FilesystemDriver::open(folder.path()).await.unwrap());
-    suite::run(driver).await;
+    suite::run(suite::Subject::alone(driver)).await;
     assert_eq!(staged_files(folder.path()), Vec::<PathBuf>::new());
 }
 

@@ -1,0 +1,177 @@
+//! One client of one bucket.
+
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload,
+    list::PaginatedListStore,
+    multipart::{MultipartStore, PartId},
+    path::Path,
+    signer::Signer,
+};
+use tokio::time::timeout;
+
+use crate::storage::driver::{ByteStream, Error, Metadata, StoragePath};
+
+use super::fault::{broken, fault, timed_out};
+
+/// A store that has the requests of a multipart upload.
+pub(super) trait Objects: ObjectStore + MultipartStore {}
+
+impl<T: ObjectStore + MultipartStore> Objects for T {}
+
+/// A bucket as a client sees it, with [`StoragePath`]s for keys. Clones are the same client.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    pub(super) objects: Arc<dyn Objects>,
+    /// Lists a page at a time, where the store can.
+    pub(super) pages: Option<Arc<dyn PaginatedListStore>>,
+    pub(super) signer: Option<Arc<dyn Signer>>,
+    prefix: Option<StoragePath>,
+    /// How long a call may take; no limit but the client's own where it is not given.
+    limit: Option<Duration>,
+    /// Whether a delete of what is absent is answered as if it had been there.
+    pub(super) forgets_absence: bool,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The store's own name, which is its bucket's: its configuration holds credentials.
+        write!(f, "Bucket({}, prefix {:?})", self.objects, self.prefix)
+    }
+}
+
+impl Bucket {
+    pub(super) fn new(
+        objects: Arc<dyn Objects>,
+        pages: Option<Arc<dyn PaginatedListStore>>,
+        signer: Option<Arc<dyn Signer>>,
+        prefix: Option<StoragePath>,
+        limit: Option<Duration>,
+    ) -> Self {
+        Self { objects, pages, signer, prefix, limit, forgets_absence: false }
+    }
+
+    /// The same, of a store that answers a delete of what is absent as if it had been there.
+    pub(super) fn forgetting_absence(self) -> Self {
+        Self { forgets_absence: true, ..self }
+    }
+
+    /// The key of a path. A folder's has no slash at its end.
+    pub(super) fn key(&self, path: &StoragePath) -> Result<Path, Error> {
+        let key = match &self.prefix {
+            Some(prefix) if path.is_root() => prefix.to_string(),
+            Some(prefix) => format!("{prefix}/{path}"),
+            None => path.to_string(),
+        };
+        Path::parse(key).map_err(|error| broken("name", path, error.to_string()))
+    }
+
+    /// Makes a request, within the time that a call may take.
+    pub(super) async fn ask<T>(
+        &self,
+        action: &'static str,
+        path: &StoragePath,
+        request: impl Future<Output = object_store::Result<T>> + Send,
+    ) -> Result<T, Error> {
+        let answer = match self.limit {
+            Some(limit) => timeout(limit, request).await.map_err(|_| timed_out(action, path))?,
+            None => request.await,
+        };
+        answer.map_err(|error| fault(action, path, error))
+    }
+
+    pub(super) async fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
+        let key = self.key(path)?;
+        self.ask("read", path, async { self.objects.get(&key).await?.bytes().await }).await
+    }
+
+    /// A part of an object. A connection that breaks on the way is made again by the client, where it left off.
+    pub(super) async fn read(&self, path: &StoragePath, range: Range<u64>) -> Result<ByteStream, Error> {
+        let key = self.key(path)?;
+        if range.is_empty() {
+            let size = self.head(path).await?.size;
+            return match range.end <= size && range.start <= range.end {
+                true => Ok(futures::stream::empty().boxed()),
+                false => Err(broken("read", path, "the range is not within the file")),
+            };
+        }
+        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let found = self.ask("read", path, self.objects.get_opts(&key, options)).await?;
+        if found.range != range {
+            return Err(broken("read", path, "the range is not within the file"));
+        }
+        let path = path.clone();
+        Ok(found.into_stream().map_err(move |error| fault("read", &path, error)).boxed())
+    }
+
+    /// The first bytes of an object that is not empty.
+    pub(super) async fn beginning(&self, path: &StoragePath, length: u64) -> Result<Bytes, Error> {
+        let key = self.key(path)?;
+        let options = GetOptions { range: Some(GetRange::Bounded(0..length)), ..GetOptions::default() };
+        self.ask("read", path, async { self.objects.get_opts(&key, options).await?.bytes().await }).await
+    }
+
+    pub(super) async fn head(&self, path: &StoragePath) -> Result<Metadata, Error> {
+        let key = self.key(path)?;
+        let found = self.ask("look at", path, self.objects.head(&key)).await?;
+        metadata(path, &found)
+    }
+
+    pub(super) async fn put(&self, path: &StoragePath, content: impl Into<PutPayload>) -> Result<(), Error> {
+        let (key, payload) = (self.key(path)?, content.into());
+        self.ask("write", path, self.objects.put(&key, payload)).await.map(drop)
+    }
+
+    /// Removes an object; absent, [`Error::NotFound`] where the store says so.
+    pub(super) async fn delete(&self, path: &StoragePath) -> Result<(), Error> {
+        let key = self.key(path)?;
+        self.ask("delete", path, self.objects.delete(&key)).await
+    }
+
+    /// Copies within the store, at most 5 GiB.
+    pub(super) async fn copy(&self, from: &StoragePath, to: &StoragePath) -> Result<(), Error> {
+        let (from_key, to_key) = (self.key(from)?, self.key(to)?);
+        self.ask("copy", from, self.objects.copy(&from_key, &to_key)).await
+    }
+
+    pub(super) async fn begin_parts(&self, path: &StoragePath) -> Result<String, Error> {
+        let key = self.key(path)?;
+        self.ask("begin the parts of", path, self.objects.create_multipart(&key)).await
+    }
+
+    /// Sends the part with this number, counted from 0; what names it later.
+    pub(super) async fn put_part(
+        &self,
+        path: &StoragePath,
+        id: &String,
+        number: usize,
+        content: PutPayload,
+    ) -> Result<String, Error> {
+        let key = self.key(path)?;
+        let part = self.ask("send a part of", path, self.objects.put_part(&key, id, number, content)).await?;
+        Ok(part.content_id)
+    }
+
+    pub(super) async fn join_parts(&self, path: &StoragePath, id: &String, parts: &[String]) -> Result<(), Error> {
+        let key = self.key(path)?;
+        let parts = parts.iter().map(|part| PartId { content_id: part.clone() }).collect();
+        self.ask("join the parts of", path, self.objects.complete_multipart(&key, id, parts)).await.map(drop)
+    }
+
+    pub(super) async fn drop_parts(&self, path: &StoragePath, id: &String) -> Result<(), Error> {
+        let key = self.key(path)?;
+        self.ask("drop the parts of", path, self.objects.abort_multipart(&key, id)).await
+    }
+}
+
+/// What is known of an object.
+fn metadata(path: &StoragePath, found: &ObjectMeta) -> Result<Metadata, Error> {
+    let (seconds, nanoseconds) = (found.last_modified.timestamp(), found.last_modified.timestamp_subsec_nanos());
+    let modified = i32::try_from(nanoseconds).ok().and_then(|nanoseconds| Timestamp::new(seconds, nanoseconds).ok());
+    let modified = modified.ok_or_else(|| broken("look at", path, "its age is no time"))?;
+    Ok(Metadata { size: found.size, modified })
+}

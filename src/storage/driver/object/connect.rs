@@ -1,0 +1,174 @@
+//! Clients of the object stores.
+
+use std::{sync::Arc, time::Duration};
+
+use object_store::{
+    BackoffConfig, Certificate, ClientOptions, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum},
+    azure::{AzureConfigKey, MicrosoftAzureBuilder},
+    gcp::GoogleCloudStorageBuilder,
+};
+
+use super::{
+    bucket::Bucket,
+    options::{
+        AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, ObjectStoreOptions, Provider, S3Addressing,
+        S3Checksum, S3Credentials, S3Encryption, S3Options,
+    },
+};
+
+/// How long a connection may take to come about. A store is near; one that takes longer is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long nothing may be heard of a request. A store that is asked to slow down, or that puts a large upload
+/// together, takes its time; and while a part is being sent nothing is heard: 128 MiB at 2 MiB/s.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The whole time of a fenced request (PROTOCOL.md, assumption A4).
+pub(super) const FENCED_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a request is made again that can be: after 100 ms, then twice as long each time, with some randomness. Five
+/// times are 3 s and more, longer than stores are out of breath, and shorter than clients wait.
+fn retries() -> RetryConfig {
+    let backoff =
+        BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(5), base: 2.0 };
+    RetryConfig { backoff, max_retries: 5, retry_timeout: Duration::from_secs(90) }
+}
+
+/// What a client is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Tries again what can be done again.
+    Everything,
+    /// Asks once, and gives up after [`FENCED_TIMEOUT`].
+    Fenced,
+}
+
+impl Purpose {
+    fn retries(self) -> RetryConfig {
+        match self {
+            Self::Everything => retries(),
+            Self::Fenced => RetryConfig { max_retries: 0, ..retries() },
+        }
+    }
+
+    fn client(self, options: &ObjectStoreOptions, endpoint: Option<&str>) -> object_store::Result<ClientOptions> {
+        let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+        let mut client = ClientOptions::new().with_allow_http(plain).with_connect_timeout(CONNECT_TIMEOUT);
+        client = match self {
+            // A blob's stream lasts as long as its reader likes.
+            Self::Everything => client.with_timeout_disabled().with_read_timeout(SILENCE),
+            Self::Fenced => client.with_timeout(FENCED_TIMEOUT),
+        };
+        if let Some(bundle) = &options.ca_bundle {
+            for certificate in Certificate::from_pem_bundle(bundle.as_bytes())? {
+                client = client.with_root_certificate(certificate);
+            }
+        }
+        Ok(client)
+    }
+}
+
+/// Makes a client; nothing is sent.
+pub(super) fn connect(options: &ObjectStoreOptions, purpose: Purpose) -> object_store::Result<Bucket> {
+    let prefix = options.prefix.clone();
+    let limit = (purpose == Purpose::Fenced).then_some(FENCED_TIMEOUT);
+    Ok(match &options.provider {
+        Provider::S3(s3) => {
+            let client = purpose.client(options, s3.endpoint.as_deref())?;
+            let store = Arc::new(s3_builder(s3)?.with_retry(purpose.retries()).with_client_options(client).build()?);
+            Bucket::new(store.clone(), Some(store.clone()), Some(store), prefix, limit).forgetting_absence()
+        }
+        Provider::Gcs(gcs) => {
+            let client = purpose.client(options, gcs.endpoint.as_deref())?;
+            let store = Arc::new(gcs_builder(gcs).with_retry(purpose.retries()).with_client_options(client).build()?);
+            Bucket::new(store.clone(), Some(store.clone()), Some(store), prefix, limit).forgetting_absence()
+        }
+        Provider::Azure(azure) => {
+            let client = purpose.client(options, azure.endpoint.as_deref())?;
+            let store = azure_builder(azure).with_retry(purpose.retries()).with_client_options(client).build()?;
+            let store = Arc::new(store);
+            Bucket::new(store.clone(), Some(store.clone()), Some(store), prefix, limit)
+        }
+    })
+}
+
+fn s3_builder(options: &S3Options) -> object_store::Result<AmazonS3Builder> {
+    let mut builder = match &options.credentials {
+        S3Credentials::Environment => AmazonS3Builder::from_env(),
+        S3Credentials::Key { access_key_id, secret_access_key, session_token } => {
+            let builder = AmazonS3Builder::new()
+                .with_access_key_id(access_key_id)
+                .with_secret_access_key(secret_access_key.reveal());
+            match session_token {
+                Some(token) => builder.with_token(token.reveal()),
+                None => builder,
+            }
+        }
+    };
+    // Deletes are few, and not every store has the request for many.
+    builder = builder.with_bucket_name(&options.bucket).with_disable_bulk_delete(true);
+    if let Some(region) = &options.region {
+        builder = builder.with_region(region);
+    }
+    let in_host = match options.addressing {
+        S3Addressing::Auto => options.endpoint.is_none(),
+        S3Addressing::Path => false,
+        S3Addressing::VirtualHost => true,
+    };
+    builder = builder.with_virtual_hosted_style_request(in_host);
+    if let Some(endpoint) = &options.endpoint {
+        let endpoint = endpoint.trim_end_matches('/');
+        builder = builder.with_endpoint(match endpoint.split_once("://") {
+            Some((scheme, host)) if in_host => format!("{scheme}://{}.{host}", options.bucket),
+            _ => endpoint.to_owned(),
+        });
+    }
+    if let Some(checksum) = options.checksum {
+        builder = builder.with_checksum_algorithm(match checksum {
+            S3Checksum::Sha256 => Checksum::SHA256,
+            S3Checksum::Crc64Nvme => Checksum::CRC64NVME,
+        });
+    }
+    encrypted(builder, options.encryption.as_ref())
+}
+
+fn encrypted(builder: AmazonS3Builder, encryption: Option<&S3Encryption>) -> object_store::Result<AmazonS3Builder> {
+    // The library does not show the key's type, but its name.
+    let kind: AmazonS3ConfigKey = "aws_server_side_encryption".parse()?;
+    Ok(match encryption {
+        None => builder,
+        Some(S3Encryption::StoreManaged) => builder.with_config(kind, "AES256"),
+        Some(S3Encryption::Kms { key_id: Some(key) }) => builder.with_sse_kms_encryption(key),
+        Some(S3Encryption::Kms { key_id: None }) => builder.with_config(kind, "aws:kms"),
+    })
+}
+
+fn gcs_builder(options: &GcsOptions) -> GoogleCloudStorageBuilder {
+    let builder = match &options.credentials {
+        GcsCredentials::Environment => GoogleCloudStorageBuilder::from_env(),
+        GcsCredentials::ServiceAccount(key) => GoogleCloudStorageBuilder::new().with_service_account_key(key.reveal()),
+        GcsCredentials::Anonymous => GoogleCloudStorageBuilder::new().with_skip_signature(true),
+    };
+    let builder = builder.with_bucket_name(&options.bucket);
+    match &options.endpoint {
+        Some(endpoint) => builder.with_base_url(endpoint),
+        None => builder,
+    }
+}
+
+fn azure_builder(options: &AzureOptions) -> MicrosoftAzureBuilder {
+    let builder = match &options.credentials {
+        AzureCredentials::Environment => MicrosoftAzureBuilder::from_env(),
+        AzureCredentials::AccessKey(key) => MicrosoftAzureBuilder::new().with_access_key(key.reveal()),
+        AzureCredentials::SharedAccessSignature(signature) => {
+            let signature = signature.reveal().trim_start_matches('?');
+            MicrosoftAzureBuilder::new().with_config(AzureConfigKey::SasKey, signature)
+        }
+    };
+    let builder = builder.with_account(&options.account).with_container_name(&options.container);
+    match &options.endpoint {
+        Some(endpoint) => builder.with_endpoint(endpoint.trim_end_matches('/').to_owned()),
+        None => builder,
+    }
+}

@@ -1,0 +1,123 @@
+//! What the stores' errors mean to those above.
+
+use std::{error::Error as StdError, io};
+
+use crate::storage::driver::{Error, StoragePath};
+
+/// What a call on `path` came to.
+pub(super) fn fault(action: &'static str, path: &StoragePath, error: object_store::Error) -> Error {
+    use object_store::Error as E;
+    let path = path.clone();
+    match error {
+        E::NotFound { .. } => Error::NotFound { path },
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
+            Error::Denied { action, path, source: io::Error::other(error) }
+        }
+        E::Generic { .. } => match status(&error) {
+            Some(507) => Error::NoSpace { path },
+            // Asked to come again, or the store's own failure, which five more attempts did not end.
+            Some(408 | 429 | 500..) => Error::Unavailable { action, path, source: io::Error::other(error) },
+            Some(_) => Error::Io { action, path, source: io::Error::other(error) },
+            None if is_transport(&error) => Error::Unavailable { action, path, source: io::Error::other(error) },
+            None => Error::Io { action, path, source: io::Error::other(error) },
+        },
+        other => Error::Io { action, path, source: io::Error::other(other) },
+    }
+}
+
+/// A call that was given up.
+pub(super) fn timed_out(action: &'static str, path: &StoragePath) -> Error {
+    let source = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+    Error::Unavailable { action, path: path.clone(), source }
+}
+
+/// Something that the store says, and that cannot be.
+pub(super) fn broken(action: &'static str, path: &StoragePath, reason: impl Into<String>) -> Error {
+    Error::Io { action, path: path.clone(), source: io::Error::new(io::ErrorKind::InvalidData, reason.into()) }
+}
+
+fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |&error| error.source())
+}
+
+fn is_transport(error: &object_store::Error) -> bool {
+    chain(error).any(|error| error.is::<object_store::client::HttpError>())
+}
+
+/// The status that the store answered with. The library keeps it in a type of its own that it does not show, so that
+/// it can only be read off the message; the test below tells when that changes.
+fn status(error: &object_store::Error) -> Option<u16> {
+    const BEFORE: &str = "non-2xx status code: ";
+    chain(error).find_map(|error| {
+        let text = error.to_string();
+        let (_, rest) = text.split_once(BEFORE)?;
+        rest.get(..3)?.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use crate::storage::driver::{
+        StorageDriver as _,
+        object::{ObjectDriver, ObjectStoreOptions, Provider, S3Credentials, S3Options, Secret},
+    };
+
+    use super::*;
+
+    /// A store that answers everything with one status; its address.
+    async fn store_that_says(status: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let _ = connection.read(&mut request).await;
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                let _ = connection.write_all(answer.as_bytes()).await;
+            }
+        });
+        format!("http://{address}")
+    }
+
+    async fn error_of(endpoint: String) -> Error {
+        let credentials = S3Credentials::Key {
+            access_key_id: "id".into(),
+            secret_access_key: Secret::new("hush"),
+            session_token: None,
+        };
+        let s3 = S3Options { endpoint: Some(endpoint), credentials, ..S3Options::new("bucket") };
+        let driver = std::sync::Arc::new(ObjectDriver::open(&ObjectStoreOptions::new(Provider::S3(s3))).unwrap());
+        // The fenced client, because it asks once.
+        let error = driver.fenced().get(&"a/b".parse().unwrap()).await.unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("hush"));
+        error
+    }
+
+    #[tokio::test]
+    async fn callers_learn_what_they_can_act_on() {
+        for status in ["503 Slow Down", "429 Too Many Requests", "500 Internal Server Error"] {
+            let error = error_of(store_that_says(status).await).await;
+            assert!(matches!(error, Error::Unavailable { .. }), "{status}: {error:?}");
+        }
+        for status in ["403 Forbidden", "401 Unauthorized"] {
+            let error = error_of(store_that_says(status).await).await;
+            assert!(matches!(error, Error::Denied { .. }), "{status}: {error:?}");
+        }
+        assert!(matches!(error_of(store_that_says("404 Not Found").await).await, Error::NotFound { .. }));
+        assert!(matches!(error_of(store_that_says("507 Insufficient Storage").await).await, Error::NoSpace { .. }));
+        assert!(matches!(error_of(store_that_says("400 Bad Request").await).await, Error::Io { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_nobody_answers_for_is_unavailable() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        assert!(matches!(error_of(endpoint).await, Error::Unavailable { .. }));
+    }
+}

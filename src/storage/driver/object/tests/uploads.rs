@@ -1,0 +1,199 @@
+//! Uploads of a registry over the driver: several replicas, few bytes for buffers, a store that fails.
+
+use bytes::Bytes;
+use futures::future;
+
+use crate::{
+    oci::{Algorithm, Digest},
+    storage::{
+        Catalog, Repository,
+        fixtures::{ManualClock, name, open, options, sha256},
+    },
+};
+
+use super::{watched::Fault, *};
+
+/// Some parts, and some bytes more.
+fn content(seed: u32) -> Bytes {
+    (0..1_050_001_u32).map(|n| (n.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect()
+}
+
+async fn catalog(store: &Arc<Watched>, buffer_bytes: usize) -> Catalog {
+    open(replica(store, TINY, buffer_bytes), options(), Arc::new(ManualClock::new())).await
+}
+
+async fn repository(store: &Arc<Watched>) -> Repository {
+    catalog(store, 1_000_000).await.repository(&name("a"))
+}
+
+async fn push(repository: &Repository, content: &Bytes) -> Result<Digest, crate::storage::Error> {
+    let mut upload = repository.create_upload().await?;
+    for chunk in content.chunks(70_000) {
+        upload.append(content.slice_ref(chunk)).await?;
+    }
+    Ok(upload.commit(&sha256(content)).await?.digest)
+}
+
+async fn pull(repository: &Repository, digest: &Digest) -> Option<Vec<u8>> {
+    use futures::TryStreamExt as _;
+    let blob = repository.open_blob(digest).await.ok()?;
+    let chunks: Vec<Bytes> = blob.stream(0..blob.size()).await.unwrap().try_collect().await.unwrap();
+    Some(chunks.concat())
+}
+
+#[tokio::test]
+async fn a_small_blob_is_one_write_and_a_large_one_leaves_nothing_behind() {
+    let store = Arc::new(Watched::default());
+    let repository = repository(&store).await;
+    for content in [Bytes::from("small"), Bytes::new(), content(1).slice(..100_000), content(1)] {
+        let digest = push(&repository, &content).await.unwrap();
+        assert_eq!(pull(&repository, &digest).await.unwrap(), content);
+        let left: Vec<_> = store.paths().await.into_iter().filter(|path| path.contains("_uploads")).collect();
+        assert_eq!(left, [""; 0]);
+        assert_eq!(store.open_uploads(), 0);
+    }
+    let before = store.writes();
+    let mut upload = repository.create_upload().await.unwrap();
+    upload.append(Bytes::from("another")).await.unwrap();
+    upload.commit(&sha256(b"another")).await.unwrap();
+    assert_eq!(store.writes() - before, 4, "when it began, link, content, and the removal of the first");
+}
+
+#[tokio::test]
+async fn an_upload_begun_on_one_replica_ends_on_another_with_any_digest() {
+    let content = content(2);
+    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+        let store = Arc::new(Watched::default());
+        let mut upload = repository(&store).await.create_upload().await.unwrap();
+        let id = upload.id().clone();
+        for cut in [0..1, 1..99_999, 99_999..600_000, 600_000..1_050_001] {
+            upload.append(content.slice(cut.clone())).await.unwrap();
+            assert_eq!(upload.suspend().await.unwrap(), cut.end as u64);
+            let next = repository(&store).await;
+            assert_eq!(next.upload_offset(&id).await.unwrap(), cut.end as u64);
+            upload = next.resume_upload(&id).await.unwrap();
+        }
+        let digest = Digest::of(algorithm, &content);
+        upload.commit(&digest).await.unwrap();
+        assert_eq!(pull(&repository(&store).await, &digest).await.unwrap(), content);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_upload_leaves_neither_objects_nor_parts() {
+    let store = Arc::new(Watched::default());
+    let first = repository(&store).await;
+    let mut upload = first.create_upload().await.unwrap();
+    let id = upload.id().clone();
+    upload.append(content(3)).await.unwrap();
+    upload.suspend().await.unwrap();
+    let mut upload = first.resume_upload(&id).await.unwrap();
+    upload.append(content(3)).await.unwrap();
+    // A replica that dies here has sent parts that no state names.
+    drop(upload);
+    repository(&store).await.cancel_upload(&id).await.unwrap();
+    assert_eq!(store.paths().await, [""; 0]);
+    assert_eq!(store.open_uploads(), 0);
+    assert!(matches!(first.upload_offset(&id).await, Err(crate::storage::Error::UploadUnknown { .. })));
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_loses_a_few_parts_only() {
+    let store = Arc::new(Watched::default());
+    let content = content(4);
+    let mut upload = repository(&store).await.create_upload().await.unwrap();
+    let id = upload.id().clone();
+    for chunk in content.chunks(70_000) {
+        upload.append(content.slice_ref(chunk)).await.unwrap();
+    }
+    drop(upload);
+    let next = repository(&store).await;
+    let mut upload = next.resume_upload(&id).await.unwrap();
+    let offset = usize::try_from(upload.offset()).unwrap();
+    assert!(offset >= 300_000, "{offset} bytes are left");
+    upload.append(content.slice(offset..)).await.unwrap();
+    upload.commit(&sha256(&content)).await.unwrap();
+    assert_eq!(pull(&next, &sha256(&content)).await.unwrap(), content);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_that_share_too_little_memory_all_come_to_their_end() {
+    let store = Arc::new(Watched::default());
+    // One part of the largest size that the content needs, and a bit.
+    let catalog = catalog(&store, 450_000).await;
+    let pushes = (0..24_u32).map(|number| {
+        let repository = catalog.repository(&name("a"));
+        tokio::spawn(async move {
+            let content = content(number * 1000);
+            let digest = push(&repository, &content).await.unwrap();
+            assert_eq!(pull(&repository, &digest).await.unwrap(), content);
+        })
+    });
+    for pushed in future::join_all(pushes.collect::<Vec<_>>()).await {
+        pushed.unwrap();
+    }
+    assert_eq!(store.open_uploads(), 0);
+}
+
+fn staging(name: &str) -> Staging {
+    let at = |part: &str| format!("{name}{part}").parse().unwrap();
+    Staging { folder: at(""), started_at: at("/startedat"), data: at("/data"), states: at("/hashstates") }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_slow_lets_others_have_its_memory() {
+    let store = Arc::new(Watched::default());
+    let ordinary = replica(&store, TINY, 100_000);
+    let (bucket, budget) = (ordinary.shared.bucket.clone(), Budget::with_turn(100_000, Duration::ZERO));
+    let shared = Arc::new(Shared { bucket, budget, sizes: TINY });
+    let driver = ObjectDriver { shared, fenced: ordinary.fenced.clone() };
+    let begin = async |name| driver.stage(&staging(name), Bytes::from("now")).await.unwrap();
+    let (mut slow, mut fast) = (begin("slow").await, begin("fast").await);
+    slow.append(content(5).slice(..90_000)).await.unwrap();
+    let target = |name: &str| format!("done/{name}").parse().unwrap();
+    let waits = async {
+        fast.append(content(6).slice(..50_000)).await.unwrap();
+        let _ = fast.seal().await.unwrap();
+        fast.publish(&target("fast")).await.unwrap();
+        drop(fast);
+    };
+    let goes_on = async {
+        while driver.shared.budget.begin().is_some() {
+            tokio::task::yield_now().await;
+        }
+        slow.append(content(5).slice(90_000..95_000)).await.unwrap();
+        let _ = slow.seal().await.unwrap();
+        slow.publish(&target("slow")).await.unwrap();
+    };
+    future::join(waits, goes_on).await;
+    assert_eq!(driver.get(&target("fast")).await.unwrap(), content(6).slice(..50_000));
+    assert_eq!(driver.get(&target("slow")).await.unwrap(), content(5).slice(..95_000));
+}
+
+/// Each write of a push fails in turn, with an effect or without, and everything after it too. Then nothing wrong can be
+/// seen, the same push succeeds, and what the broken one left can be removed.
+#[tokio::test]
+async fn a_push_that_fails_anywhere_can_be_repeated() {
+    for content in [Bytes::from("small"), content(7)] {
+        let digest = sha256(&content);
+        let writes = {
+            let store = Arc::new(Watched::default());
+            push(&repository(&store).await, &content).await.unwrap();
+            store.writes()
+        };
+        for (failing, fault) in (0..writes).flat_map(|n| [(n, Fault::Refused), (n, Fault::Ambiguous)]) {
+            let store = Arc::new(Watched::default());
+            let first = repository(&store).await;
+            store.crash(failing, fault);
+            let pushed = push(&first, &content).await;
+            store.heal();
+            let next = repository(&store).await;
+            match pull(&next, &digest).await {
+                Some(seen) => assert_eq!(seen, content, "write {failing}, {fault:?}"),
+                None => assert!(pushed.is_err(), "what was answered is gone after write {failing}, {fault:?}"),
+            }
+            push(&next, &content).await.unwrap();
+            assert_eq!(pull(&next, &digest).await.unwrap(), content);
+        }
+    }
+}
