@@ -195,6 +195,7 @@ impl Membership {
         store.options.metrics.replicas.lease(true);
         // Who waits for this looks again.
         self.term.send_modify(|_| {});
+        store.options.metrics.replicas.lease(true);
         info!(replica = %term.id(), "joined");
         loop {
             store.clock.sleep(store.timing.beat).await;

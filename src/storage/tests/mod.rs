@@ -8,6 +8,7 @@ mod planned;
 mod push;
 mod race;
 mod referrers;
+mod replicas;
 mod restore;
 mod trash;
 
