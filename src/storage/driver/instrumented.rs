@@ -15,7 +15,7 @@ use tracing::{Instrument as _, Span, debug_span, field::Empty};
 use crate::storage::metrics::DriverMetrics;
 
 use super::{
-    ByteStream, Durability, Entry, Error, KeptState, Metadata, StagedFile, Staging, StorageDriver, StoragePath,
+    ByteStream, Durability, Entry, Error, KeptState, Metadata, Sealed, StagedFile, Staging, StorageDriver, StoragePath,
 };
 
 /// Passes everything on to `inner`.
@@ -177,7 +177,7 @@ impl StagedFile for InstrumentedFile {
         Call::begin(&self.metrics, "suspend", &self.folder).of(self.inner.suspend(state)).await
     }
 
-    async fn seal(&mut self) -> Result<(), Error> {
+    async fn seal(&mut self) -> Result<Sealed, Error> {
         Call::begin(&self.metrics, "seal", &self.folder).of(self.inner.seal()).await
     }
 
@@ -228,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn the_suite_passes() {
         let metrics = StorageMetrics::new();
-        suite::run(instrumented(&metrics).1).await;
+        suite::run(suite::Subject::alone(instrumented(&metrics).1)).await;
         let page = page(&metrics);
         for operation in ["get", "read", "stat", "list", "put", "stage", "resume", "append", "publish", "discard"] {
             let counted = format!("storage_operations_total{{operation=\"{operation}\",outcome=\"ok\"}}");
