@@ -1,0 +1,176 @@
+//! Three registries on one bucket.
+
+use std::{
+    env, fs,
+    net::{SocketAddr, TcpListener as StdListener},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{io::copy_bidirectional, net::TcpListener, net::TcpStream, sync::watch};
+
+use crate::server::Server;
+
+/// The name in the certificate that all replicas show each other.
+const NAME: &str = "replicas.example.com";
+
+/// The processes, each with a line to its control listener that can be cut.
+pub(crate) struct Cluster {
+    replicas: Vec<Replica>,
+    _folder: TempDir,
+}
+
+struct Replica {
+    folder: PathBuf,
+    configuration: String,
+    server: Mutex<Option<Server>>,
+    /// Where clients find it by now.
+    address: Arc<Mutex<SocketAddr>>,
+    is_cut: watch::Sender<bool>,
+}
+
+impl Cluster {
+    /// Three processes that have joined.
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificate(folder.path());
+        let storage = storage(folder.path());
+        let mut replicas = Vec::new();
+        for number in 0..3 {
+            replicas.push(Replica::start(folder.path(), &storage, number).await);
+        }
+        Self { replicas, _folder: folder }
+    }
+
+    /// Where each of them answers clients, also after a restart.
+    pub(crate) fn addresses(&self) -> Vec<Arc<Mutex<SocketAddr>>> {
+        self.replicas.iter().map(|replica| replica.address.clone()).collect()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&self, number: usize) {
+        drop(self.replicas[number].server.lock().unwrap().take());
+    }
+
+    /// Starts one that was killed.
+    pub(crate) async fn restart(&self, number: usize) {
+        self.replicas[number].run().await;
+    }
+
+    pub(crate) fn signal(&self, number: usize, signal: Signal) {
+        let server = self.replicas[number].server.lock().unwrap();
+        let id = i32::try_from(server.as_ref().unwrap().id()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// Lets no call of the others through to one, or all again.
+    pub(crate) fn cut(&self, number: usize, is_cut: bool) {
+        self.replicas[number].is_cut.send_replace(is_cut);
+    }
+
+    /// Waits until each of them promises again.
+    pub(crate) async fn await_ready(&self) {
+        let client = crate::client::Client::new(self);
+        for replica in 0..self.replicas.len() {
+            let image = crate::client::Image::new(&format!("at the end of replica {replica}"));
+            for _ in 0..600 {
+                if client.push(replica, &image, "end").await.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+impl Replica {
+    async fn start(shared: &Path, storage: &str, number: usize) -> Self {
+        let folder = shared.join(number.to_string());
+        fs::create_dir(&folder).unwrap();
+        let control = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let is_cut = watch::Sender::new(false);
+        let line = line_to(control, is_cut.subscribe()).await;
+        let at = |name: &str| shared.join(name).display().to_string();
+        let configuration = format!(
+            "storage: {storage}\nauth: {{anonymous: All}}\ncontrol: {{listen: '{control}', advertise: '{line}', tls: \
+             {{certificate: {}, key: {}, clientAuthority: {}, serverName: {NAME}}}}}",
+            at("tls.crt"),
+            at("tls.key"),
+            at("ca.crt")
+        );
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let replica =
+            Self { folder, configuration, server: Mutex::default(), address: Arc::new(Mutex::new(nowhere)), is_cut };
+        replica.run().await;
+        replica
+    }
+
+    async fn run(&self) {
+        let (folder, configuration) = (self.folder.clone(), self.configuration.clone());
+        let server = tokio::task::spawn_blocking(move || Server::start(&folder, &configuration)).await.unwrap();
+        *self.address.lock().unwrap() = server.address;
+        *self.server.lock().unwrap() = Some(server);
+    }
+}
+
+/// A line to an address: what goes through it ends when it is cut, and what comes meanwhile is refused.
+async fn line_to(address: SocketAddr, mut is_cut: watch::Receiver<bool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let line = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let Ok((mut caller, _)) = listener.accept().await else { return };
+            if *is_cut.borrow_and_update() {
+                continue;
+            }
+            let mut is_cut = is_cut.clone();
+            tokio::spawn(async move {
+                let Ok(mut called) = TcpStream::connect(address).await else { return };
+                tokio::select! {
+                    _ = copy_bidirectional(&mut caller, &mut called) => {}
+                    _ = is_cut.wait_for(|is_cut| *is_cut) => {}
+                }
+            });
+        }
+    });
+    line
+}
+
+/// A part of the bucket of its own.
+fn storage(folder: &Path) -> String {
+    let credentials = folder.join("s3");
+    fs::create_dir(&credentials).unwrap();
+    for (file, variable) in
+        [("AWS_ACCESS_KEY_ID", "LAGAN_TEST_S3_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "LAGAN_TEST_S3_SECRET_KEY")]
+    {
+        fs::write(credentials.join(file), variable_of_tests_run(variable)).unwrap();
+    }
+    format!(
+        "{{type: S3, s3: {{bucket: {}, endpoint: '{}', addressing: Path, prefix: {}, credentialsDirectory: {}}}}}",
+        variable_of_tests_run("LAGAN_TEST_S3_BUCKET"),
+        variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT"),
+        ulid::Ulid::generate(),
+        credentials.display()
+    )
+}
+
+fn variable_of_tests_run(name: &str) -> String {
+    env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: `tests/run --only replicas` starts the server and does"))
+}
+
+/// Writes ca.crt, and tls.crt with tls.key for the name of all replicas.
+fn write_certificate(folder: &Path) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "authority of the tests");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new([NAME.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
+    fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
+    fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+}
