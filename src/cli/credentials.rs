@@ -1,11 +1,15 @@
 //! What the files hold that a configuration names.
 
-use crate::api::serve_config::ServeConfig;
-use crate::http::{Authenticator, LoadError, TlsIdentity};
-use crate::storage::RedisTarget;
+use std::sync::Arc;
 
+use crate::api::serve_config::ServeConfig;
+use crate::http::{Authenticator, LoadError, ReplicaClient, TlsIdentity};
+use crate::storage::{RedisTarget, ReplicaSetup};
+
+use super::config::advertised;
 use super::exit::InvalidUsage;
-use super::redis;
+use super::registry::Medium;
+use super::{object_storage, redis};
 
 /// What the files hold that a configuration names: who is let in, what is shown to whom, and with what others are
 /// asked.
@@ -16,6 +20,8 @@ pub(super) struct Credentials {
     pub(super) tls: Option<TlsIdentity>,
     /// What the operator and other replicas see.
     pub(super) control: Option<TlsIdentity>,
+    /// Where content lies, and how other replicas on it are reached.
+    pub(super) medium: Medium,
     /// The cache that replicas share.
     pub(super) redis: Option<RedisTarget>,
 }
@@ -34,9 +40,23 @@ impl Credentials {
             authenticator: Authenticator::new(config.auth.anonymous, htpasswd).map_err(unusable("auth.htpasswd"))?,
             tls: tls.transpose().map_err(unusable("tls"))?,
             control: control.transpose().map_err(unusable("control.tls"))?,
+            medium: match object_storage::options(&config.storage)? {
+                None => Medium::Folder,
+                Some(options) => Medium::Bucket { options, replica: replica(config)? },
+            },
             redis: config.descriptor_cache.redis.as_ref().map(redis::target).transpose()?,
         })
     }
+}
+
+/// How this process and other ones on its bucket reach each other, if they do.
+fn replica(config: &ServeConfig) -> Result<Option<ReplicaSetup>, InvalidUsage> {
+    let Some(control) = &config.control else { return Ok(None) };
+    let address = control.advertise.as_deref().and_then(|text| advertised(text, control.listen.port()));
+    let Some(address) = address else { return Ok(None) };
+    let tls = &control.tls;
+    let calls = ReplicaClient::load(&tls.certificate, &tls.key, &tls.client_authority, tls.server_name.as_deref());
+    Ok(Some(ReplicaSetup { address, calls: Arc::new(calls.map_err(unusable("control.tls"))?) }))
 }
 
 fn unusable(field: &'static str) -> impl FnOnce(LoadError) -> InvalidUsage {

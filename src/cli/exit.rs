@@ -11,6 +11,8 @@ pub(super) enum Exit {
     Failed,
     /// 64: the command line or a configuration file is wrong; nothing was done. `EX_USAGE` of `sysexits.h`.
     Usage,
+    /// 65: it found damage, which is still there. `EX_DATAERR` of `sysexits.h`.
+    Damaged,
     /// 69: the registry, or its object store, did not answer. `EX_UNAVAILABLE` of `sysexits.h`.
     Unavailable,
     /// 77: the object store refused the credentials. `EX_NOPERM` of `sysexits.h`.
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 64,
+            Exit::Damaged => 65,
             Exit::Unavailable => 69,
             Exit::Refused => 77,
         })
@@ -33,6 +36,11 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct InvalidUsage(pub(super) String);
+
+/// What was looked at is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct FoundDamage(pub(super) String);
 
 /// Nobody answers where the registry should be.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +56,8 @@ pub(super) struct CredentialsRefused(pub(super) String);
 pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<InvalidUsage>().is_some() {
         Exit::Usage
+    } else if error.downcast_ref::<FoundDamage>().is_some() {
+        Exit::Damaged
     } else if error.downcast_ref::<Unreachable>().is_some() {
         Exit::Unavailable
     } else if error.downcast_ref::<CredentialsRefused>().is_some() {

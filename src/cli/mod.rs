@@ -9,17 +9,23 @@ mod config;
 mod crd;
 mod credentials;
 mod exit;
+mod import;
 mod listener;
+mod object_storage;
 mod operator;
 mod output;
+mod progress;
 mod redis;
 mod registry;
 mod registry_client;
 mod registry_server;
+mod scrub;
 mod secret_file;
 mod serve;
 mod shutdown;
+mod solitude;
 mod span_export;
+mod storage_fault;
 mod telemetry;
 mod trash;
 mod up;
@@ -41,6 +47,7 @@ const EXIT_CODES: &str = "Exit codes:
   0   done
   1   failed
   64  the command line, a configuration or an object is wrong; nothing was done
+  65  damage was found, and is still there
   69  the registry does not answer, or its object store does not
   77  the object store refuses the credentials";
 
@@ -58,6 +65,8 @@ enum Command {
     Serve(serve::Arguments),
     Up(up::Arguments),
     Trash(trash::Arguments),
+    Scrub(scrub::Arguments),
+    Import(import::Arguments),
     Crd(crd::Arguments),
     Completion(completion::Arguments),
     /// Print the program's version.
@@ -93,6 +102,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Up(arguments) => block_on(up::run(arguments)),
         Command::Trash(arguments) => block_on(trash::run(arguments)),
+        Command::Scrub(arguments) => block_on(scrub::run(arguments)),
+        Command::Import(arguments) => block_on(import::run(arguments)),
         Command::Crd(arguments) => crd::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Version => version::run(),

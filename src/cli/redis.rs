@@ -21,6 +21,10 @@ pub(super) fn target(config: &RedisConfig) -> Result<RedisTarget, InvalidUsage> 
     };
     let authorities = config.tls.as_ref().and_then(|tls| tls.ca_file.as_ref());
     let authorities = authorities.map(|file| secret_file::file(file).map_err(field)).transpose()?;
+    // The client takes a file without certificates for no authorities at all, and then trusts nobody.
+    if authorities.as_ref().is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----")) {
+        return Err(field(InvalidUsage("the file of authorities holds no certificate in PEM".to_owned())));
+    }
     let tls = config.tls.as_ref().map(|_| RedisTls { authorities: authorities.map(String::into_bytes) });
     let options = RedisOptions { tls, username, password, ..RedisOptions::at(config.address.as_str()) };
     // `#` prints the causes, too.
@@ -58,7 +62,7 @@ mod tests {
         let config = RedisConfig { tls: Some(RedisTlsConfig { ca_file: Some(ca_file) }), ..with(folder.path()) };
         let InvalidUsage(message) = target(&config).unwrap_err();
         assert!(
-            message.starts_with("descriptorCache.redis: the authorities") && !message.contains("hush"),
+            message.starts_with("descriptorCache.redis: the file of authorities") && !message.contains("hush"),
             "{message}"
         );
     }

@@ -1,59 +1,190 @@
-//! One registry of this process: its folder, what is in it, and the runs of its policies.
+//! One registry of this process: its storage, what is in it, and the runs of its policies.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 
 use crate::api::serve_config::{ServeConfig, StorageConfig};
-use crate::api::v1alpha1::{self, AccessMode};
-use crate::maintenance::RetentionRuns;
-use crate::storage::driver::FilesystemDriver;
-use crate::storage::{Catalog, Clock, DeletionMode, Options, RedisTarget, StorageMetrics};
+use crate::api::v1alpha1;
+use crate::maintenance::{RetentionRuns, Scrubs};
+use crate::storage::driver::{FilesystemDriver, ObjectDriver, ObjectStoreOptions, StorageDriver};
+use crate::storage::{Catalog, Clock, DeletionMode, Options, RedisTarget, ReplicaSetup, StorageMetrics, Timing};
 
 use super::clock::SystemClock;
+use super::exit::InvalidUsage;
+use super::solitude::{Alone, await_solitude};
+use super::storage_fault::test;
 
-/// A registry whose folder this process holds.
+/// A registry whose storage this process holds, or shares with other replicas.
 #[derive(Debug)]
 pub(super) struct OpenRegistry {
-    driver: Arc<FilesystemDriver>,
+    /// The folder that is locked, where it is one.
+    folder: Option<Arc<FilesystemDriver>>,
     /// What is in it.
     pub(super) catalog: Catalog,
     /// The runs of its policies.
     pub(super) runs: RetentionRuns,
+    /// Its scrubs.
+    pub(super) scrubs: Scrubs,
+}
+
+/// Where a registry's content lies, with what is needed to get there.
+#[derive(Debug)]
+pub(super) enum Medium {
+    /// In a folder, which one process holds.
+    Folder,
+    /// In a bucket.
+    Bucket {
+        /// Which one.
+        options: ObjectStoreOptions,
+        /// How this process and the other ones on it reach each other; absent, it is the only one.
+        replica: Option<ReplicaSetup>,
+    },
 }
 
 impl OpenRegistry {
-    /// Opens a folder, and waits for as long as another process holds it.
+    /// Opens a folder, and waits for as long as another process holds it; or a bucket, after a look whether it can be
+    /// used.
+    ///
+    /// On a bucket this process has not joined the others yet: what they ask must be answered first, then
+    /// [`Catalog::joined`] says when it may serve.
     ///
     /// # Errors
-    /// If the folder cannot be made, locked or read.
+    /// If the storage cannot be opened, locked or read.
     ///
     /// # Cancel safety
-    /// Nothing is held by a call that was dropped.
-    pub(super) async fn open(storage: &StorageConfig, options: Options, access: AccessMode) -> anyhow::Result<Self> {
-        let cannot = |what: &str| format!("could not {what} {storage}");
-        let Some(directory) = storage.directory() else {
-            anyhow::bail!("{storage}: object storage cannot be served yet");
-        };
-        let driver = FilesystemDriver::open(directory).await.with_context(|| cannot("use"))?;
-        let driver = Arc::new(driver);
+    /// Nothing is held of a folder by a call that was dropped.
+    pub(super) async fn open(config: &ServeConfig, medium: Medium, options: Options) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let catalog = Catalog::open(Arc::clone(&driver) as _, options, Arc::clone(&clock)).await;
-        let catalog = catalog.with_context(|| cannot("read what is in"))?;
-        let runs = RetentionRuns::open(catalog.clone(), access, clock).await;
+        let (folder, catalog) = match (medium, config.storage.directory()) {
+            (Medium::Bucket { options: bucket, replica }, _) => {
+                (None, open_bucket(config, &bucket, replica, options, &clock).await?)
+            }
+            (Medium::Folder, Some(directory)) => open_folder(directory, options, &clock).await?,
+            (Medium::Folder, None) => anyhow::bail!("{} is no folder", config.storage),
+        };
+        let cannot = |what: &str| format!("could not {what} {}", config.storage);
+        catalog.adopt().await.with_context(|| cannot("note that this registry serves"))?;
+        let scrubs = Scrubs::new(catalog.clone(), Arc::clone(&clock));
+        let runs = RetentionRuns::open(catalog.clone(), config.access_mode, clock).await;
         let runs = runs.with_context(|| cannot("read the retention runs of"))?;
-        Ok(Self { driver, catalog, runs })
+        Ok(Self { folder, catalog, runs, scrubs })
     }
 
-    /// Waits for what is in progress, and gives the folder back. Requests must have been drained.
+    /// Waits for what is in progress, leaves the other replicas in order, and gives a folder back. Requests must have
+    /// been drained; other replicas must still be answered.
     pub(super) async fn close(self) {
+        self.scrubs.shutdown().await;
         self.runs.shutdown().await;
-        self.catalog.drain().await;
-        if let Err(error) = self.driver.close().await {
+        self.catalog.leave().await;
+        let Some(folder) = self.folder else { return };
+        if let Err(error) = folder.close().await {
             let error = &error as &(dyn std::error::Error + 'static);
             tracing::warn!(error, "could not note that the registry stopped in order; the next start syncs everything");
         }
     }
+}
+
+/// A registry that is looked at, and not served: nothing is noted but what finishing an interrupted delete needs.
+#[derive(Debug)]
+pub(super) struct UnservedRegistry {
+    driver: Arc<FilesystemDriver>,
+    /// What is in it.
+    pub(super) catalog: Catalog,
+}
+
+impl UnservedRegistry {
+    /// Opens what a configuration names.
+    ///
+    /// # Errors
+    /// As [`Self::open_folder`].
+    pub(super) async fn open(storage: &StorageConfig, options: Options) -> anyhow::Result<Self> {
+        let Some(directory) = storage.directory() else {
+            let reason = format!("{storage}: of object storage the registry itself is asked: give its --registry URL");
+            return Err(InvalidUsage(reason).into());
+        };
+        Self::open_folder(directory, options).await
+    }
+
+    /// Opens a folder that nobody serves.
+    ///
+    /// # Errors
+    /// [`InvalidUsage`] where it is absent or another process holds it; else if it cannot be read.
+    pub(super) async fn open_folder(directory: &Path, options: Options) -> anyhow::Result<Self> {
+        let place = directory.display();
+        if !directory.is_dir() {
+            return Err(InvalidUsage(format!("{place} is no folder")).into());
+        }
+        let unlocked = FilesystemDriver::prepare(directory).await.with_context(|| format!("could not use {place}"))?;
+        if !unlocked.try_lock().with_context(|| format!("could not lock {place}"))? {
+            return Err(InvalidUsage(format!(
+                "{place} is in use: ask the registry that serves it, with --registry URL instead of the folder"
+            ))
+            .into());
+        }
+        let driver = Arc::new(unlocked.lock().await.with_context(|| format!("could not use {place}"))?);
+        let catalog = Catalog::open(Arc::clone(&driver) as _, options, clock()).await;
+        Ok(Self { driver, catalog: catalog.with_context(|| format!("could not read what is in {place}"))? })
+    }
+
+    /// Waits for what is in progress, and gives the folder back.
+    pub(super) async fn close(self) {
+        self.catalog.drain().await;
+        if let Err(error) = self.driver.close().await {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::warn!(error, "could not note that the folder was left in order; the next start syncs everything");
+        }
+    }
+}
+
+/// How a catalog behaves that nobody serves. What is not mentioned in a folder is as a Registry has it by default: what an
+/// interrupted delete left is finished, nothing is deleted, and little is remembered.
+pub(super) fn unserved_options() -> Options {
+    Options {
+        deletion: DeletionMode::Soft,
+        restore_window: Duration::from_secs(7 * 24 * 60 * 60),
+        cache_entries: 10_000,
+        redis: None,
+        metrics: StorageMetrics::new(),
+    }
+}
+
+/// The process's clock.
+pub(super) fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+async fn open_folder(
+    directory: &Path,
+    options: Options,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Option<Arc<FilesystemDriver>>, Catalog)> {
+    let cannot = |what: &str| format!("could not {what} {}", directory.display());
+    let driver = Arc::new(FilesystemDriver::open(directory).await.with_context(|| cannot("use"))?);
+    let catalog = Catalog::open(Arc::clone(&driver) as _, options, Arc::clone(clock)).await;
+    Ok((Some(driver), catalog.with_context(|| cannot("read what is in"))?))
+}
+
+async fn open_bucket(
+    config: &ServeConfig,
+    bucket: &ObjectStoreOptions,
+    replica: Option<ReplicaSetup>,
+    options: Options,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Catalog> {
+    let driver = ObjectDriver::open(bucket).with_context(|| format!("could not use {}", config.storage))?;
+    let driver: Arc<dyn StorageDriver> = Arc::new(driver);
+    test(&config.storage, &driver).await?;
+    let timing = Timing::default();
+    let setup = match replica {
+        Some(setup) => setup,
+        None => {
+            let alone = await_solitude(&*driver, &**clock, &timing).await;
+            alone.with_context(|| format!("could not read which other processes serve {}", config.storage))?;
+            Alone::setup()
+        }
+    };
+    Ok(Catalog::open_shared(driver, options, Arc::clone(clock), timing, setup))
 }
 
 /// How a catalog behaves, from what the configuration says of deleting and remembering.

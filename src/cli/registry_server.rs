@@ -1,6 +1,6 @@
 //! One registry of this process, served.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -8,11 +8,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Quantity;
 use crate::api::serve_config::ServeConfig;
+use crate::api::v1alpha1::Redirect;
 use crate::http::{App, Metrics, Server, Service, Settings, TlsIdentity};
 
 use super::credentials::Credentials;
 use super::listener::{bind, client_options};
+use super::object_storage::redirect;
 use super::registry::{OpenRegistry, options};
+
+/// For how long a signed address of the object store is good. Clients follow a redirect at once, but one that fetches
+/// many layers may wait with some of them; and what is soft-deleted can be fetched by it for so long.
+const REDIRECT_FOR: Duration = Duration::from_secs(600);
+
+/// The chunks that a bucket likes: what its uploads are put together of. Smaller ones are held in memory until they are
+/// a part.
+const MIN_CHUNK: u64 = 8 << 20;
 
 /// A registry that answers.
 #[derive(Debug)]
@@ -30,7 +40,7 @@ pub(super) struct RegistryServer {
 
 impl RegistryServer {
     /// Opens the storage, waits for it if another process holds it, and then listens. It answers clients until `drain`
-    /// is cancelled, and the operator and other replicas until [`Self::finish`].
+    /// is cancelled, and the operator and other replicas until [`Self::finish`]. `None` if `drain` was cancelled before.
     ///
     /// # Errors
     /// If the storage cannot be used, or an address is taken.
@@ -39,36 +49,53 @@ impl RegistryServer {
         credentials: Credentials,
         metrics: &Arc<Metrics>,
         drain: &CancellationToken,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Option<Self>> {
         let control = match &config.control {
             Some(control) => Some(bind(control.listen, "the operator").await?),
             None => None,
         };
         let options = options(config, credentials.redis, metrics.storage().clone());
-        let registry = OpenRegistry::open(&config.storage, options, config.access_mode).await?;
+        let registry = tokio::select! {
+            opened = OpenRegistry::open(config, credentials.medium, options) => opened?,
+            () = drain.cancelled() => return Ok(None),
+        };
         let app = App::new(registry.catalog.clone(), settings(config), Arc::clone(metrics));
-        let app = Arc::new(app.with_runs(registry.runs.clone()));
+        let app = Arc::new(app.with_runs(registry.runs.clone()).with_scrubs(registry.scrubs.clone()));
         let stop_control = CancellationToken::new();
         let mut answering = JoinSet::new();
         if let (Some(listener), Some(identity)) = (control, credentials.control) {
             let service = Service::Control { app: Arc::clone(&app) };
             serve(&mut answering, config, (listener, service, Some(identity)), metrics, &stop_control);
         }
+        // Others may ask from the moment on that this process is registered, and it serves nobody before it has joined.
+        let has_joined = tokio::select! {
+            () = registry.catalog.joined() => true,
+            () = drain.cancelled() => false,
+        };
+        if !has_joined {
+            leave(registry, answering, &stop_control).await;
+            return Ok(None);
+        }
         let listener = bind(config.listen, "the registry").await?;
         let address = listener.local_addr().context("could not find out the address")?;
         let service = Service::Registry { app, authenticator: Arc::new(credentials.authenticator) };
         let mut clients = JoinSet::new();
         serve(&mut clients, config, (listener, service, credentials.tls), metrics, drain);
-        Ok(Self { registry, address, clients, control: answering, stop_control })
+        Ok(Some(Self { registry, address, clients, control: answering, stop_control }))
     }
 
     /// Waits until all requests are answered, once the drain has begun, and gives the storage back.
     pub(super) async fn finish(self) {
         self.clients.join_all().await;
-        self.registry.close().await;
-        self.stop_control.cancel();
-        self.control.join_all().await;
+        leave(self.registry, self.control, &self.stop_control).await;
     }
+}
+
+/// Other replicas may ask until the registry has left.
+async fn leave(registry: OpenRegistry, control: JoinSet<()>, stop_control: &CancellationToken) {
+    registry.close().await;
+    stop_control.cancel();
+    control.join_all().await;
 }
 
 fn settings(config: &ServeConfig) -> Settings {
@@ -76,7 +103,8 @@ fn settings(config: &ServeConfig) -> Settings {
         access_mode: config.access_mode,
         max_manifest_size: config.limits.max_manifest_size.as_bytes(),
         max_blob_size: config.limits.max_blob_size.as_ref().map(Quantity::as_bytes),
-        ..Settings::default()
+        min_chunk_size: config.storage.directory().is_none().then_some(MIN_CHUNK),
+        redirect_for: (redirect(&config.storage) == Redirect::Enabled).then_some(REDIRECT_FOR),
     }
 }
 

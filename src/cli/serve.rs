@@ -68,10 +68,7 @@ async fn serve_registry(
     readiness: &Readiness,
     drain: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let server = tokio::select! {
-        started = RegistryServer::start(config, credentials, metrics, drain) => started?,
-        () = drain.cancelled() => return Ok(()),
-    };
+    let Some(server) = RegistryServer::start(config, credentials, metrics, drain).await? else { return Ok(()) };
     readiness.ready();
     tracing::info!(listen = %server.address, storage = %config.storage, "serving");
     drain.cancelled().await;

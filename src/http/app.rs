@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::api::v1alpha1::AccessMode;
-use crate::maintenance::RetentionRuns;
+use crate::maintenance::{RetentionRuns, Scrubs};
 use crate::storage::Catalog;
 
 use super::{Metrics, blob_homes::BlobHomes, body_budget::BodyBudget};
@@ -40,6 +40,7 @@ impl Default for Settings {
 pub struct App {
     pub(super) catalog: Catalog,
     pub(super) runs: Option<RetentionRuns>,
+    pub(super) scrubs: Option<Scrubs>,
     pub(super) homes: BlobHomes,
     pub(super) bodies: BodyBudget,
     pub(super) settings: Settings,
@@ -51,12 +52,18 @@ impl App {
     #[must_use]
     pub fn new(catalog: Catalog, settings: Settings, metrics: Arc<Metrics>) -> Self {
         let bodies = BodyBudget::new(settings.max_manifest_size);
-        Self { catalog, runs: None, homes: BlobHomes::new(), bodies, settings, metrics }
+        Self { catalog, runs: None, scrubs: None, homes: BlobHomes::new(), bodies, settings, metrics }
     }
 
     /// The same, with the runs of its policies.
     #[must_use]
     pub fn with_runs(self, runs: RetentionRuns) -> Self {
         Self { runs: Some(runs), ..self }
+    }
+
+    /// The same, with its scrubs.
+    #[must_use]
+    pub fn with_scrubs(self, scrubs: Scrubs) -> Self {
+        Self { scrubs: Some(scrubs), ..self }
     }
 }

@@ -23,6 +23,8 @@ mod conditional;
 mod control;
 mod error;
 mod extension;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod health;
 mod htpasswd;
 mod manifests;

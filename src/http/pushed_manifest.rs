@@ -13,7 +13,7 @@ use super::{Error, Malformed};
 const MAX_DEPTH: usize = 64;
 
 /// How many descriptors a manifest may have. Each is looked up before the answer; the largest images have 127 layers.
-const MAX_REFERENCES: usize = 10_000;
+pub(super) const MAX_REFERENCES: usize = 10_000;
 
 /// Up to which length a manifest is parsed where it was received; a longer one would keep other requests waiting.
 const PARSE_IN_PLACE: usize = 64 << 10;
@@ -31,7 +31,7 @@ pub(super) async fn parse(media_type: Option<MediaType>, bytes: &Bytes) -> Resul
     Ok(parsed.map_err(|source| Error::Interrupted { source })??)
 }
 
-fn checked(media_type: Option<&MediaType>, bytes: &[u8]) -> Result<Manifest, Malformed> {
+pub(super) fn checked(media_type: Option<&MediaType>, bytes: &[u8]) -> Result<Manifest, Malformed> {
     if depth(bytes) > MAX_DEPTH {
         return Err(Malformed::ManifestDepth { limit: MAX_DEPTH });
     }

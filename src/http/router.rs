@@ -59,6 +59,10 @@ pub(super) enum ExtensionRoute {
     Candidates { id: RunId },
     /// `…/retention/runs/<id>/apply`
     Apply { id: RunId },
+    /// `…/scrub`
+    Scrub,
+    /// `…/scrub/findings`
+    Findings,
 }
 
 impl Route {
@@ -178,6 +182,8 @@ impl ExtensionRoute {
             ["retention", "runs", id] => Self::Run { id: run(id)? },
             ["retention", "runs", id, "candidates"] => Self::Candidates { id: run(id)? },
             ["retention", "runs", id, "apply"] => Self::Apply { id: run(id)? },
+            ["scrub"] => Self::Scrub,
+            ["scrub", "findings"] => Self::Findings,
             _ => return Err(Error::RouteUnknown),
         })
     }
@@ -189,8 +195,10 @@ impl ExtensionRoute {
             | Self::TrashEntry { .. }
             | Self::History
             | Self::Run { .. }
-            | Self::Candidates { .. } => "GET, HEAD",
+            | Self::Candidates { .. }
+            | Self::Findings => "GET, HEAD",
             Self::Token => "GET, POST",
+            Self::Scrub => "GET, HEAD, POST",
             Self::TrashRestore { .. } | Self::Restore | Self::Runs | Self::Apply { .. } => "POST",
         }
     }
@@ -199,7 +207,12 @@ impl ExtensionRoute {
         match self {
             Self::Version | Self::History | Self::Token => Verb::Pull,
             Self::Trash | Self::TrashEntry { .. } | Self::TrashRestore { .. } | Self::Restore => Verb::Restore,
-            Self::Runs | Self::Run { .. } | Self::Candidates { .. } | Self::Apply { .. } => Verb::Admin,
+            Self::Runs
+            | Self::Run { .. }
+            | Self::Candidates { .. }
+            | Self::Apply { .. }
+            | Self::Scrub
+            | Self::Findings => Verb::Admin,
         }
     }
 
@@ -211,6 +224,7 @@ impl ExtensionRoute {
             Self::Trash | Self::TrashEntry { .. } => "trash",
             Self::TrashRestore { .. } | Self::Restore => "restore",
             Self::Runs | Self::Run { .. } | Self::Candidates { .. } | Self::Apply { .. } => "retention",
+            Self::Scrub | Self::Findings => "scrub",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong with maintenance.
 
+use jiff::Timestamp;
+
 use crate::storage;
 
 use super::RunId;
@@ -39,6 +41,15 @@ pub enum Error {
         /// What it is doing.
         state: &'static str,
     },
+    /// One scrub at a time: another one is in progress.
+    #[error("a scrub is in progress since {since}")]
+    Scrubbing {
+        /// When it began.
+        since: Timestamp,
+    },
+    /// There is no scrub to speak of.
+    #[error("the registry was not scrubbed since it started")]
+    NeverScrubbed,
     /// The storage failed.
     #[error("could not {action}")]
     Storage {

@@ -1,4 +1,4 @@
-//! Work that nobody is waiting for: the runs of retention policies, and when they are due.
+//! Work that nobody is waiting for: the runs of retention policies, when they are due, and scrubs.
 //!
 //! # A run
 //!
@@ -10,8 +10,10 @@ mod error;
 mod retention_run;
 mod run_id;
 mod schedule;
+mod scrub;
 
 pub use error::Error;
 pub use retention_run::RetentionRuns;
 pub use run_id::{RunId, RunIdError};
 pub use schedule::PolicyClock;
+pub use scrub::Scrubs;

@@ -5,6 +5,8 @@
 
 mod descriptor;
 mod digest;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod manifest;
 mod media_type;
 mod reference;

@@ -6,6 +6,7 @@ use crate::oci::RepositoryName;
 
 use super::{
     Clock, Error, ReplicaSetup, Repository, StorageMetrics, Timing, Trash,
+    adoption::ForeignWriters,
     blob_descriptor::{Descriptors, RedisTarget},
     driver::{InstrumentedDriver, StorageDriver},
     guard::Guard,
@@ -116,6 +117,7 @@ impl Catalog {
             reach: Arc::new(Reach::new(is_alone)),
             tag_names: Arc::default(),
             uploads: UploadLeases::default(),
+            foreign: Arc::new(ForeignWriters::default()),
             timing,
             replicas: None,
             fence: None,

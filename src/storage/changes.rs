@@ -68,6 +68,11 @@ impl Changes {
         }
     }
 
+    /// As [`Self::run`], for whom nobody waits but [`Self::drain`].
+    pub(super) fn begin_to_end(&self, change: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(change);
+    }
+
     /// Waits until every change that runs is over.
     pub(super) async fn drain(&self) {
         self.tasks.close();

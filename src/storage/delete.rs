@@ -201,6 +201,7 @@ impl Repository {
             tags: target.tags.iter().cloned().collect(),
             policy: cause.policy.clone(),
             replica: None,
+            blobs: Vec::new(),
             resumes: None,
         };
         self.store.begin(self.store.ids.next(self.store.clock.now()), pending).await

@@ -38,7 +38,8 @@
 //! ├── trash/_i/<inverted ulid>                        where a tombstone lies; so a list is newest first
 //! ├── cache-epoch/<ulid>                              an epoch of the shared cache; the greatest counts
 //! ├── runs/<id>/<name>                                a policy's runs and plans
-//! └── adoption                                        when another registry's store was first served
+//! ├── quarantine/<digest>/<ulid>                      bytes that were found not to hash to their digest
+//! └── adoption                                        when the store was first served, and who wrote it before
 //! ```
 //!
 //! The filesystem driver keeps its lock, its clean-stop marker and its staging files below `lagan/v1/` as well
@@ -153,6 +154,26 @@ pub(super) enum PathSpec<'a> {
     Run(&'a PathComponent),
     /// Folders named for the runs.
     Runs,
+    /// When the store was first served, and who wrote it before.
+    Adoption,
+    /// The folder of all facts.
+    AllFacts,
+    /// Folders of blobs, for one algorithm; each is named for the first two characters of those in it.
+    BlobFanOuts(Algorithm),
+    /// Folders named for blobs, in one folder of [`PathSpec::BlobFanOuts`].
+    BlobFanOut(Algorithm, &'a PathComponent),
+    /// Memberships of blobs, for one algorithm; the names in it are hexadecimal.
+    Layers(&'a RepositoryName, Algorithm),
+    /// Folders named for the subjects that have referrers.
+    Subjects(&'a RepositoryName),
+    /// The folder of the trash of all repositories.
+    AllTrash,
+    /// Folders named for the digests that have tombstones.
+    TombstonedDigests(&'a RepositoryName),
+    /// Folders named for the tags that tombstones hold.
+    AllTrashedTags(&'a RepositoryName),
+    /// Bytes that were found not to hash to their digest.
+    Quarantined(&'a Digest, Ulid),
 }
 
 const DISTRIBUTION: &str = "docker/registry/v2";
@@ -172,6 +193,12 @@ impl PathSpec<'_> {
             data: PathSpec::UploadData(name, id).path(),
             states: PathSpec::UploadHashStates(name, id, Algorithm::Sha256).path(),
         }
+    }
+
+    /// Where a damaged blob is staged on its way to [`PathSpec::Quarantined`].
+    pub(super) fn quarantine_staging(id: Ulid) -> Staging {
+        let at = |rest: &str| StoragePath::from_layout(format!("{LAGAN}/quarantine/staging-{id}{rest}"));
+        Staging { folder: at(""), started_at: at("/startedat"), data: at("/data"), states: at("/hashstates") }
     }
 
     /// Where it lies.
@@ -234,6 +261,16 @@ impl PathSpec<'_> {
             Self::RunRecord(run, record) => format!("{LAGAN}/runs/{run}/{record}"),
             Self::Run(run) => format!("{LAGAN}/runs/{run}"),
             Self::Runs => format!("{LAGAN}/runs"),
+            Self::Adoption => format!("{LAGAN}/adoption"),
+            Self::AllFacts => format!("{LAGAN}/facts"),
+            Self::BlobFanOuts(algorithm) => format!("{DISTRIBUTION}/blobs/{algorithm}"),
+            Self::BlobFanOut(algorithm, name) => format!("{DISTRIBUTION}/blobs/{algorithm}/{name}"),
+            Self::Layers(name, algorithm) => in_repository(name, format_args!("_layers/{algorithm}")),
+            Self::Subjects(name) => format!("{LAGAN}/referrers/{name}/_s"),
+            Self::AllTrash => format!("{LAGAN}/trash"),
+            Self::TombstonedDigests(name) => in_trash(name, format_args!("")),
+            Self::AllTrashedTags(name) => format!("{LAGAN}/trash/{name}/_n"),
+            Self::Quarantined(digest, id) => format!("{LAGAN}/quarantine/{digest}/{id}"),
         }
     }
 }

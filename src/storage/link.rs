@@ -21,6 +21,11 @@ pub(super) enum Link {
     Torn,
 }
 
+/// The digest that is a link's content.
+pub(super) fn target_in(bytes: &[u8]) -> Option<Digest> {
+    std::str::from_utf8(bytes).ok()?.trim().parse().ok()
+}
+
 impl Store {
     /// What a link points to; `None` where there is none. A link's target is its content (stock distribution's
     /// SHA-512 links name SHA-256 content); a torn one is the digest in its own path, `own`.
@@ -45,7 +50,7 @@ impl Store {
             Err(driver::Error::NotFound { .. }) => return Ok(None),
             Err(source) => return Err(Error::driver("read a link", source)),
         };
-        let digest = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+        let digest = target_in(&bytes);
         if digest.is_none() {
             warn!(%path, "a link is torn");
         }

@@ -10,6 +10,7 @@ use super::{
     driver::{self},
     layout::PathSpec,
     linked_blob_store::{LinkScope, blob_descriptor},
+    record::Lenient,
     store::Store,
 };
 
@@ -104,13 +105,17 @@ impl Store {
     ) -> Result<Option<Descriptor>, Error> {
         let Some(target) = self.link(PathSpec::RevisionLink(name, digest), digest).await? else { return Ok(None) };
         let Some(size) = self.stored_size(&target).await? else { return Ok(None) };
-        let media_type = match self.revision_fact(name, digest).await?.read() {
-            Some(fact) if fact.size != size => {
+        let media_type = match self.revision_fact(name, digest).await? {
+            Lenient::Read(fact) if fact.size != size => {
                 warn!(repository = %name, %digest, size, pushed = fact.size, "a manifest has another size than was pushed");
                 None
             }
-            Some(fact) => Some(fact.media_type),
-            None => self.media_type_inside(&target).await?,
+            Lenient::Read(fact) => Some(fact.media_type),
+            Lenient::Unreadable => self.media_type_inside(&target).await?,
+            Lenient::Absent => {
+                self.suspect(name, digest).await;
+                self.media_type_inside(&target).await?
+            }
         };
         Ok(media_type.map(|media_type| Descriptor { media_type, ..blob_descriptor(target, size) }))
     }

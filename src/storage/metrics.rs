@@ -161,6 +161,8 @@ impl CacheMetrics {
         registry.register("lookups", "Look-ups of descriptors", self.lookups.clone());
         registry.register("fills", "Descriptors to be remembered", self.fills.clone());
         registry.register("clears", "Descriptors to be forgotten", self.clears.clone());
+        // So that a first error is an increase.
+        drop(self.errors.get_or_create(&LevelLabels { level: CacheLevel::Redis.label() }));
         registry.register("errors", "Commands that the cache did not answer", self.errors.clone());
         let epochs = "How often the shared cache was given up because it could not be cleared";
         registry.register("epochs_raised", epochs, self.epochs.clone());
@@ -191,9 +193,15 @@ pub(in crate::storage) struct ContentMetrics {
     uploads: Family<EventLabels, Counter>,
     uploaded: Counter,
     trash: Family<EventLabels, Counter>,
+    foreign: Counter,
 }
 
 impl ContentMetrics {
+    /// A manifest was read that another registry wrote since the store is served here.
+    pub(in crate::storage) fn foreign(&self) {
+        self.foreign.inc();
+    }
+
     pub(in crate::storage) fn upload(&self, event: UploadEvent) {
         let event = match event {
             UploadEvent::Begun => "begun",
@@ -220,6 +228,8 @@ impl ContentMetrics {
         registry.register("uploads", "Uploads of blobs", self.uploads.clone());
         registry.register_with_unit("uploaded", "Bytes of blobs that arrived", Unit::Bytes, self.uploaded.clone());
         registry.register("trash_entries", "Entries of the trash", self.trash.clone());
+        let foreign = "Reads of manifests that another registry wrote since the store is served here";
+        registry.register("foreign_manifests_read", foreign, self.foreign.clone());
     }
 }
 

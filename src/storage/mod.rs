@@ -6,6 +6,7 @@
 //!
 //! Only `layout` knows where a thing lies; only a [`driver`] touches the medium.
 
+mod adoption;
 mod blob_descriptor;
 mod blob_reader;
 mod blob_store;
@@ -24,9 +25,12 @@ mod error;
 mod facts;
 #[cfg(test)]
 mod fixtures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guard;
 mod history;
 mod id_source;
+mod inspection;
 mod inventory;
 mod layout;
 mod link;
@@ -56,6 +60,7 @@ mod upload_hash;
 mod upload_id;
 mod upload_lease;
 
+pub use adoption::{Adoption, Confirmation, ForeignRevision, Origin};
 pub use blob_descriptor::{RedisOptions, RedisTarget, RedisTargetError, RedisTimeouts, RedisTls};
 pub use blob_reader::BlobReader;
 pub use blob_upload::{BlobUpload, UploadEntry};
@@ -66,6 +71,7 @@ pub use delete_planned::{PlannedDelete, PlannedOutcome};
 pub use error::{Error, InvalidReference};
 pub use guard::Key;
 pub use history::{PushId, PushIdError, TagHistoryEntry};
+pub use inspection::{Finding, FindingKind, Inspection, InspectionMode, InspectionProgress, Treatment};
 pub use inventory::{Inventory, RevisionEntry, TagEntry};
 pub use manifest_push::PutManifest;
 pub use manifest_store::StoredManifest;

@@ -27,6 +27,9 @@ pub(super) struct Pending {
     pub(super) manifests: Vec<Digest>,
     /// The tags that go or come with it.
     pub(super) tags: Vec<Tag>,
+    /// Blobs whose bytes it changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) blobs: Vec<Digest>,
     /// The policy whose decision it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<String>,
@@ -44,7 +47,8 @@ impl Pending {
         let digests: BTreeSet<&Digest> = self.manifests.iter().chain([&self.digest]).collect();
         let revisions = digests.into_iter().map(|digest| Key::Revision(self.repository.clone(), digest.clone()));
         let tags = self.tags.iter().map(|tag| Key::Tag(self.repository.clone(), tag.clone()));
-        revisions.chain(tags).collect()
+        let blobs = self.blobs.iter().map(|digest| Key::Blob(digest.clone()));
+        revisions.chain(tags).chain(blobs).collect()
     }
 }
 

@@ -122,6 +122,18 @@ impl Store {
         }
     }
 
+    /// Whether a folder is there and holds anything.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(super) async fn is_folder(&self, spec: PathSpec<'_>) -> Result<bool, Error> {
+        match self.driver.list(&spec.path(), None, 1).await {
+            Ok(entries) => Ok(!entries.is_empty()),
+            Err(driver::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(Error::driver("list a folder", source)),
+        }
+    }
+
     /// The names in a folder, all of them; none where it is absent.
     ///
     /// # Errors

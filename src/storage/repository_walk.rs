@@ -39,8 +39,13 @@ type Item = String;
 impl<'a> RepositoryWalk<'a> {
     /// Begins a walk after `after`, which need not be a name.
     pub(super) async fn begin(store: &'a Store, after: Option<&'a str>) -> Result<Self, Error> {
+        Self::begin_in(store, PathSpec::Repositories, after).await
+    }
+
+    /// Begins a walk in another folder whose folders are named for repositories.
+    pub(super) async fn begin_in(store: &'a Store, root: PathSpec<'_>, after: Option<&'a str>) -> Result<Self, Error> {
         let mut walk = Self { store, after, levels: Vec::new() };
-        walk.descend(PathSpec::Repositories.path(), String::new()).await?;
+        walk.descend(root.path(), String::new()).await?;
         Ok(walk)
     }
 

@@ -220,6 +220,7 @@ impl Repository {
             tags,
             policy: None,
             replica: None,
+            blobs: Vec::new(),
             resumes: None,
         };
         self.store.begin(self.store.ids.next(self.store.clock.now()), pending).await

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Clock, Options, Timing,
+    adoption::ForeignWriters,
     blob_descriptor::Descriptors,
     changes::Changes,
     driver::StorageDriver,
@@ -41,6 +42,8 @@ pub(super) struct Store {
     pub(super) tag_names: Arc<TagNames>,
     /// Who writes to which upload.
     pub(super) uploads: UploadLeases,
+    /// What is known of other registries that write to the store.
+    pub(super) foreign: Arc<ForeignWriters>,
     /// How long things may take.
     pub(super) timing: Timing,
     /// The other processes on this store; `None` where there can be none.

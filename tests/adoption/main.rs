@@ -8,7 +8,9 @@
 mod client;
 mod folders;
 mod image;
+mod imported;
 mod registry;
+mod scrubbed;
 mod taken_back;
 mod taken_over;
 mod trash;
@@ -36,5 +38,10 @@ for_each_distribution! {
     what_was_overwritten_is_served => super::taken_back::overwrites_are_served;
     what_was_deleted_is_deleted => super::taken_back::deletes_hold;
     what_was_restored_is_back => super::taken_back::restores_hold;
+    a_store_of_another_registry_is_clean => super::scrubbed::another_registry_s_store_is_clean;
+    damage_is_mended => super::scrubbed::damage_in_another_registry_s_store_is_mended;
+    a_whole_registry_is_imported => super::imported::a_whole_registry_is_copied;
+    some_of_a_registry_is_imported_into_a_folder => super::imported::some_of_a_registry_is_copied_into_a_folder;
+    what_cannot_be_imported_is_said => super::imported::what_cannot_be_copied_is_said;
     a_collection_that_empties_the_trash_is_said => super::trash::collected_trash_is_missing;
 }

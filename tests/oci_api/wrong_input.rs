@@ -30,6 +30,28 @@ async fn malformed_input_gets_the_code_that_names_it() {
         (Method::GET, "/v2/app/tags/list?n=-1".to_owned(), 400, "PAGINATION_NUMBER_INVALID"),
         (Method::GET, "/v2/_catalog?n=x".to_owned(), 400, "PAGINATION_NUMBER_INVALID"),
         (Method::GET, "/v2/app/blobs/uploads/..%2f..".to_owned(), 404, "UNSUPPORTED"),
+        (Method::GET, "/v2/app/tags/list?n=1e3".to_owned(), 400, "PAGINATION_NUMBER_INVALID"),
+        (Method::GET, "/v2/app/tags/list?n=0x10".to_owned(), 400, "PAGINATION_NUMBER_INVALID"),
+        (Method::GET, "/v2/nowhere/tags/list?n=0".to_owned(), 404, "NAME_UNKNOWN"),
+        (Method::GET, "/v2/nowhere/tags/list?n=99999999999999999999999&last=zzz".to_owned(), 404, "NAME_UNKNOWN"),
+        (Method::GET, "/v2/..%00/tags/list".to_owned(), 400, "NAME_INVALID"),
+        (Method::GET, "/v2/a/%2e%2e/b/tags/list".to_owned(), 400, "NAME_INVALID"),
+        (Method::GET, "/v2/%c3%28/tags/list".to_owned(), 404, "UNSUPPORTED"),
+        (Method::GET, format!("/v2/app/blobs/{}0", DIGEST), 400, "DIGEST_INVALID"),
+        (Method::GET, "/v2/app/blobs/sha512:00".to_owned(), 400, "DIGEST_INVALID"),
+        (Method::GET, "/v2/app/referrers/latest".to_owned(), 400, "DIGEST_INVALID"),
+        (Method::DELETE, "/v2/app/manifests/sha256:0".to_owned(), 400, "DIGEST_INVALID"),
+        (
+            Method::PATCH,
+            "/v2/app/blobs/uploads/00000000-0000-0000-0000-000000000000".to_owned(),
+            404,
+            "BLOB_UPLOAD_UNKNOWN",
+        ),
+        (Method::PUT, format!("/v2/app/blobs/uploads/x?digest={DIGEST}"), 404, "BLOB_UPLOAD_UNKNOWN"),
+        (Method::GET, "/v2/_lagan/trash?repository=UP".to_owned(), 400, "UNSUPPORTED"),
+        (Method::GET, "/v2/_lagan/trash?last=x".to_owned(), 400, "UNSUPPORTED"),
+        (Method::POST, "/v2/_lagan/trash".to_owned(), 405, "UNSUPPORTED"),
+        (Method::GET, "/v2/_unknown/tags/list".to_owned(), 400, "NAME_INVALID"),
         (Method::GET, "/v2/app/blobs/uploads/nonsense".to_owned(), 404, "BLOB_UPLOAD_UNKNOWN"),
         (Method::GET, "/v2/_lagan/trash/nonsense".to_owned(), 404, "NOT_FOUND"),
         (Method::GET, "/v2/app/nothing".to_owned(), 404, "UNSUPPORTED"),
@@ -41,6 +63,46 @@ async fn malformed_input_gets_the_code_that_names_it() {
         assert_eq!(request.status().as_u16(), status, "{method} {path}");
         expect_error(request, status, code).await;
     }
+}
+
+/// Headers that no client should send: the ones that may be ignored are, the others are named.
+#[tokio::test]
+async fn malformed_headers_are_ignored_or_refused() {
+    let registry = Registry::start().await;
+    let digest = registry.push_blob("app", b"cargo").await;
+    let blob = format!("/v2/app/blobs/{digest}");
+    for (name, value) in [
+        ("range", &b"bytes=\xff-1"[..]),
+        ("range", b"bytes=1-2-3"),
+        ("range", b"bytes=18446744073709551616-18446744073709551617x"),
+        ("if-none-match", b"\"unterminated"),
+        ("if-none-match", b"\xff"),
+        ("if-range", b"W/"),
+        ("accept", b";;;"),
+    ] {
+        let value = reqwest::header::HeaderValue::from_bytes(value).unwrap();
+        let answer = registry.request(Method::GET, &blob).header(name, value.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{name}: {value:?}");
+    }
+    let beyond = registry.request(Method::GET, &blob).header("range", "bytes=99999999999999999999-");
+    expect_error(beyond.send().await.unwrap(), 416, "UNSUPPORTED").await;
+    let location = registry.begin_upload("app").await;
+    for value in [
+        &b"\xff-1"[..],
+        b"0-18446744073709551615",
+        b"5-1",
+        b"0-",
+        b"bytes",
+        b"99999999999999999999-99999999999999999999",
+    ] {
+        let value = reqwest::header::HeaderValue::from_bytes(value).unwrap();
+        let sent = registry.request(Method::PATCH, &location).header("content-range", value.clone()).body("x");
+        let answer = sent.send().await.unwrap();
+        assert!([400, 416].contains(&answer.status().as_u16()), "{value:?}: {}", answer.status());
+    }
+    let basic = reqwest::header::HeaderValue::from_bytes(b"Basic \xff").unwrap();
+    let refused = registry.request(Method::GET, "/v2/").header("authorization", basic).send().await.unwrap();
+    expect_error(refused, 401, "UNAUTHORIZED").await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod error;
 mod history;
 mod retention;
+mod scrub;
 mod trash;
 
 pub use error::{ErrorBody, ErrorEntry, TrashDetail};
@@ -13,6 +14,10 @@ pub use history::{TagHistoryEntry, TagHistoryPage};
 pub use retention::{
     ApplyRequest, Candidate, CandidatePage, InUse, PlanLine, PlanSummary, PolicySource, RunRequest, RunResult,
     RunState, RunStatus,
+};
+pub use scrub::{
+    FindingCount, FindingKind, FindingPage, FindingView, ScrubProgress, ScrubRequest, ScrubState, ScrubStatus,
+    Treatment,
 };
 pub use trash::{
     Conflict, RestoreReferenceRequest, RestoreReport, RestoreRequest, TombstoneKind, TombstoneState, TombstoneView,

@@ -40,17 +40,14 @@ pub(super) async fn serve(
     let mut starting = std::pin::pin!(RegistryServer::start(&config, credentials, &metrics, &stop));
     let started = tokio::select! {
         started = &mut starting => started,
-        () = stop.cancelled() => return Ok(()),
         () = tokio::time::sleep(PATIENCE) => {
             let storage = &site.config.storage;
             output::print(&format!("Waiting: another lagan has {storage}, or much of it must be looked at first."))?;
-            tokio::select! {
-                started = starting => started,
-                () = stop.cancelled() => return Ok(()),
-            }
+            starting.await
         }
     };
-    let server = started.with_context(|| format!("could not serve {}", site.name()))?;
+    let started = started.with_context(|| format!("could not serve {}", site.name()))?;
+    let Some(server) = started else { return Ok(()) };
     output::print(&announcement(&site, &keys, server.address)?)?;
     for policy in policies.borrow().iter() {
         output::print(&format!("  policy:  {}", described(&policy.source)))?;

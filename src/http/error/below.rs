@@ -84,6 +84,9 @@ pub(super) fn maintenance(error: &maintenance::Error) -> Reply {
         E::NotReady { state, .. } => {
             Reply::new(S::CONFLICT, "CONFLICT", "the run is not that far yet").detail(json!({ "state": state }))
         }
+        E::Scrubbing { since } => Reply::new(S::CONFLICT, "CONFLICT", "another scrub is in progress")
+            .detail(json!({ "since": since.to_string() })),
+        E::NeverScrubbed => Reply::new(S::NOT_FOUND, "NOT_FOUND", "the registry was not scrubbed since it started"),
         E::Storage { source, .. } => storage(source),
         E::Corrupt { .. } => internal(),
     }

@@ -2,6 +2,7 @@
 
 mod history;
 mod retention;
+mod scrub;
 mod trash;
 
 use hyper::{Response, StatusCode};
@@ -45,12 +46,15 @@ pub(super) async fn respond(
         ExtensionRoute::Run { id } => retention::show(call, &id).await,
         ExtensionRoute::Candidates { id } => retention::candidates(call, &id).await,
         ExtensionRoute::Apply { id } => retention::apply(call, &id, body).await,
+        ExtensionRoute::Scrub if call.method == hyper::Method::POST => scrub::start(call, body).await,
+        ExtensionRoute::Scrub => scrub::show(call),
+        ExtensionRoute::Findings => scrub::findings(call),
     }
 }
 
 fn version(call: &Call<'_>) -> Response<Body> {
     let capabilities: &[_] = match call.app.runs {
-        Some(_) => &["trash", "restore", "history", "retention"],
+        Some(_) => &["trash", "restore", "history", "retention", "scrub"],
         None => &["trash", "restore", "history"],
     };
     let version = Version { version: env!("CARGO_PKG_VERSION"), capabilities };

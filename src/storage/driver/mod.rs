@@ -26,7 +26,10 @@ use jiff::Timestamp;
 
 pub use filesystem::{FilesystemDriver, UnlockedDirectory};
 pub(super) use instrumented::InstrumentedDriver;
-pub use object::ObjectDriver;
+pub use object::{
+    AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, ObjectDriver, ObjectStoreOptions, Provider,
+    S3Addressing, S3Checksum, S3Credentials, S3Encryption, S3Options, Secret,
+};
 pub use self_test::{Violation, self_test};
 pub use staged_file::{KeptState, Sealed, StagedFile, Staging};
 pub use storage_path::{PathComponent, StoragePath, StoragePathError};

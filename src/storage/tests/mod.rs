@@ -10,6 +10,7 @@ mod race;
 mod referrers;
 mod replicas;
 mod restore;
+mod scrub;
 mod trash;
 
 use bytes::Bytes;

@@ -4,6 +4,7 @@ mod crash;
 mod drain;
 mod node;
 mod node_pull;
+mod object_storage;
 mod unreachable_api_server;
 mod volume;
 

@@ -8,6 +8,7 @@ mod condition;
 mod image;
 mod kubectl;
 mod namespace;
+mod object_store;
 mod operator;
 mod policy;
 #[path = "../../support/program.rs"]
@@ -19,6 +20,7 @@ pub(crate) use condition::{eventually, eventually_within};
 pub(crate) use image::{Image, Layer};
 pub(crate) use kubectl::Kubectl;
 pub(crate) use namespace::Namespace;
+pub(crate) use object_store::ObjectStore;
 pub(crate) use operator::{NAMESPACE as OPERATOR_NAMESPACE, Operator, helm_template};
 pub(crate) use policy::{Policy, planned_tag_deletions};
 pub(crate) use program::{Output, Program};

@@ -4,9 +4,9 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
-            ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecurityContext,
-            TopologySpreadConstraint,
+            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler,
+            LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            SeccompProfile, SecurityContext, SleepAction, TopologySpreadConstraint,
         },
     },
     apimachinery::pkg::{
@@ -40,6 +40,12 @@ const ADVERTISE: &str = "LAGAN_ADVERTISE";
 const NON_ROOT: i64 = 65_532;
 /// What a pod needs beside draining, in seconds: to notice SIGTERM, and to write down what it knows.
 const GRACE_BEYOND_DRAIN: i64 = 15;
+/// What a replica needs on top of that, in seconds: to be forgotten by those who send it requests, and to tell the store
+/// that it leaves, which may take as long as a lease.
+const GRACE_OF_A_REPLICA: i64 = FORGOTTEN_WITHIN + 20;
+/// How long a replica that is to stop goes on as if nothing were, in seconds: for so long requests may still be sent to
+/// it, and others are there that will not be missed.
+const FORGOTTEN_WITHIN: i64 = 5;
 /// How many old `ReplicaSet`s stay, to look at.
 const REVISIONS: i32 = 2;
 
@@ -98,12 +104,13 @@ fn pod_metadata(registry: &ValidRegistry, inputs: &Inputs<'_>, config_hash: &str
 fn pod(registry: &ValidRegistry, inputs: &Inputs<'_>) -> PodSpec {
     let workload = registry.spec.workload.clone().unwrap_or_default();
     let drain = i64::try_from(registry.spec.limits.drain_timeout.as_seconds()).unwrap_or(i64::MAX);
+    let beyond_drain = GRACE_BEYOND_DRAIN + if registry.storage == Storage::Bucket { GRACE_OF_A_REPLICA } else { 0 };
     let secrets = |secret: SecretReference| LocalObjectReference { name: secret.name };
     PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         service_account_name: workload.service_account_name,
-        termination_grace_period_seconds: Some(drain.saturating_add(GRACE_BEYOND_DRAIN)),
+        termination_grace_period_seconds: Some(drain.saturating_add(beyond_drain)),
         security_context: Some(workload.pod_security_context.unwrap_or_else(restricted)),
         containers: vec![container(registry, inputs)],
         volumes: Some(mounted(registry).into_iter().map(|mounted| mounted.volume).collect()),
@@ -179,6 +186,7 @@ fn container(registry: &ValidRegistry, inputs: &Inputs<'_>) -> Container {
         image_pull_policy: Some(policy.to_owned()),
         args: Some(vec!["serve".to_owned(), "--config".to_owned(), format!("{CONFIG_DIRECTORY}/{CONFIG_FILE}")]),
         env: environment(registry),
+        lifecycle: (registry.storage == Storage::Bucket).then(linger),
         // A registry that cannot open its bucket says why in its last line; the status repeats it.
         termination_message_policy: (registry.storage == Storage::Bucket).then(|| "FallbackToLogsOnError".to_owned()),
         ports: Some(vec![
@@ -201,6 +209,13 @@ fn container(registry: &ValidRegistry, inputs: &Inputs<'_>) -> Container {
         volume_mounts: Some(mounted(registry).into_iter().map(|mounted| mounted.mount).collect()),
         ..Container::default()
     }
+}
+
+/// Goes on for a moment when the pod is to stop.
+fn linger() -> Lifecycle {
+    let sleep = SleepAction { seconds: FORGOTTEN_WITHIN };
+    let pre_stop = LifecycleHandler { sleep: Some(sleep), ..LifecycleHandler::default() };
+    Lifecycle { pre_stop: Some(pre_stop), ..Lifecycle::default() }
 }
 
 fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {

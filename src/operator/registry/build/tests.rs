@@ -59,6 +59,9 @@ fn workload_is_replaced_and_not_doubled() {
 #[test]
 fn pod_has_longer_than_it_drains() {
     assert_eq!(pod(json!({"limits": {"drainTimeout": "2m"}}))["terminationGracePeriodSeconds"], 135);
+    let replica = pod(json!({"limits": {"drainTimeout": "2m"}, "storage": bucket()}));
+    assert_eq!(replica["terminationGracePeriodSeconds"], 160);
+    assert_eq!(replica["containers"][0]["lifecycle"], json!({"preStop": {"sleep": {"seconds": 5}}}));
 }
 
 #[test]

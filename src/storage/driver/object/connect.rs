@@ -148,7 +148,10 @@ fn gcs_builder(options: &GcsOptions) -> GoogleCloudStorageBuilder {
     let builder = match &options.credentials {
         GcsCredentials::Environment => GoogleCloudStorageBuilder::from_env(),
         GcsCredentials::ServiceAccount(key) => GoogleCloudStorageBuilder::new().with_service_account_key(key.reveal()),
-        GcsCredentials::Anonymous => GoogleCloudStorageBuilder::new().with_skip_signature(true),
+        // Without a token the library asks the machine for one, whatever it is told of signatures.
+        GcsCredentials::Anonymous => {
+            GoogleCloudStorageBuilder::new().with_skip_signature(true).with_bearer_token("anonymous")
+        }
     };
     let builder = builder.with_bucket_name(&options.bucket);
     match &options.endpoint {

@@ -28,7 +28,14 @@ async fn the_suite_passes_over_a_store_in_memory() {
     let (driver, other) = (replica(&store, TINY, 1_000_000), replica(&store, TINY, 1_000_000));
     for sizes in [TINY, Sizes { longest_copy: 0, ..TINY }] {
         let driver = replica(&store, sizes, 1_000_000);
-        suite::run(Subject { driver, other: other.clone(), long_upload: 1_234_567, signs: false }).await;
+        suite::run(Subject {
+            driver,
+            other: other.clone(),
+            long_upload: 1_234_567,
+            signs: false,
+            shows_folders: false,
+        })
+        .await;
         assert_eq!(store.paths().await, [""; 0], "everything was removed");
         assert_eq!(store.open_uploads(), 0, "no parts are left");
     }

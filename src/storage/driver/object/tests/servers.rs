@@ -40,7 +40,7 @@ fn s3(endpoint: &str) -> S3Options {
 fn subject(options: &ObjectStoreOptions) -> Subject {
     let open = || Arc::new(ObjectDriver::open(options).unwrap());
     let signs = !matches!(options.provider, Provider::Gcs(_));
-    Subject { driver: open(), other: open(), long_upload: LONG, signs }
+    Subject { driver: open(), other: open(), long_upload: LONG, signs, shows_folders: false }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,7 +52,8 @@ async fn the_suite_passes_over_s3() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs LAGAN_TEST_S3_ENDPOINT_2: tests/run drivers"]
 async fn the_suite_passes_over_another_s3() {
-    suite::run(subject(&options(Provider::S3(s3("LAGAN_TEST_S3_ENDPOINT_2"))))).await;
+    let subject = subject(&options(Provider::S3(s3("LAGAN_TEST_S3_ENDPOINT_2"))));
+    suite::run(Subject { shows_folders: true, ..subject }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

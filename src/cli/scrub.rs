@@ -1,0 +1,211 @@
+//! `lagan scrub [--data DIR | --config FILE | --registry URL] [--repair]`
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::api;
+use crate::api::wire::{FindingPage, FindingView, ScrubRequest, ScrubState, ScrubStatus, Treatment};
+use crate::maintenance::Scrubs;
+use crate::storage::StorageMetrics;
+
+use super::config::Config;
+use super::exit::FoundDamage;
+use super::output::{self, OutputFormat};
+use super::progress::{self, Progress};
+use super::registry::{self, UnservedRegistry, unserved_options};
+use super::registry_client::{RegistryArguments, RegistryClient};
+
+/// How often the scrub is asked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How many findings to ask for at a time.
+const PAGE: usize = 500;
+
+/// Hash everything that a registry stores, look at every link and record, and report or mend what is wrong.
+///
+/// Of a registry that runs it is asked for: --registry. Of one that does not, the folder is looked at: --data, or
+/// --config with the configuration of `lagan serve`. Pushes and pulls go on meanwhile. Nothing is lost: damaged bytes
+/// are moved to lagan/v1/quarantine.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    registry: RegistryArguments,
+    /// Folder of a registry that does not run.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    data: Option<PathBuf>,
+    /// Configuration of a registry that does not run, as `lagan serve` takes it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Mend what can be mended.
+    #[arg(long)]
+    repair: bool,
+    /// Report only, which is also what happens without --repair.
+    #[arg(long, conflicts_with = "repair")]
+    dry_run: bool,
+    /// An upload to which nothing came for this long is abandoned, such as 168h.
+    #[arg(long, value_name = "AGE", default_value = "168h")]
+    uploads_older_than: api::Duration,
+    /// How to print what was found.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+/// Everything that a scrub says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    #[serde(flatten)]
+    status: ScrubStatus,
+    findings: Vec<FindingView>,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// [`FoundDamage`] where damage is left; else if the registry does not answer, the folder is in use, or something cannot
+/// be read.
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let request =
+        ScrubRequest { repair: arguments.repair, uploads_older_than: Some(arguments.uploads_older_than.clone()) };
+    let report = match (&arguments.data, &arguments.config) {
+        (None, None) => remote(&RegistryClient::new(&arguments.registry)?, &request).await?,
+        (Some(directory), _) => {
+            local(UnservedRegistry::open_folder(directory, unserved_options()).await?, &request).await?
+        }
+        (None, Some(file)) => {
+            let config = Config::load(file, None)?.into_inner();
+            let options = registry::options(&config, None, StorageMetrics::new());
+            local(UnservedRegistry::open(&config.storage, options).await?, &request).await?
+        }
+    };
+    arguments.output.print(&report, report_text)?;
+    match report.status.state {
+        ScrubState::Finished if report.status.damage == 0 => Ok(()),
+        ScrubState::Finished => Err(FoundDamage(format!("{} damaged", things(report.status.damage))).into()),
+        ScrubState::Interrupted => anyhow::bail!("the registry stopped before the scrub was over"),
+        ScrubState::Failed | ScrubState::Running => {
+            anyhow::bail!("the scrub failed: {}", report.status.message.unwrap_or_default())
+        }
+    }
+}
+
+async fn remote(client: &RegistryClient, request: &ScrubRequest) -> anyhow::Result<Report> {
+    let mut progress = Progress::begin();
+    let mut status: ScrubStatus = client.post(&["scrub"], request).await?;
+    while status.state == ScrubState::Running {
+        sleep(LOOK_EVERY).await;
+        status = client.get(&["scrub"], &[]).await?;
+        show(&mut progress, &status);
+    }
+    let mut findings = Vec::new();
+    let mut last: Option<String> = None;
+    loop {
+        let limit = PAGE.to_string();
+        let query: Vec<(&str, &str)> =
+            [("n", limit.as_str())].into_iter().chain(last.as_deref().map(|last| ("last", last))).collect();
+        let page: FindingPage = client.get(&["scrub", "findings"], &query).await?;
+        findings.extend(page.findings);
+        match page.next {
+            Some(next) => last = Some(next),
+            None => return Ok(Report { status, findings }),
+        }
+    }
+}
+
+async fn local(registry: UnservedRegistry, request: &ScrubRequest) -> anyhow::Result<Report> {
+    let scrubs = Scrubs::new(registry.catalog.clone(), registry::clock());
+    let scrubbed = scrub(&scrubs, request).await;
+    scrubs.shutdown().await;
+    registry.close().await;
+    scrubbed
+}
+
+async fn scrub(scrubs: &Scrubs, request: &ScrubRequest) -> anyhow::Result<Report> {
+    let mut progress = Progress::begin();
+    scrubs.start(request).await.context("could not begin")?;
+    let status = loop {
+        tokio::select! {
+            status = scrubs.settled() => break status?,
+            () = sleep(LOOK_EVERY) => show(&mut progress, &scrubs.status()?),
+        }
+    };
+    Ok(Report { status, findings: scrubs.findings(None, usize::MAX)?.findings })
+}
+
+fn show(progress: &mut Progress, status: &ScrubStatus) {
+    let so_far = &status.progress;
+    // The blobs are nearly all of it: what follows reads small files.
+    let percent = if so_far.phase == "blobs" { so_far.blobs_percent.min(99) } else { 99 };
+    let looked_at = format!(
+        "{}: {} blobs ({}), {} repositories, {} manifests, {} damaged",
+        so_far.phase,
+        so_far.blobs,
+        progress::bytes(so_far.bytes),
+        so_far.repositories,
+        so_far.manifests,
+        status.damage
+    );
+    progress.show(percent, &looked_at);
+}
+
+fn report_text(report: &Report) -> String {
+    let header = ["WHAT", "WHERE", "DONE", "DETAIL"];
+    let rows = report.findings.iter().map(|finding| {
+        vec![format!("{:?}", finding.kind), place(finding), done(finding).to_owned(), finding.detail.clone()]
+    });
+    let mut text = if report.findings.is_empty() { String::new() } else { output::table(&header, rows) + "\n\n" };
+    let found: u64 = report.status.found.values().map(|count| count.found).sum();
+    let kept = report.findings.len() as u64;
+    if found > kept {
+        text += &format!("{} more are not shown.\n", found - kept);
+    }
+    text + &summary(&report.status)
+}
+
+fn place(finding: &FindingView) -> String {
+    match (&finding.repository, &finding.tag, &finding.digest) {
+        (Some(repository), Some(tag), _) => format!("{repository}:{tag}"),
+        (Some(repository), None, Some(digest)) => format!("{repository}@{digest}"),
+        (None, _, Some(digest)) => digest.to_string(),
+        _ => finding.path.clone(),
+    }
+}
+
+fn done(finding: &FindingView) -> &'static str {
+    match finding.treatment {
+        Treatment::Repaired => "repaired",
+        Treatment::Reported if finding.is_damage => "damaged",
+        Treatment::Reported => "noted",
+        Treatment::Beyond if finding.is_damage => "cannot be repaired",
+        Treatment::Beyond => "noted",
+    }
+}
+
+fn summary(status: &ScrubStatus) -> String {
+    let so_far = &status.progress;
+    let looked_at = format!(
+        "{} blobs ({}) hashed; {} manifests and {} tags of {} repositories, {} entries of the trash",
+        so_far.blobs,
+        progress::bytes(so_far.bytes),
+        so_far.manifests,
+        so_far.tags,
+        so_far.repositories,
+        so_far.trash
+    );
+    let repaired: u64 = status.found.values().map(|count| count.repaired).sum();
+    let result = match (status.damage, repaired) {
+        (0, 0) => "nothing is damaged".to_owned(),
+        (0, repaired) => format!("{} repaired, nothing is damaged", things(repaired)),
+        (damage, 0) => format!("{} damaged", things(damage)),
+        (damage, repaired) => format!("{} repaired, {} damaged", things(repaired), things(damage)),
+    };
+    format!("{looked_at}: {result}.")
+}
+
+fn things(count: u64) -> String {
+    if count == 1 { "1 thing".to_owned() } else { format!("{count} things") }
+}
