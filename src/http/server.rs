@@ -29,11 +29,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a connection is read ahead, heads included. 1,000 connections that all do stay below 128 MiB.
-const READ_BUFFER: usize = 128 << 10;
+/// How much of a connection is read ahead, heads included, and how much of an answer is enough to wait for the socket
+/// with: 1,000 slow readers then hold one chunk each, and not three. `tests/memory` loads a registry with that many.
+const READ_BUFFER: usize = 32 << 10;
 
-/// How much TLS holds that the socket has not taken yet: with chunks of this size, records fill well.
-const TLS_WRITE_BUFFER: usize = 256 << 10;
+/// How much TLS holds that the socket has not taken yet: two records, which for 1,000 slow readers are 32 MiB.
+const TLS_WRITE_BUFFER: usize = 32 << 10;
 
 /// How long to wait after an accept that failed: mostly for want of file descriptors, which time brings back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

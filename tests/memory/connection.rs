@@ -1,11 +1,13 @@
 //! A client's connection, with no more of HTTP/1.1 than a load needs.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, pin::Pin};
 
+use rustls_pki_types::ServerName;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpSocket, TcpStream},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
+    net::TcpSocket,
 };
+use tokio_rustls::TlsConnector;
 
 /// What the kernel keeps of an answer that is not read yet. Small, so that a slow reader holds the server up, as one
 /// behind a slow line does.
@@ -17,8 +19,13 @@ const PIECE: usize = 64 << 10;
 /// One piece of an upload: all content is zeros.
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
+/// With or without TLS.
+trait Stream: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
+
 /// An open connection to the registry.
-pub(crate) struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<Pin<Box<dyn Stream>>>);
 
 /// The beginning of an answer.
 pub(crate) struct Head {
@@ -28,12 +35,19 @@ pub(crate) struct Head {
 }
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr) -> Self {
+    /// Connects; with a connector, in TLS.
+    pub(crate) async fn open(address: SocketAddr, tls: Option<&TlsConnector>) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
         let stream = socket.connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self(BufReader::new(stream))
+        match tls {
+            None => Self(BufReader::new(Box::pin(stream))),
+            Some(tls) => {
+                let name = ServerName::from(address.ip());
+                Self(BufReader::new(Box::pin(tls.connect(name, stream).await.unwrap())))
+            }
+        }
     }
 
     /// Sends the beginning of a request whose body has this length.
@@ -43,6 +57,7 @@ impl Connection {
              content-type: application/octet-stream\r\n\r\n"
         );
         self.0.get_mut().write_all(head.as_bytes()).await.unwrap();
+        self.0.get_mut().flush().await.unwrap();
     }
 
     /// Sends so many zeros.
@@ -52,6 +67,7 @@ impl Connection {
             self.0.get_mut().write_all(&ZEROS[..piece]).await.unwrap();
             length -= piece as u64;
         }
+        self.0.get_mut().flush().await.unwrap();
     }
 
     /// Reads an answer up to its body.

@@ -26,7 +26,7 @@ pub(crate) struct Holes {
 
 impl Holes {
     pub(crate) fn dug_in(folder: &Path) -> Self {
-        let folder = folder.join("data");
+        let folder = folder.to_owned();
         let (stop, stopped) = channel::<()>();
         let digger = thread::spawn(move || {
             while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {

@@ -16,15 +16,15 @@
 
 mod connection;
 mod holes;
+mod registry;
 #[path = "../support/server.rs"]
 mod server;
 
-use std::{env, fs, path::Path, sync::Arc, time::Instant};
+use std::{env, fs, sync::Arc, time::Instant};
 
 use connection::Connection;
-use holes::Holes;
 use lagan::oci::{Algorithm, Digest};
-use server::Server;
+use registry::Registry;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Barrier, task::JoinSet};
 
@@ -46,36 +46,50 @@ fn upload_bytes() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs memory and disk: tests/run"]
 async fn thousand_parallel_pulls_from_a_folder_stay_within_the_bound() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &on_folder(folder.path()));
-    thousand_pulls(&server, "from a folder").await;
+    let registry = Registry::on_folder();
+    thousand_pulls(&registry, "from a folder").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs memory and disk: tests/run"]
+async fn thousand_parallel_pulls_over_tls_stay_within_the_bound() {
+    let registry = Registry::on_folder_with_tls();
+    thousand_pulls(&registry, "from a folder over TLS").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an S3 server: tests/run"]
+async fn thousand_parallel_pulls_from_a_bucket_stay_within_the_bound() {
+    let registry = Registry::on_bucket();
+    thousand_pulls(&registry, "from a bucket").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs memory and disk: tests/run"]
 async fn hundred_parallel_uploads_to_a_folder_stay_within_the_bound() {
-    let folder = tempfile::tempdir().unwrap();
-    let _holes = Holes::dug_in(folder.path());
-    let server = Server::start(folder.path(), &on_folder(folder.path()));
-    hundred_uploads(&server, "to a folder").await;
+    let registry = Registry::on_folder();
+    hundred_uploads(&registry, "to a folder").await;
 }
 
-fn on_folder(folder: &Path) -> String {
-    format!("auth: {{anonymous: All}}\nstorage: {{filesystem: {{directory: {}}}}}", folder.join("data").display())
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an S3 server: tests/run"]
+async fn hundred_parallel_uploads_to_a_bucket_stay_within_the_bound() {
+    let registry = Registry::on_bucket();
+    hundred_uploads(&registry, "to a bucket").await;
 }
 
 /// Pulls one blob at once by many clients, none of which reads before all have their answer's beginning.
-async fn thousand_pulls(server: &Server, how: &str) {
+async fn thousand_pulls(registry: &Registry, how: &str) {
     let digest = zeros_digest(PULL_BYTES);
-    upload(Connection::open(server.address).await, PULL_BYTES, &digest, None).await;
+    upload(registry.connect().await, PULL_BYTES, &digest, None).await;
     let path = format!("/v2/load/blobs/{digest}");
     let all_begun = Arc::new(Barrier::new(PULLS));
     let began = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..PULLS {
-        let (address, path, all_begun) = (server.address, path.clone(), Arc::clone(&all_begun));
+        let (registry, path, all_begun) = (registry.clone(), path.clone(), Arc::clone(&all_begun));
         clients.spawn(async move {
-            let mut connection = Connection::open(address).await;
+            let mut connection = registry.connect().await;
             connection.send("GET", &path, 0).await;
             let head = connection.head().await;
             assert_eq!((head.status, head.length), (200, PULL_BYTES));
@@ -84,24 +98,24 @@ async fn thousand_pulls(server: &Server, how: &str) {
         });
     }
     clients.join_all().await;
-    assert_within_bound(server, &format!("{PULLS} parallel pulls {how}, {} MiB each", PULL_BYTES >> 20), began);
+    assert_within_bound(registry, &format!("{PULLS} parallel pulls {how}, {} MiB each", PULL_BYTES >> 20), began);
 }
 
 /// Uploads the same content by many clients at once, none of which sends it before all have begun.
-async fn hundred_uploads(server: &Server, how: &str) {
+async fn hundred_uploads(registry: &Registry, how: &str) {
     let bytes = upload_bytes();
     let digest = zeros_digest(bytes);
     let all_begun = Arc::new(Barrier::new(UPLOADS));
     let began = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..UPLOADS {
-        let (address, digest, all_begun) = (server.address, digest.clone(), Arc::clone(&all_begun));
+        let (registry, digest, all_begun) = (registry.clone(), digest.clone(), Arc::clone(&all_begun));
         clients.spawn(async move {
-            upload(Connection::open(address).await, bytes, &digest, Some(&all_begun)).await;
+            upload(registry.connect().await, bytes, &digest, Some(&all_begun)).await;
         });
     }
     clients.join_all().await;
-    assert_within_bound(server, &format!("{UPLOADS} parallel uploads {how}, {} MiB each", bytes >> 20), began);
+    assert_within_bound(registry, &format!("{UPLOADS} parallel uploads {how}, {} MiB each", bytes >> 20), began);
 }
 
 /// One upload as clients do it: begun, sent in one request, and finished with its digest.
@@ -133,8 +147,8 @@ fn zeros_digest(bytes: u64) -> Digest {
 }
 
 /// Says what it took, and fails where it was too much.
-fn assert_within_bound(server: &Server, what: &str, began: Instant) {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+fn assert_within_bound(registry: &Registry, what: &str, began: Instant) {
+    let status = fs::read_to_string(format!("/proc/{}/status", registry.server.id())).unwrap();
     let kib = |field: &str| -> u64 {
         let line = status.lines().find(|line| line.starts_with(field)).expect("the kernel knows this field");
         line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -38,7 +38,7 @@ async fn what_is_no_request_is_answered_in_json() {
         ("GET /v2/ HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n".to_owned(), "400"),
         ("GET /v2/ HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n".to_owned(), "400"),
         (format!("GET /v2/ HTTP/1.1\r\nhost: x\r\n{many}\r\n"), "431"),
-        (format!("GET /v2/{long} HTTP/1.1\r\nhost: x\r\n\r\n"), "414"),
+        (format!("GET /v2/{long} HTTP/1.1\r\nhost: x\r\n\r\n"), "431"),
     ] {
         expect_json(&exchange(&registry, &text).await, status);
     }

@@ -120,6 +120,7 @@ impl UnlockedDirectory {
             folders: UnsyncedFolders::default(),
             barriers: OpenBarriers::default(),
             next_staged: AtomicU64::default(),
+            streams: Arc::default(),
             lock: DirectoryLock(self.lock_file),
         };
         let staging = volume.ensure_folder(&staging())?;

@@ -1,6 +1,10 @@
 //! The folder of a store while its lock is held: what reads and writes have in common.
 
-use std::{io, os::fd::OwnedFd, sync::atomic::AtomicU64};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use rustix::{fs as sys, io::Errno};
 
@@ -23,6 +27,8 @@ pub(super) struct Volume {
     pub(super) barriers: OpenBarriers,
     /// The name of the next file in the staging folder.
     pub(super) next_staged: AtomicU64,
+    /// Shared with every stream that is open, which counts them.
+    pub(super) streams: Arc<()>,
     /// Last, so that it is given up when everything else is gone.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) lock: DirectoryLock,

@@ -1,0 +1,82 @@
+//! The registry under load.
+
+use std::{env, fs, path::Path, sync::Arc};
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use tempfile::TempDir;
+use tokio_rustls::TlsConnector;
+
+use crate::{connection::Connection, holes::Holes, server::Server};
+
+/// A process with a store of its own, open to everybody.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    pub(crate) server: Arc<Server>,
+    tls: Option<TlsConnector>,
+    _holes: Arc<Holes>,
+    _folder: Arc<TempDir>,
+}
+
+impl Registry {
+    pub(crate) fn on_folder() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::on_folder_with(folder, "", None)
+    }
+
+    pub(crate) fn on_folder_with_tls() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = write_certificate(folder.path());
+        let [certificate, key] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name).display().to_string());
+        Self::on_folder_with(folder, &format!("tls: {{certificate: {certificate}, key: {key}}}\n"), Some(tls))
+    }
+
+    fn on_folder_with(folder: TempDir, more: &str, tls: Option<TlsConnector>) -> Self {
+        let data = folder.path().join("data");
+        let storage = format!("{more}storage: {{filesystem: {{directory: {}}}}}", data.display());
+        Self::started(folder, &storage, tls, &data)
+    }
+
+    /// One that stores in a bucket of the S3 server that `tests/run` has started.
+    pub(crate) fn on_bucket() -> Self {
+        let given = |name: &str| env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `tests/run` does it"));
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = folder.path().join("s3");
+        fs::create_dir(&credentials).unwrap();
+        fs::write(credentials.join("AWS_ACCESS_KEY_ID"), given("LAGAN_TEST_S3_ACCESS_KEY")).unwrap();
+        fs::write(credentials.join("AWS_SECRET_ACCESS_KEY"), given("LAGAN_TEST_S3_SECRET_KEY")).unwrap();
+        let storage = format!(
+            "storage: {{type: S3, s3: {{bucket: {}, endpoint: '{}', addressing: Path, prefix: {}, credentialsDirectory: {}}}}}",
+            given("LAGAN_TEST_S3_BUCKET"),
+            given("LAGAN_TEST_S3_ENDPOINT"),
+            ulid::Ulid::generate(),
+            credentials.display()
+        );
+        let data = Path::new(&given("LAGAN_SERVERS_DIR")).join("versitygw");
+        Self::started(folder, &storage, None, &data)
+    }
+
+    fn started(folder: TempDir, storage: &str, tls: Option<TlsConnector>, data: &Path) -> Self {
+        let holes = Arc::new(Holes::dug_in(data));
+        let server = Arc::new(Server::start(folder.path(), &format!("auth: {{anonymous: All}}\n{storage}")));
+        Self { server, tls, _holes: holes, _folder: Arc::new(folder) }
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::open(self.server.address, self.tls.as_ref()).await
+    }
+}
+
+/// Writes a certificate of the loopback address with its key, and returns what trusts it.
+fn write_certificate(folder: &Path) -> TlsConnector {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
+    fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let config = builder.with_safe_default_protocol_versions().unwrap();
+    TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+}
