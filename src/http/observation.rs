@@ -16,6 +16,7 @@ use super::{
     metrics::{Metrics, RequestLabels},
     peer::Peer,
     request_id::RequestId,
+    router::Route,
 };
 
 /// What stands in the log for a request whose client went away before there was an answer (nginx's number).
@@ -82,7 +83,6 @@ impl Observation {
 
     pub(super) fn routed(&mut self, route: &'static str, repository: Option<String>) {
         self.span.record("route", route);
-        self.span.record("otel.name", format!("{} {route}", self.method_label()));
         if let Some(name) = &repository {
             self.span.record("repository", name);
         }
@@ -102,19 +102,6 @@ impl Observation {
     pub(super) fn sent(&mut self, bytes: u64) {
         self.sent += bytes;
     }
-
-    /// The method, if it is one that the registry knows: a client may invent others without end.
-    fn method_label(&self) -> &'static str {
-        match self.method.as_str() {
-            "GET" => "GET",
-            "HEAD" => "HEAD",
-            "POST" => "POST",
-            "PUT" => "PUT",
-            "PATCH" => "PATCH",
-            "DELETE" => "DELETE",
-            _ => "other",
-        }
-    }
 }
 
 impl Drop for Observation {
@@ -124,7 +111,7 @@ impl Drop for Observation {
         let labels = RequestLabels {
             listener: self.listener,
             route: self.route,
-            method: self.method_label(),
+            method: method_label(&self.method),
             status: status.into(),
         };
         self.metrics.request_ends(&labels, took, self.received, self.sent);
@@ -139,7 +126,7 @@ impl Drop for Observation {
             listener = self.listener,
             remote = self.remote,
             user_agent = self.user_agent,
-            method = self.method_label(),
+            method = method_label(&self.method),
             route = self.route,
             path = self.path,
             repository = self.repository,
@@ -155,23 +142,41 @@ impl Drop for Observation {
 
 /// The span of a request, within the caller's trace if it says that there is one (W3C Trace Context).
 fn span(listener: &'static str, id: &RequestId, parts: &Parts) -> Span {
+    // A trace's name for it cannot be changed once work for it has begun.
+    let name = match Route::parse(&parts.method, parts.uri.path()) {
+        Ok(route) => format!("{} {}", method_label(&parts.method), route.class()),
+        Err(_) => method_label(&parts.method).to_owned(),
+    };
     let span = info_span!(
         parent: None,
         "request",
         request_id = %id,
         listener,
-        method = parts.method.as_str(),
+        method = method_label(&parts.method),
         route = Empty,
         repository = Empty,
         status = Empty,
         otel.kind = "server",
-        otel.name = Empty,
+        otel.name = name,
         otel.status_code = Empty,
     );
     let caller = TraceContextPropagator::new().extract(&Headers(&parts.headers));
     // Without a collector there is nothing that could have a parent.
     let _ = span.set_parent(caller);
     span
+}
+
+/// The method, if it is one that the registry knows: a client may invent others without end.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
 }
 
 /// The headers, as the library asks for them.
