@@ -35,7 +35,6 @@ async fn malformed_input_gets_the_code_that_names_it() {
         (Method::GET, "/v2/nowhere/tags/list?n=0".to_owned(), 404, "NAME_UNKNOWN"),
         (Method::GET, "/v2/nowhere/tags/list?n=99999999999999999999999&last=zzz".to_owned(), 404, "NAME_UNKNOWN"),
         (Method::GET, "/v2/..%00/tags/list".to_owned(), 400, "NAME_INVALID"),
-        (Method::GET, "/v2/a/%2e%2e/b/tags/list".to_owned(), 400, "NAME_INVALID"),
         (Method::GET, "/v2/%c3%28/tags/list".to_owned(), 404, "UNSUPPORTED"),
         (Method::GET, format!("/v2/app/blobs/{}0", DIGEST), 400, "DIGEST_INVALID"),
         (Method::GET, "/v2/app/blobs/sha512:00".to_owned(), 400, "DIGEST_INVALID"),
