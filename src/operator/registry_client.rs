@@ -154,6 +154,7 @@ impl RegistryClient {
     }
 
     /// A client of the registry at `base`.
+    #[cfg(test)]
     pub(super) fn new(base: Url, tls: ClientConfig) -> Result<Self, reqwest::Error> {
         Ok(Self { http: builder(tls).build()?, base })
     }
