@@ -5,6 +5,7 @@
 //! `tests/run --only tools adoption`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+mod buckets;
 mod client;
 mod folders;
 mod image;
@@ -31,6 +32,8 @@ macro_rules! for_each_distribution {
 
 for_each_distribution! {
     a_folder_is_served_as_it_is => super::taken_over::served_as_it_is;
+    a_bucket_is_served_as_it_is => super::buckets::served_as_it_is;
+    what_was_deleted_in_a_bucket_is_deleted => super::buckets::deletes_hold;
     an_upload_in_progress_goes_on => super::taken_over::upload_goes_on;
     a_push_to_an_adopted_folder_is_understood_by_both => super::taken_over::pushes_are_understood;
     an_adopted_image_is_deleted_and_restored => super::taken_over::deleted_and_restored;

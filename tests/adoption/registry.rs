@@ -34,13 +34,20 @@ impl Kind {
     fn command(self) -> Command {
         let mut command = Command::new(self.program());
         command.env("OTEL_TRACES_EXPORTER", "none").env("OTEL_METRICS_EXPORTER", "none");
+        // With it, docker-registry's client of S3 does not start.
+        command.env_remove("AWS_CA_BUNDLE");
         command
     }
 
     /// Serves a folder.
     pub(crate) async fn serve(self, data: &Path) -> Registry {
+        self.serve_storage(data, &folder(data)).await
+    }
+
+    /// Serves what `storage`, a part of its configuration, says. The configuration is written beside `place`.
+    pub(crate) async fn serve_storage(self, place: &Path, storage: &str) -> Registry {
         let address = free_address();
-        let config = self.config(data, address);
+        let config = self.config(place, storage, address);
         let mut command = self.command();
         command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().unwrap_or_else(|error| {
@@ -51,21 +58,37 @@ impl Kind {
 
     /// Runs its garbage collection over a folder that nobody serves.
     pub(crate) fn collect_garbage(self, data: &Path) {
-        let config = self.config(data, free_address());
+        let config = self.config(data, &folder(data), free_address());
         let done = self.command().arg("garbage-collect").arg(&config).output().unwrap();
         assert!(done.status.success(), "garbage-collect failed: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    fn config(self, data: &Path, address: SocketAddr) -> std::path::PathBuf {
-        let file = data.with_extension(format!("{}.yaml", self.program()));
+    fn config(self, place: &Path, storage: &str, address: SocketAddr) -> std::path::PathBuf {
+        let file = place.with_extension(format!("{}.yaml", self.program()));
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\n\
-             http: {{addr: '{address}', secret: a-secret-of-the-test}}\n",
-            data.display()
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n{storage}\n  delete: {{enabled: true}}\n\
+             http: {{addr: '{address}', secret: a-secret-of-the-test}}\n"
         );
         fs::write(&file, text).unwrap();
         file
     }
+}
+
+/// The part of a configuration that says that a folder is served.
+fn folder(data: &Path) -> String {
+    format!("  filesystem: {{rootdirectory: {}}}", data.display())
+}
+
+/// Serves what `storage`, a part of the configuration of `lagan serve`, says; the configuration is written into `place`.
+pub(crate) async fn lagan_serving(place: &Path, storage: &str) -> Registry {
+    let (listen, health) = (free_address(), free_address());
+    let file = place.join("serve.yaml");
+    let text =
+        format!("listen: {listen}\nhealth: {{listen: '{health}'}}\nauth: {{anonymous: All}}\nstorage: {storage}\n");
+    fs::write(&file, text).unwrap();
+    let mut command = lagan_command();
+    command.args(["serve", "--config"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::piped());
+    Registry::ready(command.spawn().unwrap(), format!("http://{listen}")).await
 }
 
 /// Serves a folder with Lagan.
