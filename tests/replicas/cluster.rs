@@ -86,6 +86,18 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    /// A test that failed says what the processes said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (number, replica) in self.replicas.iter().enumerate() {
+                let log = fs::read_to_string(replica.folder.join("log")).unwrap_or_default();
+                eprintln!("replica {number}:\n{log}");
+            }
+        }
+    }
+}
+
 impl Replica {
     async fn start(shared: &Path, storage: &str, number: usize) -> Self {
         let folder = shared.join(number.to_string());
