@@ -42,7 +42,7 @@ impl Credentials {
             control: control.transpose().map_err(unusable("control.tls"))?,
             medium: match object_storage::options(&config.storage)? {
                 None => Medium::Folder,
-                Some(options) => Medium::Bucket { options, replica: replica(config)? },
+                Some(options) => Medium::Bucket { options: Box::new(options), replica: replica(config)? },
             },
             redis: config.descriptor_cache.redis.as_ref().map(redis::target).transpose()?,
         })

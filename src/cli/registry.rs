@@ -36,7 +36,7 @@ pub(super) enum Medium {
     /// In a bucket.
     Bucket {
         /// Which one.
-        options: ObjectStoreOptions,
+        options: Box<ObjectStoreOptions>,
         /// How this process and the other ones on it reach each other; absent, it is the only one.
         replica: Option<ReplicaSetup>,
     },
@@ -176,13 +176,12 @@ async fn open_bucket(
     let driver: Arc<dyn StorageDriver> = Arc::new(driver);
     test(&config.storage, &driver).await?;
     let timing = Timing::default();
-    let setup = match replica {
-        Some(setup) => setup,
-        None => {
-            let alone = await_solitude(&*driver, &**clock, &timing).await;
-            alone.with_context(|| format!("could not read which other processes serve {}", config.storage))?;
-            Alone::setup()
-        }
+    let setup = if let Some(setup) = replica {
+        setup
+    } else {
+        let alone = await_solitude(&*driver, &**clock, &timing).await;
+        alone.with_context(|| format!("could not read which other processes serve {}", config.storage))?;
+        Alone::setup()
     };
     Ok(Catalog::open_shared(driver, options, Arc::clone(clock), timing, setup))
 }

@@ -161,7 +161,7 @@ fn report_text(report: &Report) -> String {
     let found: u64 = report.status.found.values().map(|count| count.found).sum();
     let kept = report.findings.len() as u64;
     if found > kept {
-        text += &format!("{} more are not shown.\n", found - kept);
+        text = format!("{text}{} more are not shown.\n", found - kept);
     }
     text + &summary(&report.status)
 }
@@ -179,9 +179,8 @@ fn done(finding: &FindingView) -> &'static str {
     match finding.treatment {
         Treatment::Repaired => "repaired",
         Treatment::Reported if finding.is_damage => "damaged",
-        Treatment::Reported => "noted",
         Treatment::Beyond if finding.is_damage => "cannot be repaired",
-        Treatment::Beyond => "noted",
+        Treatment::Reported | Treatment::Beyond => "noted",
     }
 }
 

@@ -146,7 +146,8 @@ enum Content {
 pub(super) struct Body {
     content: Content,
     observation: Option<Observation>,
-    _answering: Option<Answering>,
+    /// Held for its drop.
+    answering: Option<Answering>,
 }
 
 impl Body {
@@ -155,13 +156,13 @@ impl Body {
     }
 
     pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
-        Self { content: Content::Full(bytes.into()), observation: None, _answering: None }
+        Self { content: Content::Full(bytes.into()), observation: None, answering: None }
     }
 
     /// A stream that yields exactly `length` bytes; one that yields less or more breaks the connection, so that no
     /// client takes a part for the whole.
     pub(super) fn stream(stream: ByteStream, length: u64) -> Self {
-        Self { content: Content::Stream { stream, remaining: length }, observation: None, _answering: None }
+        Self { content: Content::Stream { stream, remaining: length }, observation: None, answering: None }
     }
 
     /// Keeps the request under observation until the body was sent or dropped.
@@ -172,7 +173,7 @@ impl Body {
 
     /// Says when it was sent or dropped.
     pub(super) fn answering(mut self, answering: Answering) -> Self {
-        self._answering = Some(answering);
+        self.answering = Some(answering);
         self
     }
 

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Each target of this layer by its name.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[crate::oci::fuzzing::Target] = &[
     ("route", route),
     ("query", query),
     ("range", range),

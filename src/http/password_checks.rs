@@ -93,9 +93,9 @@ impl PasswordChecks {
         let check = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
         let right = check.await.map_err(|_| busy())? && is_known;
         if right {
-            self.right.insert(key, ())
+            self.right.insert(key, ());
         } else {
-            self.wrong.insert(key, ())
+            self.wrong.insert(key, ());
         }
         Ok(right)
     }
@@ -157,10 +157,10 @@ mod tests {
         assert!(checks.is_right(&before, pair("skipper", "right"), HERE).await.unwrap());
         assert!(!checks.is_right(&before, pair("skipper", "wrong"), HERE).await.unwrap());
         // No turn is to be had any more: what is answered is remembered.
-        let (_one, _two) = (checks.turns.take((None, HERE)).await, checks.turns.take((None, HERE)).await);
+        let taken = (checks.turns.take((None, HERE)).await, checks.turns.take((None, HERE)).await);
         assert!(checks.is_right(&before, pair("skipper", "right"), HERE).await.unwrap());
         assert!(!checks.is_right(&before, pair("skipper", "wrong"), HERE).await.unwrap());
-        drop((_one, _two));
+        drop(taken);
         assert!(!checks.is_right(&after, pair("skipper", "right"), HERE).await.unwrap());
         assert!(checks.is_right(&after, pair("skipper", "wrong"), HERE).await.unwrap());
     }

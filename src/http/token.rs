@@ -36,6 +36,7 @@ const MAX_FORM: u64 = 64 << 10;
 
 /// As Docker's clients (`token`) and those of OAuth 2 (`access_token`) read it.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are the specification's")]
 struct Token {
     token: String,
     access_token: String,
@@ -78,6 +79,7 @@ fn encode(credentials: Option<&Credentials>) -> String {
 }
 
 /// Whom a token stands for; `None` where it is none of ours.
+#[expect(clippy::option_option, reason = "a token of nobody is not the same as none")]
 pub(super) fn decode(token: &str) -> Option<Option<Credentials>> {
     let encoded = token.strip_prefix(PREFIX)?;
     if encoded.is_empty() {

@@ -4,8 +4,11 @@ use std::{fmt::Display, str::FromStr};
 
 use super::{Descriptor, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
 
+/// A target: its name, and what it does with bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Each target by its name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[Target] = &[
     ("name", name),
     ("tag", tag),
     ("digest", text::<Digest>),

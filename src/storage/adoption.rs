@@ -228,7 +228,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    async fn foreign_link(world: &World, content: &str) -> Digest {
+    fn foreign_link(world: &World, content: &str) -> Digest {
         let digest = sha256(content.as_bytes());
         world.memory.put_now(&PathSpec::BlobData(&digest).path(), content);
         world.memory.put_now(&PathSpec::RevisionLink(&name("app"), &digest).path(), &digest.to_string());
@@ -242,12 +242,12 @@ mod tests {
         assert_eq!(world.open().await.adoption().await.unwrap(), None);
         let empty = world.open().await.adopt().await.unwrap();
         assert_eq!((empty.origin, empty.first_served_at), (Origin::Empty, begun));
-        foreign_link(&world, "later").await;
+        foreign_link(&world, "later");
         world.clock.advance(HOUR);
         assert_eq!(world.open().await.adopt().await.unwrap(), empty);
 
         let world = World::new();
-        foreign_link(&world, "before").await;
+        foreign_link(&world, "before");
         assert_eq!(world.open().await.adopt().await.unwrap().origin, Origin::Foreign);
     }
 
@@ -262,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn what_another_registry_writes_after_the_adoption_is_found_until_it_is_confirmed() {
         let world = World::new();
-        foreign_link(&world, "before").await;
+        foreign_link(&world, "before");
         let catalog = world.open().await;
         catalog.adopt().await.unwrap();
         let repository = catalog.repository(&name("app"));
@@ -270,7 +270,7 @@ mod tests {
         world.clock.advance(HOUR);
         crate::storage::tests::image("ours").push(&repository, Some("v1")).await.unwrap();
         assert_eq!(repository.foreign_revisions().await.unwrap(), []);
-        let digest = foreign_link(&world, "after").await;
+        let digest = foreign_link(&world, "after");
         let found = repository.foreign_revisions().await.unwrap();
         assert_eq!(found.iter().map(|found| &found.digest).collect::<Vec<_>>(), [&digest]);
         assert_eq!(catalog.foreign_revisions_seen(), 0);
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(confirmed.confirmation.unwrap().actor, "admin");
         assert_eq!(repository.foreign_revisions().await.unwrap(), []);
         world.clock.advance(HOUR);
-        foreign_link(&world, "again").await;
+        foreign_link(&world, "again");
         assert_eq!(repository.foreign_revisions().await.unwrap().len(), 1);
     }
 }

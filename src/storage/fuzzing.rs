@@ -7,8 +7,11 @@ use super::{
     upload_hash::UploadHash,
 };
 
+/// A target: its name, and what it does with bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Each target by its name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[Target] = &[
     ("record", record_of_facts),
     ("hash_state", hash_state),
     ("link", link),

@@ -61,6 +61,7 @@ impl Proxy {
 }
 
 impl Line {
+    #[expect(clippy::needless_pass_by_value, reason = "it ends with the connection")]
     fn connect(&self, client: TcpStream) {
         let Ok(registry) = TcpStream::connect(self.registry) else { return };
         let back = (registry.try_clone().unwrap(), client.try_clone().unwrap());

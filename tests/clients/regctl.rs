@@ -45,7 +45,7 @@ fn image_is_copied_with_what_refers_to_it(registry: &Registry) {
     let listed = regctl().args(["artifact", "list", &copy, "--format", "{{json .}}"]).succeeds();
     assert!(listed.contains("application/spdx+json"), "{listed}");
     let tags = registry.address.tags("mirror/app");
-    assert!(tags.iter().any(|tag| tag.ends_with(".sig")), "{tags:?}");
+    assert!(tags.iter().any(|tag| tag.strip_suffix(".sig").is_some()), "{tags:?}");
 }
 
 fn artifact_is_listed_by_its_type_and_read_back(registry: &Registry) {

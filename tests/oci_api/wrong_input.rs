@@ -36,7 +36,7 @@ async fn malformed_input_gets_the_code_that_names_it() {
         (Method::GET, "/v2/nowhere/tags/list?n=99999999999999999999999&last=zzz".to_owned(), 404, "NAME_UNKNOWN"),
         (Method::GET, "/v2/..%00/tags/list".to_owned(), 400, "NAME_INVALID"),
         (Method::GET, "/v2/%c3%28/tags/list".to_owned(), 404, "UNSUPPORTED"),
-        (Method::GET, format!("/v2/app/blobs/{}0", DIGEST), 400, "DIGEST_INVALID"),
+        (Method::GET, format!("/v2/app/blobs/{DIGEST}0"), 400, "DIGEST_INVALID"),
         (Method::GET, "/v2/app/blobs/sha512:00".to_owned(), 400, "DIGEST_INVALID"),
         (Method::GET, "/v2/app/referrers/latest".to_owned(), 400, "DIGEST_INVALID"),
         (Method::DELETE, "/v2/app/manifests/sha256:0".to_owned(), 400, "DIGEST_INVALID"),

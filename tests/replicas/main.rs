@@ -150,7 +150,7 @@ async fn storm(trouble: impl AsyncFnOnce(&Cluster)) {
             }
         }
     }
-    println!("{tally:?}");
+    eprintln!("{tally:?}");
     assert!(tally.pushed.load(Ordering::Relaxed) > CLIENTS && tally.deleted.load(Ordering::Relaxed) > CLIENTS);
     assert!(tally.deleted_in_trouble.load(Ordering::Relaxed) > 0, "no delete went through in the trouble");
 }
@@ -173,7 +173,7 @@ async fn work(client: &Client, tally: &Tally, number: usize, round: usize, kept:
             assert!(found, "{tag} is not on replica {replica} although its push was answered");
         }
     }
-    if round % 4 == 0 {
+    if round.is_multiple_of(4) {
         return kept.push(image.digest);
     }
     if client.delete((at + 1) % 3, &image.digest).await.is_err() {

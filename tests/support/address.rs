@@ -61,6 +61,7 @@ impl RegistryAddress {
     }
 
     /// A folder with `ca.crt` as the one certificate, and the logins that Docker's clients read.
+    #[allow(dead_code, reason = "not every test binary has a client that wants a folder")]
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -135,7 +135,7 @@ async fn target(arguments: &Arguments) -> anyhow::Result<(Target, Option<Unserve
     let login = Login::new("TO", arguments.to_username.as_ref(), arguments.to_password_file.as_ref())?;
     let remote = Remote::new("--to", to, login, arguments.to_ca.as_ref())?;
     remote.check().await?;
-    Ok((Target::Remote(remote), None))
+    Ok((Target::Remote(Box::new(remote)), None))
 }
 
 /// Copies each tag of each repository, some at a time.

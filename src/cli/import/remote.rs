@@ -157,8 +157,8 @@ impl Remote {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return self.judged(path, answer).await;
         }
-        let asked = answer.headers().get_all(WWW_AUTHENTICATE).iter();
-        let challenge = asked.filter_map(|value| Challenge::parse(value.to_str().ok()?)).next();
+        let mut asked = answer.headers().get_all(WWW_AUTHENTICATE).iter();
+        let challenge = asked.find_map(|value| Challenge::parse(value.to_str().ok()?));
         let granted = match challenge {
             Some(challenge) => self.answer_to(&challenge).await?,
             None => None,

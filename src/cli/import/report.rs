@@ -154,14 +154,12 @@ pub(super) fn report_text(report: &Report) -> String {
     }
     let (tags, present, repositories) = (report.tags_copied, report.tags_present, report.repositories);
     if report.dry_run {
-        text += &format!("Would copy {tags} tags of {repositories} repositories; {present} are there already.");
-    } else {
-        text += &format!(
-            "Copied {tags} tags of {repositories} repositories, with {} manifests and {} blobs ({}); {present} tags were there already.",
-            report.manifests_copied,
-            report.blobs_copied,
-            progress::bytes(report.bytes_copied)
-        );
+        return format!("{text}Would copy {tags} tags of {repositories} repositories; {present} are there already.");
     }
-    text
+    format!(
+        "{text}Copied {tags} tags of {repositories} repositories, with {} manifests and {} blobs ({}); {present} tags were there already.",
+        report.manifests_copied,
+        report.blobs_copied,
+        progress::bytes(report.bytes_copied)
+    )
 }

@@ -23,7 +23,7 @@ const ACTOR: &str = "lagan import";
 
 /// A registry, or a folder that none serves.
 pub(super) enum Target {
-    Remote(Remote),
+    Remote(Box<Remote>),
     Folder(Catalog),
 }
 

@@ -59,7 +59,7 @@ impl Scrubs {
     pub async fn start(&self, request: &ScrubRequest) -> Result<ScrubStatus, Error> {
         let inner = &self.inner;
         let mode = if request.repair { InspectionMode::Repair } else { InspectionMode::Report };
-        let abandoned = request.uploads_older_than.as_ref().map_or(ABANDONED_AFTER, |age| age.as_std());
+        let abandoned = request.uploads_older_than.as_ref().map_or(ABANDONED_AFTER, crate::api::Duration::as_std);
         let progress = Arc::new(InspectionProgress::default());
         let (findings, found) = mpsc::channel(QUEUE);
         let inspection = Inspection::new(&inner.catalog, mode, abandoned, Arc::clone(&progress), findings).await;

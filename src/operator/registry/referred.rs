@@ -70,7 +70,7 @@ impl Referred {
                 let keys = ["AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN"];
                 let problem = |key| missing(field, name, self.storage_credentials.as_ref(), &[key]);
                 // One of them is enough.
-                keys.into_iter().map(problem).reduce(|one, other| one.and(other)).flatten()
+                keys.into_iter().map(problem).reduce(Option::and).flatten()
             }
             StorageType::PersistentVolumeClaim | StorageType::EmptyDir => None,
         }
@@ -157,14 +157,14 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn secret_of(keys: &[&str]) -> Option<Secret> {
+    fn secret_of(keys: &[&str]) -> Secret {
         let data: serde_json::Map<String, Value> =
             keys.iter().map(|key| ((*key).to_owned(), json!("aHVzaA=="))).collect();
-        Some(serde_json::from_value(json!({"data": data})).unwrap())
+        serde_json::from_value(json!({"data": data})).unwrap()
     }
 
     fn problem(spec: &RegistrySpec, keys: Option<&[&str]>) -> Option<String> {
-        let referred = Referred { storage_credentials: keys.and_then(secret_of), ..Referred::default() };
+        let referred = Referred { storage_credentials: keys.map(secret_of), ..Referred::default() };
         referred.credentials_problem(spec)
     }
 
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn hash_follows_the_content_alone() {
-        let referred = |keys: &[&str]| Referred { redis_credentials: secret_of(keys), ..Referred::default() };
+        let referred = |keys: &[&str]| Referred { redis_credentials: Some(secret_of(keys)), ..Referred::default() };
         assert_eq!(Referred::default().hash(), None);
         let mut labelled = referred(&["password"]);
         labelled.redis_credentials.as_mut().unwrap().metadata.resource_version = Some("2".to_owned());

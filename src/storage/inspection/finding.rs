@@ -109,6 +109,10 @@ pub struct Finding {
 }
 
 impl Finding {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the path is made for it, and of no use to the caller afterwards"
+    )]
     pub(super) fn new(kind: FindingKind, path: StoragePath) -> Self {
         let path = path.to_string();
         let (repository, digest, tag, detail) = (None, None, None, String::new());

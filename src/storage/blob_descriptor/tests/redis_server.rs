@@ -51,7 +51,9 @@ impl RedisServer {
         let client = redis::Client::open(format!("unix://{}", self.socket().display())).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| _ = command.arg(word));
+        for word in words {
+            command.arg(word);
+        }
         command.query_async(&mut connection).await.unwrap()
     }
 

@@ -129,7 +129,8 @@ async fn two_epochs_that_are_raised_at_once_do_not_set_each_other_back() {
     let digest = push(&one).await;
     assert!(sees(&one, &digest).await);
     let (first, second) = futures::future::join(one.store.raise_cache_epoch(), other.store.raise_cache_epoch()).await;
-    (first.unwrap(), second.unwrap());
+    first.unwrap();
+    second.unwrap();
     let greatest = one.store.cache_epoch().max(other.store.cache_epoch());
     let starts = replica(&world, &server).await;
     assert_eq!(starts.store.cache_epoch(), greatest);

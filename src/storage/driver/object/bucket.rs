@@ -94,10 +94,10 @@ impl Bucket {
         let key = self.key(path)?;
         if range.is_empty() {
             let size = self.head(path).await?.size;
-            return match range.end <= size && range.start <= range.end {
-                true => Ok(futures::stream::empty().boxed()),
-                false => Err(broken("read", path, "the range is not within the file")),
-            };
+            if range.end <= size && range.start <= range.end {
+                return Ok(futures::stream::empty().boxed());
+            }
+            return Err(broken("read", path, "the range is not within the file"));
         }
         let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
         let found = self.ask("read", path, self.objects.get_opts(&key, options)).await?;

@@ -17,9 +17,8 @@ pub(super) fn fault(action: &'static str, path: &StoragePath, error: object_stor
             Some(507) => Error::NoSpace { path },
             // Asked to come again, or the store's own failure, which five more attempts did not end.
             Some(408 | 429 | 500..) => Error::Unavailable { action, path, source: io::Error::other(error) },
-            Some(_) => Error::Io { action, path, source: io::Error::other(error) },
             None if is_transport(&error) => Error::Unavailable { action, path, source: io::Error::other(error) },
-            None => Error::Io { action, path, source: io::Error::other(error) },
+            Some(_) | None => Error::Io { action, path, source: io::Error::other(error) },
         },
         other => Error::Io { action, path, source: io::Error::other(other) },
     }
@@ -41,7 +40,7 @@ fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + '
 }
 
 fn is_transport(error: &object_store::Error) -> bool {
-    chain(error).any(|error| error.is::<object_store::client::HttpError>())
+    chain(error).any(<dyn StdError>::is::<object_store::client::HttpError>)
 }
 
 /// The status that the store answered with. The library keeps it in a type of its own that it does not show, so that

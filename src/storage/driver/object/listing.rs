@@ -107,7 +107,9 @@ impl Bucket {
             ..Walk::default()
         };
         while let Some(keys) = self.next_page(pages, folder, prefix, &mut walk).await? {
-            keys.iter().for_each(|key| seen.add(key));
+            for key in &keys {
+                seen.add(key);
+            }
             if walk.is_at_end || seen.names.len() < limit {
                 continue;
             }

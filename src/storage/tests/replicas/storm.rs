@@ -1,5 +1,7 @@
 //! Everything at once, in many orders: each seed is another one, and always the same.
 
+#![expect(clippy::large_futures, reason = "a test holds three replicas, and its stack has room")]
+
 use std::time::Duration;
 
 use crate::{

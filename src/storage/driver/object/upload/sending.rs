@@ -84,7 +84,9 @@ impl StagedObject {
     /// Lets others have the budget that this has held for long, without getting far.
     pub(super) async fn give_way(&mut self) -> Result<(), Error> {
         let is_over = match &mut self.tail {
-            Tail::Here(buffer) => buffer.reservation.as_mut().is_some_and(|held| held.is_over()),
+            Tail::Here(buffer) => {
+                buffer.reservation.as_mut().is_some_and(crate::storage::driver::object::budget::Reservation::is_over)
+            }
             Tail::WithTheStore => false,
         };
         if is_over { self.put_aside().await } else { Ok(()) }
@@ -189,7 +191,7 @@ impl StagedObject {
 
     /// Writes a state now and then, so that a process that dies loses little of a long upload.
     async fn keep_for_a_crash(&mut self) {
-        if self.state.sent_parts() % self.shared.sizes.parts_between_states != 0 {
+        if !self.state.sent_parts().is_multiple_of(self.shared.sizes.parts_between_states) {
             return;
         }
         if let Err(error) = self.write_state(&[]).await {

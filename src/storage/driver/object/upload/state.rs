@@ -85,7 +85,9 @@ impl State {
         line.push(b'\n');
         let mut hasher = Sha256::new();
         hasher.update(&line);
-        tail.iter().for_each(|chunk| hasher.update(chunk));
+        for chunk in tail {
+            hasher.update(chunk);
+        }
         let checksum = hex(&hasher.finalize());
         Ok([Bytes::from(line)].into_iter().chain(tail.iter().cloned()).chain([checksum.into()]).collect())
     }
