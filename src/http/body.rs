@@ -33,6 +33,13 @@ const DRAIN_BYTES: u64 = 1 << 20;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
+/// A body of which no more is left than this is read away whole, if it says so: clients send chunks of 5 to 64 MiB, and
+/// one that came out of order is sent again only if its client learns of that.
+const DRAIN_WHOLE: u64 = 64 << 20;
+
+/// How long that may take.
+const DRAIN_WHOLE_TIME: Duration = Duration::from_secs(10);
+
 /// How long a body that is held whole may take once it has its share of the memory: 4 MiB at 70 KB/s.
 const COLLECT_TIME: Duration = Duration::from_secs(60);
 
@@ -125,10 +132,15 @@ impl RequestBody {
 
     /// Reads away what is left of a body that nobody wants, within bounds.
     pub(super) async fn drain(&mut self) {
-        let end = self.received + DRAIN_BYTES;
+        let left = self.declared().map(|length| length - self.received);
+        let (bytes, time) = match left {
+            Some(left) if left <= DRAIN_WHOLE => (left, DRAIN_WHOLE_TIME),
+            _ => (DRAIN_BYTES, DRAIN_TIME),
+        };
+        let end = self.received + bytes;
         let rest = async { while self.received < end && matches!(self.next().await, Ok(Some(_))) {} };
         // Whether or not it ended: the connection is closed otherwise.
-        let _ = timeout(DRAIN_TIME, rest).await;
+        let _ = timeout(time, rest).await;
     }
 
     /// Whether everything was read.

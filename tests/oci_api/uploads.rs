@@ -98,6 +98,19 @@ async fn a_chunk_out_of_order_is_refused_with_the_true_range() {
     expect_blob(&registry, done, &digest, "cargo").await;
 }
 
+/// A server that closes while its client still sends breaks the connection before the answer is read.
+#[tokio::test]
+async fn a_client_that_sends_a_large_chunk_out_of_order_learns_of_it() {
+    let registry = Registry::start().await;
+    let location = registry.begin_upload("app").await;
+    for _ in 0..4 {
+        let chunk = vec![0; 32 << 20];
+        let range = format!("10-{}", chunk.len() + 9);
+        let sent = registry.request(Method::PATCH, &location).header("content-range", range).body(chunk);
+        expect_error(sent.send().await.unwrap(), 416, "BLOB_UPLOAD_INVALID").await;
+    }
+}
+
 #[tokio::test]
 async fn a_chunk_of_another_length_than_it_says_is_refused() {
     let registry = Registry::start().await;
