@@ -1,6 +1,9 @@
 //! The registry that clients talk to.
 
-use std::{env, fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -12,6 +15,15 @@ pub(crate) struct Registry {
     pub(crate) address: RegistryAddress,
     pub(crate) server: Server,
     folder: TempDir,
+    /// Where the S3 server keeps what this one stores in its bucket.
+    objects: Option<PathBuf>,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Gibibytes, some of them, and more tests are to come.
+        self.objects.as_ref().map(fs::remove_dir_all);
+    }
 }
 
 impl Registry {
@@ -19,7 +31,7 @@ impl Registry {
     pub(crate) fn on_folder() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = format!("{{filesystem: {{directory: {}}}}}", folder.path().join("data").display());
-        Self::storing(folder, &storage)
+        Self::storing(folder, &storage, None)
     }
 
     /// One that stores in a bucket, under a prefix of its own.
@@ -31,17 +43,18 @@ impl Registry {
             fs::create_dir_all(folder.path().join("s3")).unwrap();
             fs::write(folder.path().join("s3").join(file), variable_of_tests_run(variable)).unwrap();
         }
+        let (bucket, prefix) = (variable_of_tests_run("LAGAN_TEST_S3_BUCKET"), ulid::Ulid::generate().to_string());
+        let objects =
+            Path::new(&variable_of_tests_run("LAGAN_SERVERS_DIR")).join("versitygw").join(&bucket).join(&prefix);
         let storage = format!(
-            "{{type: S3, s3: {{bucket: {}, endpoint: '{}', addressing: Path, prefix: {}, credentialsDirectory: {}}}}}",
-            variable_of_tests_run("LAGAN_TEST_S3_BUCKET"),
+            "{{type: S3, s3: {{bucket: {bucket}, endpoint: '{}', addressing: Path, prefix: {prefix}, credentialsDirectory: {}}}}}",
             variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT"),
-            ulid::Ulid::generate(),
             folder.path().join("s3").display()
         );
-        Self::storing(folder, &storage)
+        Self::storing(folder, &storage, Some(objects))
     }
 
-    fn storing(folder: TempDir, storage: &str) -> Self {
+    fn storing(folder: TempDir, storage: &str, objects: Option<PathBuf>) -> Self {
         let credentials = Credentials { user: "tester".to_owned(), password: "a password of tests".to_owned() };
         let hash = bcrypt::hash(&credentials.password, 4).unwrap();
         fs::write(folder.path().join("users"), format!("{}:{hash}\n", credentials.user)).unwrap();
@@ -55,7 +68,7 @@ impl Registry {
         );
         let server = Server::start(folder.path(), &configuration);
         let address = RegistryAddress::trusting(&server.address.to_string(), &authority, credentials);
-        Self { address, server, folder }
+        Self { address, server, folder, objects }
     }
 
     /// The same registry at another address, such as a proxy's.

@@ -1,6 +1,10 @@
 //! The registry under load.
 
-use std::{env, fs, path::Path, sync::Arc};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
@@ -14,8 +18,18 @@ use crate::{connection::Connection, holes::Holes, server::Server};
 pub(crate) struct Registry {
     pub(crate) server: Arc<Server>,
     tls: Option<TlsConnector>,
-    _holes: Arc<Holes>,
+    _holes: Option<Arc<Holes>>,
     _folder: Arc<TempDir>,
+    objects: Option<Arc<Objects>>,
+}
+
+/// Where the S3 server keeps what one registry stores in its bucket, until it is dropped.
+struct Objects(PathBuf);
+
+impl Drop for Objects {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Registry {
@@ -34,7 +48,7 @@ impl Registry {
     fn on_folder_with(folder: TempDir, more: &str, tls: Option<TlsConnector>) -> Self {
         let data = folder.path().join("data");
         let storage = format!("{more}storage: {{filesystem: {{directory: {}}}}}", data.display());
-        Self::started(folder, &storage, tls, &data)
+        Self { _holes: Some(Arc::new(Holes::dug_in(&data))), ..Self::started(folder, &storage, tls) }
     }
 
     /// One that stores in a bucket of the S3 server that `tests/run` has started.
@@ -45,21 +59,24 @@ impl Registry {
         fs::create_dir(&credentials).unwrap();
         fs::write(credentials.join("AWS_ACCESS_KEY_ID"), given("LAGAN_TEST_S3_ACCESS_KEY")).unwrap();
         fs::write(credentials.join("AWS_SECRET_ACCESS_KEY"), given("LAGAN_TEST_S3_SECRET_KEY")).unwrap();
+        let (bucket, prefix) = (given("LAGAN_TEST_S3_BUCKET"), ulid::Ulid::generate().to_string());
+        let data = Path::new(&given("LAGAN_SERVERS_DIR")).join("versitygw").join(&bucket).join(&prefix);
         let storage = format!(
-            "storage: {{type: S3, s3: {{bucket: {}, endpoint: '{}', addressing: Path, prefix: {}, credentialsDirectory: {}}}}}",
-            given("LAGAN_TEST_S3_BUCKET"),
+            "storage: {{type: S3, s3: {{bucket: {bucket}, endpoint: '{}', addressing: Path, prefix: {prefix}, credentialsDirectory: {}}}}}",
             given("LAGAN_TEST_S3_ENDPOINT"),
-            ulid::Ulid::generate(),
             credentials.display()
         );
-        let data = Path::new(&given("LAGAN_SERVERS_DIR")).join("versitygw");
-        Self::started(folder, &storage, None, &data)
+        // No holes here: the state of an upload in a bucket is as large as its last piece.
+        Self { objects: Some(Arc::new(Objects(data))), ..Self::started(folder, &storage, None) }
     }
 
-    fn started(folder: TempDir, storage: &str, tls: Option<TlsConnector>, data: &Path) -> Self {
-        let holes = Arc::new(Holes::dug_in(data));
+    fn started(folder: TempDir, storage: &str, tls: Option<TlsConnector>) -> Self {
         let server = Arc::new(Server::start(folder.path(), &format!("auth: {{anonymous: All}}\n{storage}")));
-        Self { server, tls, _holes: holes, _folder: Arc::new(folder) }
+        Self { server, tls, _holes: None, _folder: Arc::new(folder), objects: None }
+    }
+
+    pub(crate) fn is_on_bucket(&self) -> bool {
+        self.objects.is_some()
     }
 
     pub(crate) async fn connect(&self) -> Connection {

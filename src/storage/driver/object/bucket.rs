@@ -12,11 +12,16 @@ use object_store::{
     path::Path,
     signer::Signer,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::storage::driver::{ByteStream, Error, Metadata, StoragePath};
 
 use super::fault::{broken, fault, timed_out};
+
+/// How long to wait before a write is tried again that met another one. The library tries again what the store says of
+/// itself, and takes this for an answer.
+const CONFLICT_PAUSES: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
 
 /// A store that has the requests of a multipart upload.
 pub(super) trait Objects: ObjectStore + MultipartStore {}
@@ -121,8 +126,16 @@ impl Bucket {
         metadata(path, &found)
     }
 
+    /// Writes an object. A store that is about something else at this place says 409, and has written nothing: it is
+    /// asked again, unless this is a client without retries.
     pub(super) async fn put(&self, path: &StoragePath, content: impl Into<PutPayload>) -> Result<(), Error> {
         let (key, payload) = (self.key(path)?, content.into());
+        for pause in CONFLICT_PAUSES.iter().filter(|_| self.limit.is_none()) {
+            match self.objects.put(&key, payload.clone()).await {
+                Err(object_store::Error::AlreadyExists { .. }) => sleep(*pause).await,
+                written => return written.map(drop).map_err(|error| fault("write", path, error)),
+            }
+        }
         self.ask("write", path, self.objects.put(&key, payload)).await.map(drop)
     }
 

@@ -13,6 +13,8 @@ pub(super) fn fault(action: &'static str, path: &StoragePath, error: object_stor
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
             Error::Denied { action, path, source: io::Error::other(error) }
         }
+        // No write here has conditions, so that this is a 409: something else is going on at this place.
+        E::AlreadyExists { .. } => Error::Unavailable { action, path, source: io::Error::other(error) },
         E::Generic { .. } => match status(&error) {
             Some(507) => Error::NoSpace { path },
             // Asked to come again, or the store's own failure, which five more attempts did not end.
@@ -62,7 +64,7 @@ mod tests {
     };
 
     use crate::storage::driver::{
-        StorageDriver as _,
+        Durability, StorageDriver,
         object::{ObjectDriver, ObjectStoreOptions, Provider, S3Credentials, S3Options, Secret},
     };
 
@@ -70,13 +72,22 @@ mod tests {
 
     /// A store that answers everything with one status; its address.
     async fn store_that_says(status: &'static str) -> String {
+        store_that_says_at_first(status, usize::MAX, status).await
+    }
+
+    /// A store that answers so often with one status, and then with another; its address.
+    async fn store_that_says_at_first(first: &'static str, count: usize, then: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
+            let mut answered = 0;
             while let Ok((mut connection, _)) = listener.accept().await {
+                let status = if answered < count { first } else { then };
+                answered += 1;
                 let mut request = [0; 4096];
                 let _ = connection.read(&mut request).await;
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                let answer =
+                    format!("HTTP/1.1 {status}\r\netag: \"1\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
                 let _ = connection.write_all(answer.as_bytes()).await;
             }
         });
@@ -84,17 +95,32 @@ mod tests {
     }
 
     async fn error_of(endpoint: String) -> Error {
+        // The fenced client, because it asks once.
+        let error = driver(endpoint).fenced().get(&"a/b".parse().unwrap()).await.unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("hush"));
+        error
+    }
+
+    fn driver(endpoint: String) -> std::sync::Arc<ObjectDriver> {
         let credentials = S3Credentials::Key {
             access_key_id: "id".into(),
             secret_access_key: Secret::new("hush"),
             session_token: None,
         };
         let s3 = S3Options { endpoint: Some(endpoint), credentials, ..S3Options::new("bucket") };
-        let driver = std::sync::Arc::new(ObjectDriver::open(&ObjectStoreOptions::new(Provider::S3(s3))).unwrap());
-        // The fenced client, because it asks once.
-        let error = driver.fenced().get(&"a/b".parse().unwrap()).await.unwrap_err();
-        assert!(!format!("{error:?} {error}").contains("hush"));
-        error
+        std::sync::Arc::new(ObjectDriver::open(&ObjectStoreOptions::new(Provider::S3(s3))).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_write_that_met_another_is_tried_again_by_the_client_with_retries() {
+        let path = "a/b".parse().unwrap();
+        let write = async |driver: std::sync::Arc<dyn StorageDriver>| {
+            driver.put(&path, bytes::Bytes::from_static(b"content"), Durability::Durable).await
+        };
+        let busy = || store_that_says_at_first("409 Conflict", 2, "200 OK");
+        write(driver(busy().await)).await.unwrap();
+        let refused = write(driver(busy().await).fenced()).await.unwrap_err();
+        assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
     }
 
     #[tokio::test]
