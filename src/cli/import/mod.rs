@@ -1,7 +1,7 @@
 //! `lagan import --from URL (--to URL | --data DIR)`: copies a whole registry over HTTP.
 //!
 //! [`selection`] says what is copied; [`remote`] talks to a registry, with the [`challenge`]s that it answers with and
-//! [`retry`] for what fails; [`source`] asks it what it has. [`target`] is where things go: another registry, or a
+//! [`retry`] for what fails; [`source`] asks it what it has. [`mod@target`] is where things go: another registry, or a
 //! folder. [`copier`] walks from a tag to everything that it needs, and [`report`] says what became of it.
 
 mod challenge;

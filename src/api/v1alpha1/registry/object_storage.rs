@@ -19,7 +19,7 @@ pub struct S3Spec {
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The store's address, for stores other than Amazon's, such as https://s3.example.com.
+    /// The store's address, for stores other than Amazon's, such as `https://s3.example.com`.
     #[schemars(length(max = 512), regex(pattern = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -139,9 +139,9 @@ pub enum Addressing {
     /// As Path where an endpoint is given, and as VirtualHost where none is.
     #[default]
     Auto,
-    /// In the path: https://s3.example.com/bucket/key.
+    /// In the path: `https://s3.example.com/bucket/key`.
     Path,
-    /// In the host's name: https://bucket.s3.example.com/key.
+    /// In the host's name: `https://bucket.s3.example.com/key`.
     VirtualHost,
 }
 
