@@ -5,12 +5,17 @@ use std::{
     net::{SocketAddr, TcpListener as StdListener},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    thread,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::{io::copy_bidirectional, net::TcpListener, net::TcpStream, sync::watch};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::{oneshot, watch},
+};
 
 use crate::server::Server;
 
@@ -122,7 +127,15 @@ impl Replica {
 
     async fn run(&self) {
         let (folder, configuration) = (self.folder.clone(), self.configuration.clone());
-        let server = tokio::task::spawn_blocking(move || Server::start(&folder, &configuration)).await.unwrap();
+        let (started, server) = oneshot::channel();
+        // The process ends with the thread that started it, and a thread of the runtime's pool ends when it is idle.
+        thread::spawn(move || {
+            let _ = started.send(Server::start(&folder, &configuration));
+            loop {
+                thread::park();
+            }
+        });
+        let server = server.await.unwrap();
         *self.address.lock().unwrap() = server.address;
         *self.server.lock().unwrap() = Some(server);
     }
