@@ -23,7 +23,6 @@ mod scrub;
 mod secret_file;
 mod serve;
 mod shutdown;
-mod solitude;
 mod span_export;
 mod storage_fault;
 mod telemetry;

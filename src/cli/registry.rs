@@ -8,11 +8,12 @@ use crate::api::serve_config::{ServeConfig, StorageConfig};
 use crate::api::v1alpha1;
 use crate::maintenance::{RetentionRuns, Scrubs};
 use crate::storage::driver::{FilesystemDriver, ObjectDriver, ObjectStoreOptions, StorageDriver};
-use crate::storage::{Catalog, Clock, DeletionMode, Options, RedisTarget, ReplicaSetup, StorageMetrics, Timing};
+use crate::storage::{
+    Catalog, Clock, DeletionMode, Options, RedisTarget, ReplicaSetup, StorageMetrics, Timing, await_solitude,
+};
 
 use super::clock::SystemClock;
 use super::exit::InvalidUsage;
-use super::solitude::{Alone, await_solitude};
 use super::storage_fault::test;
 
 /// A registry whose storage this process holds, or shares with other replicas.
@@ -181,7 +182,7 @@ async fn open_bucket(
     } else {
         let alone = await_solitude(&*driver, &**clock, &timing).await;
         alone.with_context(|| format!("could not read which other processes serve {}", config.storage))?;
-        Alone::setup()
+        ReplicaSetup::alone()
     };
     Ok(Catalog::open_shared(driver, options, Arc::clone(clock), timing, setup))
 }

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use crate::api::serve_config::StorageConfig;
-use crate::storage::driver::{Error, StorageDriver, StoragePath, self_test};
+use crate::storage::Catalog;
+use crate::storage::driver::{Error, StorageDriver};
 
 use super::exit::{CredentialsRefused, Unreachable};
-
-/// Where the test writes: beside everything else of ours.
-const FOLDER: &str = "lagan/v1/self-test";
 
 /// Looks whether a bucket can be used, and shows at once what was written to it (PROTOCOL.md, assumption A1). One that
 /// does not would lose content: it is not served.
@@ -16,8 +14,7 @@ const FOLDER: &str = "lagan/v1/self-test";
 /// # Errors
 /// In words for its user, with the exit code that tells what it is.
 pub(super) async fn test(storage: &StorageConfig, driver: &Arc<dyn StorageDriver>) -> anyhow::Result<()> {
-    let folder: StoragePath = FOLDER.parse()?;
-    let violations = self_test(Arc::clone(driver), &folder).await.map_err(|error| of_start(storage, error))?;
+    let violations = Catalog::self_test(driver).await.map_err(|error| of_start(storage, error))?;
     match violations.first() {
         None => Ok(()),
         Some(violation) => Err(Unreachable(format!(

@@ -8,8 +8,9 @@ use super::{
     Clock, Error, ReplicaSetup, Repository, StorageMetrics, Timing, Trash,
     adoption::ForeignWriters,
     blob_descriptor::{Descriptors, RedisTarget},
-    driver::{InstrumentedDriver, StorageDriver},
+    driver::{self, InstrumentedDriver, StorageDriver},
     guard::Guard,
+    layout::PathSpec,
     reach::Reach,
     repository_walk::RepositoryWalk,
     store::Store,
@@ -91,6 +92,14 @@ impl Catalog {
         setup: ReplicaSetup,
     ) -> Self {
         Self::share(Self::store(driver, options, clock, timing, false), setup)
+    }
+
+    /// Whether what is written to a store is seen at once (PROTOCOL.md, assumption A1): empty where it is.
+    ///
+    /// # Errors
+    /// Where the store could not be asked.
+    pub async fn self_test(driver: &Arc<dyn StorageDriver>) -> Result<Vec<driver::Violation>, driver::Error> {
+        driver::self_test(Arc::clone(driver), &PathSpec::SelfTest.path()).await
     }
 
     fn store(

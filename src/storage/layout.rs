@@ -120,6 +120,8 @@ pub(super) enum PathSpec<'a> {
     Replica(Ulid),
     /// The processes that serve a shared store; the names in it are ULIDs.
     Replicas,
+    /// Where the self-test of a store writes.
+    SelfTest,
     /// That somebody could not reach a replica.
     Evicted(Ulid),
     /// The replicas that somebody could not reach; the names in it are ULIDs.
@@ -244,6 +246,7 @@ impl PathSpec<'_> {
             Self::Intent(id) => format!("{LAGAN}/intents/{id}"),
             Self::Replica(id) => format!("{LAGAN}/replicas/{id}"),
             Self::Replicas => format!("{LAGAN}/replicas"),
+            Self::SelfTest => format!("{LAGAN}/self-test"),
             Self::Evicted(id) => format!("{LAGAN}/evicted/{id}"),
             Self::Evictions => format!("{LAGAN}/evicted"),
             Self::Epochs => format!("{LAGAN}/gc"),

@@ -21,7 +21,7 @@ use tracing::{Instrument as _, error, info_span};
 use crate::api::v1alpha1::{AccessMode, Mode};
 use crate::api::wire::{ApplyRequest, CandidatePage, PolicySource, RunRequest, RunResult, RunState, RunStatus};
 use crate::retention::{self, Plan};
-use crate::storage::{Catalog, Clock, DeletionMode};
+use crate::storage::{Catalog, Clock, DeletionMode, with_causes};
 
 use super::{Error, RunId};
 
@@ -310,7 +310,7 @@ impl Inner {
             Ok(Ended::Completed) => (RunState::Completed, remark),
             Ok(Ended::ListingTooOld) => (RunState::AwaitingUsage, Some("the list of what is in use is too old".into())),
             Ok(Ended::Stopped) => (RunState::AwaitingUsage, Some("the registry is stopping".into())),
-            Err(error) => (RunState::Failed, Some(chain(&error))),
+            Err(error) => (RunState::Failed, Some(with_causes(&error))),
         };
         (state, message, Some(result))
     }
@@ -341,13 +341,7 @@ fn by_now(original: RunRequest, request: &ApplyRequest) -> Result<RunRequest, Er
 /// The status of a run that an error ended.
 fn failed(run: &RunId, begun: &RunStatus, cause: &Error) -> RunStatus {
     error!(%run, error = cause as &(dyn std::error::Error + 'static), "a retention run failed");
-    RunStatus { state: RunState::Failed, message: Some(chain(cause)), ..begun.clone() }
-}
-
-/// An error with its causes, for the reader of a policy's status.
-fn chain(error: &Error) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
+    RunStatus { state: RunState::Failed, message: Some(with_causes(cause)), ..begun.clone() }
 }
 
 /// Counts what the first plan named and the last one neither deletes nor finds in use.

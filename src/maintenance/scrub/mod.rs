@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
 use crate::api::wire::{FindingPage, ScrubRequest, ScrubState, ScrubStatus};
-use crate::storage::{Catalog, Clock, Inspection, InspectionMode, InspectionProgress};
+use crate::storage::{Catalog, Clock, Inspection, InspectionMode, InspectionProgress, with_causes};
 
 use super::Error;
 
@@ -143,7 +143,7 @@ impl Inner {
                 Some(Ok(())) => report.end(ScrubState::Finished, now, None),
                 Some(Err(failure)) => {
                     error!(error = &failure as &dyn std::error::Error, "a scrub failed");
-                    report.end(ScrubState::Failed, now, Some(in_words(&failure)));
+                    report.end(ScrubState::Failed, now, Some(with_causes(&failure)));
                 }
             }
             let status = report.status();
@@ -155,15 +155,4 @@ impl Inner {
     fn current(&self) -> MutexGuard<'_, Option<Report>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An error with its causes, in one line.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        text = format!("{text}: {deeper}");
-        cause = deeper.source();
-    }
-    text
 }

@@ -9,12 +9,13 @@ use crate::oci::{Algorithm, Digest};
 use crate::storage::{
     Error,
     driver::{self, PathComponent},
+    error::with_causes,
     guard::Key,
     layout::PathSpec,
     upload_hash::UploadHash,
 };
 
-use super::{Finding, FindingKind, Inspection, Treatment, chain};
+use super::{Finding, FindingKind, Inspection, Treatment};
 
 /// What is wrong with a blob.
 enum BlobDamage {
@@ -51,7 +52,7 @@ impl Inspection {
         let finding = Finding::new(FindingKind::CorruptBlob, PathSpec::BlobData(digest).path()).about(digest);
         match damage {
             BlobDamage::Unreadable(error) => {
-                let finding = Finding { kind: FindingKind::Unreadable, ..finding.saying(chain(&error)) };
+                let finding = Finding { kind: FindingKind::Unreadable, ..finding.saying(with_causes(&error)) };
                 self.report(finding, Treatment::Beyond).await;
             }
             BlobDamage::Corrupt { actual, size } => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::storage::{Error, guard::Key, layout::PathSpec, link::Link};
 
-use super::{Finding, FindingKind, Inspection, Treatment};
+use super::{Finding, FindingKind, Inspection};
 
 /// What is wrong with a link.
 pub(super) enum LinkDamage {
@@ -51,14 +51,11 @@ impl Inspection {
         let Some((target, held)) = found else { return Ok(()) };
         let finding = Finding::new(FindingKind::StaleLink, spec.path()).of(name).about(digest);
         let finding = finding.saying(format!("the bytes of {target} are gone, and no manifest here needs them"));
-        if self.is_repairing() {
+        self.mend(finding, async {
             held.store.remove_link(spec).await?;
-            held.store.clear_everywhere(name, digest).await?;
-            self.report(finding, Treatment::Repaired).await;
-        } else {
-            self.report(finding, Treatment::Reported).await;
-        }
-        Ok(())
+            held.store.clear_everywhere(name, digest).await
+        })
+        .await
     }
 
     /// What a link names, where that is not there.
@@ -81,14 +78,11 @@ impl Inspection {
             LinkDamage::Names(other) => (FindingKind::WrongLink, format!("it names {other}, which is other content")),
         };
         let finding = Finding::new(kind, spec.path()).of(name).about(own).saying(detail);
-        if self.is_repairing() {
+        self.mend(finding, async {
             held.store.put_link(spec, own).await?;
-            held.store.clear_everywhere(name, own).await?;
-            self.report(finding, Treatment::Repaired).await;
-        } else {
-            self.report(finding, Treatment::Reported).await;
-        }
-        Ok(())
+            held.store.clear_everywhere(name, own).await
+        })
+        .await
     }
 
     async fn link_damage(&self, spec: PathSpec<'_>, own: &Digest) -> Result<Option<LinkDamage>, Error> {

@@ -32,8 +32,8 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::oci::RepositoryName;
 
 use super::{
-    Adoption, Catalog, Error, concurrent::concurrently, guard::Key, layout::PathSpec, repository_walk::RepositoryWalk,
-    store::Store,
+    Adoption, Catalog, Error, concurrent::concurrently, error::with_causes, guard::Key, layout::PathSpec,
+    repository_walk::RepositoryWalk, store::Store,
 };
 
 use held::Held;
@@ -125,13 +125,29 @@ impl Inspection {
     /// A part of a repository that cannot be read is no reason not to look at the others.
     async fn unreadable(&self, name: &RepositoryName, error: &Error) -> Result<(), Error> {
         let path = PathSpec::Tags(name).path();
-        let finding = Finding::new(FindingKind::Unreadable, path).of(name).saying(chain(error));
+        let finding = Finding::new(FindingKind::Unreadable, path).of(name).saying(with_causes(error));
         self.report(finding, Treatment::Beyond).await;
         Ok(())
     }
 
     fn is_repairing(&self) -> bool {
         self.mode == InspectionMode::Repair
+    }
+
+    /// Reports what was found; mends it before, if that is what is to be done.
+    async fn mend<T: Send>(
+        &self,
+        finding: Finding,
+        repair: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<(), Error> {
+        let treatment = if self.is_repairing() {
+            repair.await?;
+            Treatment::Repaired
+        } else {
+            Treatment::Reported
+        };
+        self.report(finding, treatment).await;
+        Ok(())
     }
 
     async fn report(&self, mut finding: Finding, treatment: Treatment) {
@@ -174,16 +190,4 @@ impl Inspection {
         }
         Ok(())
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        text.push_str(": ");
-        text.push_str(&deeper.to_string());
-        cause = deeper.source();
-    }
-    text
 }

@@ -3,7 +3,7 @@
 use crate::oci::{Digest, Manifest, RepositoryName};
 use crate::storage::{Error, guard::Key, layout::PathSpec, record::Lenient};
 
-use super::{Finding, FindingKind, Inspection, Treatment};
+use super::{Finding, FindingKind, Inspection};
 
 impl Inspection {
     /// Looks whether a manifest is in the list of its subject. A repository whose lists were never asked for has none.
@@ -22,13 +22,7 @@ impl Inspection {
         let spec = PathSpec::Referrer(name, subject, digest);
         let finding = Finding::new(FindingKind::MissingReferrer, spec.path()).of(name).about(digest);
         let finding = finding.saying(format!("the list of {subject} does not have it"));
-        if self.is_repairing() {
-            held.store.put_referrer(name, digest, manifest, size).await?;
-            self.report(finding, Treatment::Repaired).await;
-        } else {
-            self.report(finding, Treatment::Reported).await;
-        }
-        Ok(())
+        self.mend(finding, held.store.put_referrer(name, digest, manifest, size)).await
     }
 
     async fn is_unlisted(&self, name: &RepositoryName, subject: &Digest, digest: &Digest) -> Result<Option<()>, Error> {
@@ -57,13 +51,7 @@ impl Inspection {
         let Some((detail, held)) = found else { return Ok(()) };
         let spec = PathSpec::Referrer(name, subject, digest);
         let finding = Finding::new(FindingKind::StaleReferrer, spec.path()).of(name).about(digest).saying(detail);
-        if self.is_repairing() {
-            held.store.remove_record(spec).await?;
-            self.report(finding, Treatment::Repaired).await;
-        } else {
-            self.report(finding, Treatment::Reported).await;
-        }
-        Ok(())
+        self.mend(finding, held.store.remove_record(spec)).await
     }
 
     async fn refers_elsewhere(

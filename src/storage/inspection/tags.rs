@@ -3,7 +3,7 @@
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 use crate::storage::{Error, facts::TagPush, guard::Key, layout::PathSpec, link::Link, store::Store};
 
-use super::{Finding, FindingKind, Inspection, Treatment};
+use super::{Finding, FindingKind, Inspection};
 
 /// What is wrong with a tag.
 enum TagDamage {
@@ -37,17 +37,14 @@ impl Inspection {
             TagDamage::Lost => (FindingKind::DanglingTag, "its push was not finished: it points to nothing".to_owned()),
         };
         let finding = Finding::new(kind, spec.path()).of(name).tagged(tag).saying(detail);
-        if !self.is_repairing() {
-            self.report(finding, Treatment::Reported).await;
-            return Ok(());
-        }
-        match &damage {
-            TagDamage::Torn(last) => held.store.put_link(spec, last).await?,
-            TagDamage::Dangling(digest) => Self::remove_tag(&held.store, name, tag, Some(digest)).await?,
-            TagDamage::Lost => Self::remove_tag(&held.store, name, tag, None).await?,
-        }
-        self.report(finding, Treatment::Repaired).await;
-        Ok(())
+        self.mend(finding, async {
+            match &damage {
+                TagDamage::Torn(last) => held.store.put_link(spec, last).await,
+                TagDamage::Dangling(digest) => Self::remove_tag(&held.store, name, tag, Some(digest)).await,
+                TagDamage::Lost => Self::remove_tag(&held.store, name, tag, None).await,
+            }
+        })
+        .await
     }
 
     async fn tag_damage(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<TagDamage>, Error> {

@@ -59,13 +59,8 @@ impl Inspection {
         let keys = [Key::Revision(name.clone(), digest.clone())];
         if let Some(((), held)) = self.steady(keys, || self.is_unlisted_trash(&tombstone)).await? {
             let finding = finding(FindingKind::UnlistedTrash).saying("no list of the trash shows it");
-            if self.is_repairing() {
-                // What a list needs, and the entry itself once more.
-                held.store.bury(&tombstone).await?;
-                self.report(finding, Treatment::Repaired).await;
-            } else {
-                self.report(finding, Treatment::Reported).await;
-            }
+            // What a list needs, and the entry itself once more.
+            self.mend(finding, held.store.bury(&tombstone)).await?;
         }
         if self.store.looked_up(tombstone).await?.state == TombstoneState::Missing {
             let finding = finding(FindingKind::MissingTrash).saying("its content is gone: it cannot be restored");
@@ -150,13 +145,7 @@ impl Inspection {
         };
         let Some(((), held)) = self.steady(keys, look).await? else { return Ok(()) };
         let finding = finding.saying("it leads to no entry of the trash");
-        if self.is_repairing() {
-            held.store.remove_record(spec).await?;
-            self.report(finding, Treatment::Repaired).await;
-        } else {
-            self.report(finding, Treatment::Reported).await;
-        }
-        Ok(())
+        self.mend(finding, held.store.remove_record(spec)).await
     }
 }
 

@@ -20,10 +20,12 @@ mod observer;
 mod promise;
 mod registration;
 mod settle;
+mod solitude;
 mod term;
 
 pub use call::{CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls};
 pub use membership::ReplicaSetup;
+pub use solitude::await_solitude;
 
 pub(super) use fence::Fence;
 pub(super) use intent::{Intent, IntentId};
