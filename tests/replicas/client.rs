@@ -23,7 +23,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(150);
 pub(crate) struct Image {
     pub(crate) digest: String,
     manifest: String,
-    blobs: [Vec<u8>; 2],
+    /// Its configuration and its layer.
+    pub(crate) blobs: [Vec<u8>; 2],
 }
 
 impl Image {
@@ -45,7 +46,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 /// The answer did not come, or was another one than what was asked for.
 #[derive(Debug)]
-pub(crate) struct Unanswered(#[allow(dead_code, reason = "for the message of a panic")] String);
+pub(crate) struct Unanswered(pub(crate) String);
 
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -70,9 +71,18 @@ impl Client {
     /// Pushes an image under a tag; ends well only if all of it was acknowledged.
     pub(crate) async fn push(&self, replica: usize, image: &Image, tag: &str) -> Result<(), Unanswered> {
         for blob in &image.blobs {
-            let path = format!("/v2/app/blobs/uploads/?digest={}", sha256(blob));
-            self.write(self.request(replica, Method::POST, &path).body(blob.clone()), StatusCode::CREATED).await?;
+            self.push_blob(replica, blob).await?;
         }
+        self.put(replica, image, tag).await
+    }
+
+    pub(crate) async fn push_blob(&self, replica: usize, blob: &[u8]) -> Result<(), Unanswered> {
+        let path = format!("/v2/app/blobs/uploads/?digest={}", sha256(blob));
+        self.write(self.request(replica, Method::POST, &path).body(blob.to_vec()), StatusCode::CREATED).await
+    }
+
+    /// Puts an image's manifest, whose blobs are there.
+    pub(crate) async fn put(&self, replica: usize, image: &Image, tag: &str) -> Result<(), Unanswered> {
         let put = self.request(replica, Method::PUT, &format!("/v2/app/manifests/{tag}"));
         let put = put.header(header::CONTENT_TYPE, MANIFEST).body(image.manifest.clone());
         self.write(put, StatusCode::CREATED).await
@@ -107,39 +117,65 @@ impl Client {
         }
     }
 
+    /// Reads all of an image, and compares it.
+    pub(crate) async fn pull(&self, replica: usize, image: &Image) {
+        let manifest = self.content(replica, "manifests", &image.digest).await;
+        assert_eq!(manifest, image.manifest.as_bytes(), "replica {replica}");
+        for blob in &image.blobs {
+            assert_eq!(self.blob(replica, &sha256(blob)).await, *blob, "replica {replica}");
+        }
+    }
+
     pub(crate) async fn blob(&self, replica: usize, digest: &str) -> Vec<u8> {
-        let get = self.request(replica, Method::GET, &format!("/v2/app/blobs/{digest}"));
-        let response = self.send(get, WRITE_TIMEOUT).await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
+        self.content(replica, "blobs", digest).await
+    }
+
+    async fn content(&self, replica: usize, kind: &str, digest: &str) -> Vec<u8> {
+        let get = self.request(replica, Method::GET, &format!("/v2/app/{kind}/{digest}"));
+        let response = self.send(get.header(header::ACCEPT, MANIFEST), WRITE_TIMEOUT).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{digest} on replica {replica}");
         response.bytes().await.unwrap().to_vec()
     }
 
-    pub(crate) async fn begin_upload(&self, replica: usize) -> String {
+    pub(crate) async fn begin_upload(&self, replica: usize) -> Result<String, Unanswered> {
         let begin = self.request(replica, Method::POST, "/v2/app/blobs/uploads/");
-        location(&self.send(begin, WRITE_TIMEOUT).await.unwrap(), StatusCode::ACCEPTED)
+        location(&self.send(begin, WRITE_TIMEOUT).await?)
     }
 
-    pub(crate) async fn append(&self, replica: usize, location: &str, part: &[u8], offset: usize) -> String {
+    pub(crate) async fn append(
+        &self,
+        replica: usize,
+        location: &str,
+        part: &[u8],
+        offset: usize,
+    ) -> Result<String, Unanswered> {
         let range = format!("{offset}-{}", offset + part.len() - 1);
         let patch = self.request(replica, Method::PATCH, location).header(header::CONTENT_RANGE, range);
-        self::location(&self.send(patch.body(part.to_vec()), WRITE_TIMEOUT).await.unwrap(), StatusCode::ACCEPTED)
+        self::location(&self.send(patch.body(part.to_vec()), WRITE_TIMEOUT).await?)
     }
 
     /// Ends an upload with its last part; the digest of all parts.
-    pub(crate) async fn finish(&self, replica: usize, location: &str, part: &[u8], whole: &[u8]) -> String {
+    pub(crate) async fn finish(
+        &self,
+        replica: usize,
+        location: &str,
+        part: &[u8],
+        whole: &[u8],
+    ) -> Result<String, Unanswered> {
         let digest = sha256(whole);
         let separator = if location.contains('?') { '&' } else { '?' };
         let put = self.request(replica, Method::PUT, &format!("{location}{separator}digest={digest}"));
-        let response = self.send(put.body(part.to_vec()), WRITE_TIMEOUT).await.unwrap();
-        assert_eq!(response.status(), StatusCode::CREATED, "{response:?}");
-        digest
+        self.write(put.body(part.to_vec()), StatusCode::CREATED).await?;
+        Ok(digest)
     }
 }
 
 /// Where to go on: the path, as every replica has it.
-fn location(response: &reqwest::Response, expected: StatusCode) -> String {
-    assert_eq!(response.status(), expected, "{response:?}");
+fn location(response: &reqwest::Response) -> Result<String, Unanswered> {
+    if response.status() != StatusCode::ACCEPTED {
+        return Err(Unanswered(format!("{response:?}")));
+    }
     let location = response.headers().get(header::LOCATION).unwrap().to_str().unwrap();
     let path = location.find("/v2/").unwrap();
-    location[path..].to_owned()
+    Ok(location[path..].to_owned())
 }

@@ -11,18 +11,15 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::{oneshot, watch},
-};
+use tokio::sync::oneshot;
 
+use crate::line::Line;
 use crate::server::Server;
 
 /// The name in the certificate that all replicas show each other.
 const NAME: &str = "replicas.example.com";
 
-/// The processes, each with a line to its control listener that can be cut.
+/// The processes, each with lines to its control listener and to the bucket that can be cut.
 pub(crate) struct Cluster {
     replicas: Vec<Replica>,
     _folder: TempDir,
@@ -34,18 +31,26 @@ struct Replica {
     server: Mutex<Option<Server>>,
     /// Where clients find it by now.
     address: Arc<Mutex<SocketAddr>>,
-    is_cut: watch::Sender<bool>,
+    /// How the others call it.
+    control: Line,
+    /// How it reaches the bucket.
+    store: Line,
 }
 
 impl Cluster {
     /// Three processes that have joined.
     pub(crate) async fn start() -> Self {
+        Self::start_with("descriptorCache: {type: InMemory}").await
+    }
+
+    /// Three processes that have joined, with this in their configuration.
+    pub(crate) async fn start_with(cache: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_certificate(folder.path());
-        let storage = storage(folder.path());
+        let prefix = ulid::Ulid::generate().to_string();
         let mut replicas = Vec::new();
         for number in 0..3 {
-            replicas.push(Replica::start(folder.path(), &storage, number).await);
+            replicas.push(Replica::start(folder.path(), &prefix, cache, number).await);
         }
         Self { replicas, _folder: folder }
     }
@@ -72,8 +77,13 @@ impl Cluster {
     }
 
     /// Lets no call of the others through to one, or all again.
-    pub(crate) fn cut(&self, number: usize, is_cut: bool) {
-        self.replicas[number].is_cut.send_replace(is_cut);
+    pub(crate) fn cut_control(&self, number: usize, is_cut: bool) {
+        self.replicas[number].control.cut(is_cut);
+    }
+
+    /// Lets nothing of one through to the bucket, or all again.
+    pub(crate) fn cut_store(&self, number: usize, is_cut: bool) {
+        self.replicas[number].store.cut(is_cut);
     }
 
     /// Waits until each of them promises again.
@@ -104,23 +114,26 @@ impl Drop for Cluster {
 }
 
 impl Replica {
-    async fn start(shared: &Path, storage: &str, number: usize) -> Self {
+    async fn start(shared: &Path, prefix: &str, cache: &str, number: usize) -> Self {
         let folder = shared.join(number.to_string());
         fs::create_dir(&folder).unwrap();
-        let control = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let is_cut = watch::Sender::new(false);
-        let line = line_to(control, is_cut.subscribe()).await;
+        let listen = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let control = Line::to(listen).await;
+        let endpoint = variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT");
+        let store = Line::to(endpoint.trim_start_matches("http://").parse().unwrap()).await;
+        let storage = storage(&folder, prefix, store.address);
         let at = |name: &str| shared.join(name).display().to_string();
         let configuration = format!(
-            "storage: {storage}\nauth: {{anonymous: All}}\ncontrol: {{listen: '{control}', advertise: '{line}', tls: \
-             {{certificate: {}, key: {}, clientAuthority: {}, serverName: {NAME}}}}}",
+            "storage: {storage}\n{cache}\nauth: {{anonymous: All}}\ncontrol: {{listen: '{listen}', advertise: '{}', \
+             tls: {{certificate: {}, key: {}, clientAuthority: {}, serverName: {NAME}}}}}",
+            control.address,
             at("tls.crt"),
             at("tls.key"),
             at("ca.crt")
         );
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let replica =
-            Self { folder, configuration, server: Mutex::default(), address: Arc::new(Mutex::new(nowhere)), is_cut };
+        let address = Arc::new(Mutex::new(nowhere));
+        let replica = Self { folder, configuration, server: Mutex::default(), address, control, store };
         replica.run().await;
         replica
     }
@@ -141,31 +154,8 @@ impl Replica {
     }
 }
 
-/// A line to an address: what goes through it ends when it is cut, and what comes meanwhile is refused.
-async fn line_to(address: SocketAddr, mut is_cut: watch::Receiver<bool>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let line = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let Ok((mut caller, _)) = listener.accept().await else { return };
-            if *is_cut.borrow_and_update() {
-                continue;
-            }
-            let mut is_cut = is_cut.clone();
-            tokio::spawn(async move {
-                let Ok(mut called) = TcpStream::connect(address).await else { return };
-                tokio::select! {
-                    _ = copy_bidirectional(&mut caller, &mut called) => {}
-                    _ = is_cut.wait_for(|is_cut| *is_cut) => {}
-                }
-            });
-        }
-    });
-    line
-}
-
-/// A part of the bucket of its own.
-fn storage(folder: &Path) -> String {
+/// A part of the bucket that the replicas have for themselves.
+fn storage(folder: &Path, prefix: &str, endpoint: SocketAddr) -> String {
     let credentials = folder.join("s3");
     fs::create_dir(&credentials).unwrap();
     for (file, variable) in
@@ -174,10 +164,9 @@ fn storage(folder: &Path) -> String {
         fs::write(credentials.join(file), variable_of_tests_run(variable)).unwrap();
     }
     format!(
-        "{{type: S3, s3: {{bucket: {}, endpoint: '{}', addressing: Path, prefix: {}, credentialsDirectory: {}}}}}",
+        "{{type: S3, s3: {{bucket: {}, endpoint: 'http://{endpoint}', addressing: Path, prefix: {prefix}, \
+         credentialsDirectory: {}}}}}",
         variable_of_tests_run("LAGAN_TEST_S3_BUCKET"),
-        variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT"),
-        ulid::Ulid::generate(),
         credentials.display()
     )
 }
