@@ -31,9 +31,10 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// Whether the registry must hold the content before a manifest that names it is accepted.
+    /// Whether the registry must hold the content before a manifest that names it is accepted. A manifest has to be
+    /// there wherever else it may be had.
     #[must_use]
     pub fn is_required(&self) -> bool {
-        self.urls.is_empty() && !self.media_type.is_non_distributable()
+        self.media_type.is_manifest() || (self.urls.is_empty() && !self.media_type.is_non_distributable())
     }
 }

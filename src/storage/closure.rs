@@ -15,10 +15,16 @@ use super::{
     store::Store,
 };
 
-/// A manifest with all that it reaches: config, layers, children and their closures; not its subject, and not content
-/// that may be had elsewhere and was never pushed.
+/// The longest manifest that is read to see what it needs, in bytes: the largest limit that a configuration can set. What
+/// is longer was never pushed as one.
+const MAX_MANIFEST: u64 = 64 << 20;
+
+/// A manifest with all that it reaches in its repository: config, layers, children and their closures; not its subject,
+/// not content that may be had elsewhere and was never pushed, and not manifests that were never pushed there.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Closure {
+    /// What the root says; `None` where that cannot be read.
+    pub(super) root: Option<Manifest>,
     /// The manifests, the root first, parents before their children.
     pub(super) manifests: Vec<ClosureManifest>,
     /// Configs and layers.
@@ -34,8 +40,8 @@ pub(super) struct ClosureManifest {
     pub(super) digest: Digest,
     /// Its length in bytes; `None` where its bytes are missing.
     pub(super) size: Option<u64>,
-    /// What it says; `None` where that cannot be read.
-    pub(super) manifest: Option<Manifest>,
+    /// The manifests that it lists.
+    pub(super) children: Vec<Digest>,
 }
 
 impl Closure {
@@ -59,18 +65,23 @@ impl Store {
         let mut seen = BTreeSet::from([root.clone()]);
         let mut queue = VecDeque::from([(root.clone(), None)]);
         while let Some((digest, media_type)) = queue.pop_front() {
-            let found = self.closure_manifest(name, digest, media_type).await?;
-            for descriptor in found.manifest.iter().flat_map(Manifest::children) {
-                if seen.insert(descriptor.digest.clone()) {
-                    queue.push_back((descriptor.digest.clone(), Some(descriptor.media_type.clone())));
+            let (found, manifest) = self.closure_manifest(name, digest, media_type).await?;
+            for descriptor in manifest.iter().flat_map(Manifest::children) {
+                let child = &descriptor.digest;
+                if !seen.contains(child) && (known.contains(child) || self.was_pushed(name, child).await?) {
+                    seen.insert(child.clone());
+                    queue.push_back((child.clone(), Some(descriptor.media_type.clone())));
                 }
             }
-            for blob in found.manifest.iter().flat_map(Manifest::blobs) {
+            for blob in manifest.iter().flat_map(Manifest::blobs) {
                 let kept = blob.is_required() || known.contains(&blob.digest);
                 if kept { &mut closure.blobs } else { &mut optional }.insert(blob.digest.clone());
             }
             if found.size.is_none() {
                 closure.missing.push(found.digest.clone());
+            }
+            if closure.manifests.is_empty() {
+                closure.root = manifest;
             }
             closure.manifests.push(found);
         }
@@ -88,19 +99,31 @@ impl Store {
         name: &RepositoryName,
         digest: Digest,
         media_type: Option<MediaType>,
-    ) -> Result<ClosureManifest, Error> {
+    ) -> Result<(ClosureManifest, Option<Manifest>), Error> {
         let Some(bytes) = self.manifest_bytes(&digest).await? else {
-            return Ok(ClosureManifest { digest, size: None, manifest: None });
+            return Ok((ClosureManifest { digest, size: None, children: Vec::new() }, None));
         };
         let fact = self.revision_fact(name, &digest).await?.read();
         let media_type = fact.map(|fact| fact.media_type).or(media_type);
         let manifest = Manifest::parse(media_type.as_ref(), &bytes).or_else(|_| Manifest::parse(None, &bytes));
         let manifest = manifest.inspect_err(|error| warn!(%digest, %error, "a manifest could not be read")).ok();
-        Ok(ClosureManifest { digest, size: Some(bytes.len() as u64), manifest })
+        let children = manifest.iter().flat_map(Manifest::children).map(|child| child.digest.clone()).collect();
+        Ok((ClosureManifest { digest, size: Some(bytes.len() as u64), children }, manifest))
     }
 
-    /// A manifest's bytes, verified; `None` where they are not there, or damaged.
+    /// Whether a manifest is or was in the repository. The bytes of others', and of refused ones, are no part of it:
+    /// else whoever knows a digest could have it restored, and read it.
+    async fn was_pushed(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.link(PathSpec::RevisionLink(name, digest), digest).await?.is_some()
+            || !self.names(PathSpec::Tombstones(name, digest)).await?.is_empty())
+    }
+
+    /// A manifest's bytes, verified; `None` where they are not there, or damaged, or too many for a manifest.
     pub(super) async fn manifest_bytes(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
+        if self.stored_size(digest).await?.is_some_and(|size| size > MAX_MANIFEST) {
+            warn!(%digest, "what should be a manifest is longer than any");
+            return Ok(None);
+        }
         match self.driver.get(&PathSpec::BlobData(digest).path()).await {
             Ok(bytes) if digest.matches(&bytes) => Ok(Some(bytes)),
             Ok(_) => {

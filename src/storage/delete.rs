@@ -9,6 +9,7 @@ use crate::oci::{Digest, Reference, Tag};
 use super::{
     DeletionMode, Error, Repository, Tombstone, TombstoneId, TombstoneKind, TombstoneState,
     changes::{Change, Settled},
+    concurrent::all_written,
     delete_planned::PlannedDelete,
     facts::{RevisionFact, TagPush},
     layout::PathSpec,
@@ -252,9 +253,8 @@ impl Repository {
             (BTreeSet::from([digest.clone(), content]).into_iter().collect(), size)
         } else {
             let closure = store.closure(name, digest, &[]).await?;
-            let root = closure.manifests.first();
-            media_type = self.keep_facts(digest, root.and_then(|root| root.manifest.as_ref())).await?;
-            (closure.digests(), root.and_then(|root| root.size))
+            media_type = self.keep_facts(digest, closure.root.as_ref()).await?;
+            (closure.digests(), closure.manifests.first().and_then(|root| root.size))
         };
         self.keep_history(&target).await?;
         if target.kind == TombstoneKind::Tag {
@@ -304,17 +304,16 @@ impl Repository {
 impl Repository {
     /// Makes sure that the time of a tag's push outlives its link, whose age it is where another registry pushed.
     async fn keep_history(&self, target: &Target) -> Result<(), Error> {
-        for tag in &target.tags {
+        let kept = target.tags.iter().map(|tag| async move {
             if self.store.tag_pushed_at(&self.name, tag, &target.digest).await?.is_some() {
-                continue;
+                return Ok(());
             }
-            if let Some(pushed_at) = self.store.age(PathSpec::TagCurrent(&self.name, tag)).await? {
-                let actor = String::from("unknown");
-                let push = TagPush { digest: target.digest.clone(), pushed_at, actor, restored: false };
-                self.store.put_tag_push(&self.name, tag, &push).await?;
-            }
-        }
-        Ok(())
+            let Some(pushed_at) = self.store.age(PathSpec::TagCurrent(&self.name, tag)).await? else { return Ok(()) };
+            let actor = String::from("unknown");
+            let push = TagPush { digest: target.digest.clone(), pushed_at, actor, restored: false };
+            self.store.put_tag_push(&self.name, tag, &push).await
+        });
+        all_written(kept).await
     }
 }
 
@@ -329,10 +328,12 @@ impl Store {
         if pending.kind != TombstoneKind::Tag {
             self.remove_link_folder(PathSpec::LayerFolder(name, digest)).await?;
         }
-        for tag in &pending.tags {
+        let untagged = pending.tags.iter().map(|tag| async move {
             self.unlink_tag(name, tag, digest).await?;
             self.reach.tags.forget(name, digest, tag);
-        }
+            Ok(())
+        });
+        all_written(untagged).await?;
         self.clear_everywhere(name, digest).await
     }
 

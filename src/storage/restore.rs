@@ -6,7 +6,7 @@ use futures::future;
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::oci::{Digest, Manifest, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
 use super::{
     DeleteCause, Error, Repository, Tombstone, TombstoneId, TombstoneKind, Trash,
@@ -21,6 +21,9 @@ use super::{
 
 /// How many tags a restore replaces before it gives up, because they are pushed again as fast.
 const MAX_REPLACED: usize = 1_000;
+
+/// How often a restore by reference looks again, because somebody else restored or deleted it meanwhile.
+const MAX_LOOKS: usize = 8;
 
 /// What to do with a tag that points elsewhere by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,23 @@ impl Trash {
     /// # Errors
     /// [`Error::NotInTrash`], and as [`Self::restore`].
     pub async fn restore_reference(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        conflict: Conflict,
+        actor: &str,
+    ) -> Result<Restored, Error> {
+        for _ in 0..MAX_LOOKS {
+            match self.restore_newest(repository, reference, conflict, actor).await {
+                Err(Error::TombstoneUnknown { .. }) => {}
+                other => return other,
+            }
+        }
+        Err(Error::Frozen { key: format!("{repository}:{reference}") })
+    }
+
+    /// With [`Error::TombstoneUnknown`] where somebody else restored it meanwhile.
+    async fn restore_newest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
@@ -387,8 +407,8 @@ impl Repository {
         } else {
             self.store.put_link(PathSpec::RevisionLink(&self.name, digest), digest).await
         };
-        for child in manifest.manifest.iter().flat_map(Manifest::children) {
-            self.store.reach.parents.note(&self.name, &child.digest, digest.clone());
+        for child in &manifest.children {
+            self.store.reach.parents.note(&self.name, child, digest.clone());
         }
         self.store.drop_descriptors(&self.name, digest).await;
         linked

@@ -11,8 +11,8 @@ use ulid::Ulid;
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
 use super::{
-    Error, Tombstone, TombstoneId, TombstoneKind, TombstoneState, driver::Durability, layout::PathSpec,
-    record::Lenient, store::Store,
+    Error, Tombstone, TombstoneId, TombstoneKind, TombstoneState, concurrent::all_written, driver::Durability,
+    layout::PathSpec, record::Lenient, store::Store,
 };
 
 /// Where a tombstone lies.
@@ -38,9 +38,9 @@ impl Store {
             .tags
             .iter()
             .map(|tag| self.put_record(PathSpec::TrashedTag(name, tag, id), &tombstone.digest, Durability::Durable));
-        let (by_time, by_tag) = future::join(by_time, future::join_all(by_tag)).await;
+        let (by_time, by_tag) = future::join(by_time, all_written(by_tag)).await;
         by_time?;
-        by_tag.into_iter().collect::<Result<(), Error>>()?;
+        by_tag?;
         self.put_tombstone(tombstone).await?;
         self.options.metrics.content.buried();
         Ok(())
@@ -55,9 +55,11 @@ impl Store {
     pub(super) async fn exhume(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let (name, id) = (&tombstone.repository, tombstone.id.0);
         self.remove_record(PathSpec::Tombstone(name, &tombstone.digest, id)).await?;
-        for tag in &tombstone.tags {
+        let by_tag = tombstone.tags.iter().map(|tag| async move {
             self.remove_record(PathSpec::TrashedTag(name, tag, id)).await?;
-        }
+            Ok(())
+        });
+        all_written(by_tag).await?;
         self.remove_record(PathSpec::TrashEntry(inverted(id))).await?;
         self.options.metrics.content.restored();
         Ok(())

@@ -253,3 +253,17 @@ async fn all_tags_of_a_push_move_in_one_change_after_the_revision() {
     }
     assert!(repository.store.untagged_at(&repository.name, &old).await.unwrap().read().is_some());
 }
+
+#[tokio::test]
+async fn a_listed_manifest_must_be_in_the_repository_wherever_else_it_may_be_had() {
+    let world = World::new();
+    let (other, repository) = (world.repository("other").await, world.repository("app").await);
+    let image = image("secret");
+    image.push(&other, None).await.unwrap();
+    let text = String::from_utf8(index(&[&image]).to_vec()).unwrap();
+    let elsewhere = text.replace("}]}", r#","urls":["https://example.com"]}]}"#);
+    assert_ne!(elsewhere, text);
+    let error = repository.put_manifest(put(&elsewhere.into(), Some("v1"))).await.unwrap_err();
+    let Error::InvalidReferences(invalid) = error else { panic!("{error:?}") };
+    assert!(matches!(&invalid[..], [InvalidReference::ManifestUnknown(child)] if child.digest == image.digest()));
+}

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures::future;
+
 use crate::{
     oci::Digest,
     storage::{
-        Catalog, Conflict, DeleteCause, Error, Repository, Tombstone,
+        Audience, Catalog, Conflict, DeleteCause, Error, Repository, Tombstone,
         driver::StorageDriver as _,
-        fixtures::{World, name},
+        fixtures::{World, name, sha256},
         layout::PathSpec,
     },
 };
@@ -221,4 +223,47 @@ async fn what_has_expired_cannot_be_restored() {
     assert!(matches!(expired, Err(Error::TombstoneUnknown { .. })));
     let error = repository.manifest(&reference("v1")).await.unwrap_err();
     assert!(matches!(error, Error::ManifestUnknown { trash: None, .. }), "it is not offered any more: {error:?}");
+}
+
+#[tokio::test]
+async fn a_restore_brings_nothing_of_another_repository() {
+    let world = World::new();
+    let (catalog, repository) = opened(&world).await;
+    let other = catalog.repository(&name("other"));
+    let secret = image("secret");
+    secret.push(&other, None).await.unwrap();
+    // As a registry leaves it that accepts indexes whose children it does not have.
+    let index = index(&[&secret]);
+    let digest = seed_blob(&repository, &index).await.unwrap();
+    repository.store.put_link(PathSpec::RevisionLink(&repository.name, &digest), &digest).await.unwrap();
+    let tombstone = delete(&repository, &digest).await;
+    let restored = catalog.trash().restore(&tombstone.id, Conflict::Fail, "restorer").await.unwrap();
+    assert_eq!(restored.manifests, [digest]);
+    assert!(!is_there(&repository, &by(&secret.digest())).await);
+    for blob in secret.blobs() {
+        let found = repository.stat_blob(&sha256(&blob), Audience::Puller).await;
+        assert!(matches!(found, Err(Error::BlobUnknown { .. })), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn restores_of_the_same_reference_at_once_all_find_it_restored() {
+    let world = World::new();
+    let (catalog, repository) = opened(&world).await;
+    let digest = image("a").push(&repository, Some("v1")).await.unwrap();
+    delete(&repository, &digest).await;
+    let (trash, v1) = (catalog.trash(), reference("v1"));
+    let restores = (0..12).map(|_| trash.restore_reference(&repository.name, &v1, Conflict::Fail, "restorer"));
+    let restored = future::try_join_all(restores).await.unwrap();
+    assert!(restored.iter().all(|restored| restored.digest == digest));
+    assert_eq!(restored.iter().filter(|restored| !restored.already_present).count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_longer_than_any_manifest_is_not_read_as_one() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let bytes = vec![b' '; (64 << 20) + 1].into();
+    let digest = seed_blob(&repository, &bytes).await.unwrap();
+    assert!(repository.store.manifest_bytes(&digest).await.unwrap().is_none());
 }
