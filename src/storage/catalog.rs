@@ -124,6 +124,7 @@ impl Catalog {
             changes: Arc::default(),
             ids: Arc::default(),
             reach: Arc::new(Reach::new(is_alone)),
+            unfinished: Arc::default(),
             tag_names: Arc::default(),
             uploads: UploadLeases::default(),
             foreign: Arc::new(ForeignWriters::default()),

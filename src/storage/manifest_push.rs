@@ -96,6 +96,16 @@ impl Repository {
     }
 
     async fn publish(&self, digest: Digest, put: PutManifest) -> Result<Digest, Error> {
+        let tags = put.tags.clone();
+        let published = self.publish_in_order(digest, put).await;
+        if published.is_err() {
+            // Their folders would be listed.
+            self.store.take_back(&self.name, tags);
+        }
+        published
+    }
+
+    async fn publish_in_order(&self, digest: Digest, put: PutManifest) -> Result<Digest, Error> {
         self.store.settle_parked().await;
         let promise = self.store.enter(self.keys_of(&digest, &put)).await?;
         let push = &Push { digest, put, now: self.store.clock.now() };

@@ -56,6 +56,7 @@ mod timing;
 mod tombstone;
 mod trash;
 mod trash_index;
+mod unfinished_tags;
 mod upload_hash;
 mod upload_id;
 mod upload_lease;

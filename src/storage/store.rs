@@ -13,6 +13,7 @@ use super::{
     reach::Reach,
     replicas::{Fence, Membership},
     tag_names::TagNames,
+    unfinished_tags::UnfinishedTags,
     upload_lease::UploadLeases,
 };
 
@@ -40,6 +41,8 @@ pub(super) struct Store {
     pub(super) reach: Arc<Reach>,
     /// The tags of large repositories.
     pub(super) tag_names: Arc<TagNames>,
+    /// Where tags may be whose push was not finished.
+    pub(super) unfinished: Arc<UnfinishedTags>,
     /// Who writes to which upload.
     pub(super) uploads: UploadLeases,
     /// What is known of other registries that write to the store.

@@ -26,7 +26,8 @@ impl Repository {
     pub async fn tags(&self, after: Option<&str>, limit: usize) -> Result<Page<Tag>, Error> {
         let mut entries = Vec::new();
         let mut after = after.map(String::from);
-        let hidden = self.store.dangling_tags(&self.name).await?;
+        let mut hidden = self.store.dangling_tags(&self.name).await?;
+        hidden.extend(self.store.unfinished_tags(&self.name).await?);
         loop {
             // One more than is wanted tells whether more follow.
             let wanted = limit.saturating_sub(entries.len()).saturating_add(1);

@@ -212,6 +212,10 @@ impl StorageDriver for FaultyDriver {
         self.inner.is_shared()
     }
 
+    fn was_interrupted(&self) -> bool {
+        self.inner.was_interrupted()
+    }
+
     fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {
         self
     }

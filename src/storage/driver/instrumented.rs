@@ -142,6 +142,10 @@ impl StorageDriver for InstrumentedDriver {
         self.inner.is_shared()
     }
 
+    fn was_interrupted(&self) -> bool {
+        self.inner.was_interrupted()
+    }
+
     fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {
         Arc::new(Self { inner: Arc::clone(&self.inner).fenced(), metrics: self.metrics.clone() })
     }

@@ -170,6 +170,11 @@ impl StorageDriver for MemoryDriver {
         false
     }
 
+    fn was_interrupted(&self) -> bool {
+        // Nobody says when its process ends.
+        true
+    }
+
     fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {
         self
     }

@@ -176,6 +176,12 @@ pub trait StorageDriver: Send + Sync + fmt::Debug + 'static {
     /// Whether other processes may serve the same store at once.
     fn is_shared(&self) -> bool;
 
+    /// Whether the process that served the store before this one may have ended in the middle of something. Of a shared
+    /// store nobody knows.
+    fn was_interrupted(&self) -> bool {
+        false
+    }
+
     /// The same store through a client that never tries again and gives up after ten seconds: so that no removal, and
     /// no write of a delete or restore, lands later than that (PROTOCOL.md, assumption A4).
     fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver>;

@@ -162,6 +162,9 @@ pub(super) async fn assert_consistent(repository: &Repository) {
             assert!(repository.store.link(link, blob).await.unwrap().is_some(), "{blob} is not linked");
         }
     }
+    repository.store.changes.drain().await;
+    let shown: Vec<String> = inventory.tags.iter().map(|shown| shown.tag.to_string()).collect();
+    assert_eq!(tags(repository).await, shown, "what is listed is what leads somewhere");
     for shown in &inventory.tags {
         assert!(is_there(repository, &Reference::Tag(shown.tag.clone())).await, "{} dangles", shown.tag);
     }

@@ -63,12 +63,6 @@ impl FilesystemDriver {
         Self::prepare(root).await?.lock().await
     }
 
-    /// Whether the process that held the lock before stopped in order.
-    #[must_use]
-    pub fn was_clean(&self) -> bool {
-        self.was_clean
-    }
-
     /// Whether a sync failed, so that nothing is written any more.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
@@ -154,6 +148,10 @@ impl StorageDriver for FilesystemDriver {
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn was_interrupted(&self) -> bool {
+        !self.was_clean
     }
 
     fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {

@@ -52,15 +52,15 @@ async fn a_dropped_wait_gives_up_the_lock() {
 async fn a_clean_stop_is_told_from_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let driver = FilesystemDriver::open(folder.path()).await.unwrap();
-    assert!(!driver.was_clean(), "the first start knows nothing");
+    assert!(driver.was_interrupted(), "the first start knows nothing");
     driver.close().await.unwrap();
     let refused = driver.put(&at("a"), Bytes::new(), Durability::Durable).await;
     assert!(matches!(refused, Err(Error::Io { .. })));
     drop(driver);
     let driver = FilesystemDriver::open(folder.path()).await.unwrap();
-    assert!(driver.was_clean());
+    assert!(!driver.was_interrupted());
     drop(driver);
-    assert!(!FilesystemDriver::open(folder.path()).await.unwrap().was_clean(), "it was not closed");
+    assert!(FilesystemDriver::open(folder.path()).await.unwrap().was_interrupted(), "it was not closed");
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn after_a_failed_sync_nothing_is_written() {
     driver.close().await.unwrap();
     drop(driver);
     let reopened = FilesystemDriver::open(folder.path()).await.unwrap();
-    assert!(!reopened.was_clean() && !reopened.is_poisoned());
+    assert!(reopened.was_interrupted() && !reopened.is_poisoned());
 }
 
 #[tokio::test]
