@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -47,8 +48,11 @@ struct Served {
 
 impl Served {
     async fn start(more: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), more).await
+    }
+
+    async fn start_in(folder: TempDir, more: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let folder = tempfile::tempdir().unwrap();
         let (listen, health) = (free_address(), free_address());
         let file = folder.path().join("serve.yaml");
         let config = format!(
@@ -91,6 +95,19 @@ impl Served {
         let lines: Vec<Value> = self.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let found = lines.iter().find(|line| line["message"] == "request" && line["request_id"] == request_id);
         found.unwrap_or_else(|| panic!("{request_id} is not in {lines:#?}")).clone()
+    }
+
+    async fn metrics(&self) -> String {
+        self.client.get(format!("{}/metrics", self.health)).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Waits until the metrics have a line.
+    async fn counted(&self, sample: &str) {
+        let begun = Instant::now();
+        while !self.metrics().await.lines().any(|line| line == sample) {
+            assert!(begun.elapsed() < PATIENCE, "{sample} in {}", self.metrics().await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
@@ -161,7 +178,7 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     served.get(&manifest).send().await.unwrap().bytes().await.unwrap();
     let deleted = served.client.delete(format!("{}{manifest}", served.registry)).send().await.unwrap();
     assert_eq!(deleted.status(), StatusCode::ACCEPTED);
-    let page = served.client.get(format!("{}/metrics", served.health)).send().await.unwrap().text().await.unwrap();
+    let page = served.metrics().await;
     let (scraped, documented) = (scraped(&page), documented());
     let differing: Vec<&String> = scraped.symmetric_difference(&documented).collect();
     assert!(differing.is_empty(), "{differing:?} are on one side only");
@@ -179,6 +196,38 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
         assert!(page.contains(sample), "{sample} in {page}");
     }
     served.stop();
+}
+
+/// A push that broke off so long ago, as distribution leaves it.
+fn broken_push(data: &Path, repository: &str, age: Duration) -> PathBuf {
+    let id = format!("{:08x}-0000-4000-8000-000000000000", age.as_secs());
+    let folder = data.join("docker/registry/v2/repositories").join(repository).join("_uploads").join(id);
+    fs::create_dir_all(folder.join("hashstates/sha256")).unwrap();
+    fs::write(folder.join("startedat"), "2020-01-01T00:00:00Z").unwrap();
+    fs::write(folder.join("data"), "some").unwrap();
+    for part in ["data", "startedat", "hashstates/sha256", "hashstates", "."] {
+        let file = fs::File::open(folder.join(part)).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(written - age).unwrap();
+    }
+    folder
+}
+
+#[tokio::test]
+async fn pushes_that_broke_off_long_ago_are_removed_at_the_start_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let [young, old, older] =
+        [(47, "team/app"), (49, "team/app"), (500, "b")].map(|(age, name)| broken_push(&data, name, hours(age)));
+    let mut served = Served::start_in(folder, "uploads: {expireAfter: 48h}").await;
+    served.counted(r#"lagan_uploads_total{event="purged"} 2"#).await;
+    assert!(!old.exists() && !older.exists() && young.exists());
+    let id = young.file_name().unwrap().to_str().unwrap();
+    let status = served.get(&format!("/v2/team/app/blobs/uploads/{id}")).send().await.unwrap();
+    assert_eq!((status.status(), &status.headers()["range"]), (StatusCode::NO_CONTENT, &"0-3".parse().unwrap()));
+    served.stop();
+    assert_eq!(served.log().matches("removed an upload that nobody went on with").count(), 2);
 }
 
 #[tokio::test]

@@ -84,6 +84,10 @@ fn check_bounds(raw: &ServeConfig) -> Result<(), FieldError> {
     if window.as_seconds() < 600 {
         return invalid("deletion.restoreWindow", format!("{window} is too short: at least 10m"));
     }
+    let expiry = &raw.uploads.expire_after;
+    if expiry.as_seconds() < 24 * 3600 {
+        return invalid("uploads.expireAfter", format!("{expiry} is too short: at least 24h"));
+    }
     let drain = &raw.limits.drain_timeout;
     if drain.as_seconds() > 3600 {
         return invalid("limits.drainTimeout", format!("{drain} is too long: at most 1h"));
@@ -233,6 +237,7 @@ mod tests {
     fn wrong_field_is_named_with_what_would_be_right() {
         for (rest, expected) in [
             ("deletion: {restoreWindow: 5m}", "deletion.restoreWindow: 5m is too short: at least 10m"),
+            ("uploads: {expireAfter: 23h}", "uploads.expireAfter: 23h is too short: at least 24h"),
             ("limits: {drainTimeout: 2h}", "limits.drainTimeout: 2h is too long: at most 1h"),
             ("limits: {maxManifestSize: 1Ki}", "limits.maxManifestSize: 1Ki is out of bounds: between 4Ki and 64Mi"),
             ("auth: {htpasswd: {file: /nowhere/users}}", "auth.htpasswd.file: /nowhere/users does not exist"),

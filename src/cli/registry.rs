@@ -5,8 +5,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context;
 
 use crate::api::serve_config::{ServeConfig, StorageConfig};
-use crate::api::v1alpha1;
-use crate::maintenance::{RetentionRuns, Scrubs};
+use crate::api::v1alpha1::{self, AccessMode};
+use crate::maintenance::{RetentionRuns, Scrubs, UploadPurges};
 use crate::storage::driver::{FilesystemDriver, ObjectDriver, ObjectStoreOptions, StorageDriver};
 use crate::storage::{
     Catalog, Clock, DeletionMode, Options, RedisTarget, ReplicaSetup, StorageMetrics, Timing, await_solitude,
@@ -27,6 +27,9 @@ pub(super) struct OpenRegistry {
     pub(super) runs: RetentionRuns,
     /// Its scrubs.
     pub(super) scrubs: Scrubs,
+    /// What removes abandoned uploads.
+    uploads: UploadPurges,
+    access_mode: AccessMode,
 }
 
 /// Where a registry's content lies, with what is needed to get there.
@@ -67,14 +70,24 @@ impl OpenRegistry {
         let cannot = |what: &str| format!("could not {what} {}", config.storage);
         catalog.adopt().await.with_context(|| cannot("note that this registry serves"))?;
         let scrubs = Scrubs::new(catalog.clone(), Arc::clone(&clock));
+        let expire_after = config.uploads.expire_after.as_std();
+        let uploads = UploadPurges::new(catalog.clone(), Arc::clone(&clock), expire_after);
         let runs = RetentionRuns::open(catalog.clone(), config.access_mode, clock).await;
         let runs = runs.with_context(|| cannot("read the retention runs of"))?;
-        Ok(Self { folder, catalog, runs, scrubs })
+        Ok(Self { folder, catalog, runs, scrubs, uploads, access_mode: config.access_mode })
+    }
+
+    /// Begins what it does by itself, once it has joined the other replicas.
+    pub(super) fn begin_maintenance(&self) {
+        if self.access_mode == AccessMode::ReadWrite {
+            self.uploads.begin();
+        }
     }
 
     /// Waits for what is in progress, leaves the other replicas in order, and gives a folder back. Requests must have
     /// been drained; other replicas must still be answered.
     pub(super) async fn close(self) {
+        self.uploads.shutdown().await;
         self.scrubs.shutdown().await;
         self.runs.shutdown().await;
         self.catalog.leave().await;

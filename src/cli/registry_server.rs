@@ -76,6 +76,7 @@ impl RegistryServer {
             leave(registry, answering, &stop_control).await;
             return Ok(None);
         }
+        registry.begin_maintenance();
         let listener = bind(config.listen, "the registry").await?;
         let address = listener.local_addr().context("could not find out the address")?;
         let service = Service::Registry { app, authenticator: Arc::new(credentials.authenticator) };

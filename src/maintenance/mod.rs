@@ -1,4 +1,5 @@
-//! Work that nobody is waiting for: the runs of retention policies, when they are due, and scrubs.
+//! Work that nobody is waiting for: the runs of retention policies, when they are due, scrubs, and the purge of
+//! uploads that nobody goes on with.
 //!
 //! # A run
 //!
@@ -11,9 +12,11 @@ mod retention_run;
 mod run_id;
 mod schedule;
 mod scrub;
+mod upload_purge;
 
 pub use error::Error;
 pub use retention_run::RetentionRuns;
 pub use run_id::{RunId, RunIdError};
 pub use schedule::PolicyClock;
 pub use scrub::Scrubs;
+pub use upload_purge::UploadPurges;

@@ -174,6 +174,8 @@ pub(super) enum PathSpec<'a> {
     TombstonedDigests(&'a RepositoryName),
     /// Folders named for the tags that tombstones hold.
     AllTrashedTags(&'a RepositoryName),
+    /// Folders named for the digests of [`PathSpec::Quarantined`], and for what is on its way there.
+    Quarantine,
     /// Bytes that were found not to hash to their digest.
     Quarantined(&'a Digest, Ulid),
 }
@@ -201,6 +203,11 @@ impl PathSpec<'_> {
     pub(super) fn quarantine_staging(id: Ulid) -> Staging {
         let at = |rest: &str| StoragePath::from_layout(format!("{LAGAN}/quarantine/staging-{id}{rest}"));
         Staging { folder: at(""), started_at: at("/startedat"), data: at("/data"), states: at("/hashstates") }
+    }
+
+    /// Whose staging a folder in [`PathSpec::Quarantine`] is, by its name; `None` of other folders.
+    pub(super) fn quarantine_staging_id(name: &str) -> Option<Ulid> {
+        name.strip_prefix("staging-")?.parse().ok()
     }
 
     /// Where it lies.
@@ -273,6 +280,7 @@ impl PathSpec<'_> {
             Self::AllTrash => format!("{LAGAN}/trash"),
             Self::TombstonedDigests(name) => in_trash(name, format_args!("")),
             Self::AllTrashedTags(name) => format!("{LAGAN}/trash/{name}/_n"),
+            Self::Quarantine => format!("{LAGAN}/quarantine"),
             Self::Quarantined(digest, id) => format!("{LAGAN}/quarantine/{digest}/{id}"),
         }
     }

@@ -185,6 +185,7 @@ pub(in crate::storage) enum UploadEvent {
     Resumed,
     Committed,
     Cancelled,
+    Purged,
 }
 
 /// What is counted about uploads and the trash.
@@ -208,6 +209,7 @@ impl ContentMetrics {
             UploadEvent::Resumed => "resumed",
             UploadEvent::Committed => "committed",
             UploadEvent::Cancelled => "cancelled",
+            UploadEvent::Purged => "purged",
         };
         self.uploads.get_or_create(&EventLabels { event }).inc();
     }

@@ -64,7 +64,7 @@ mod upload_lease;
 pub use adoption::{Adoption, Confirmation, ForeignRevision, Origin};
 pub use blob_descriptor::{RedisOptions, RedisTarget, RedisTargetError, RedisTimeouts, RedisTls};
 pub use blob_reader::BlobReader;
-pub use blob_upload::{BlobUpload, UploadEntry};
+pub use blob_upload::{BlobUpload, PurgedUploads};
 pub use catalog::{Catalog, DeletionMode, Options, Page};
 pub use clock::Clock;
 pub use delete::DeleteCause;

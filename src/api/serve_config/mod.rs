@@ -38,6 +38,9 @@ pub struct ServeConfig {
     /// What a delete does.
     #[serde(default)]
     pub deletion: DeletionConfig,
+    /// What becomes of pushes that were broken off.
+    #[serde(default)]
+    pub uploads: UploadsConfig,
     /// What is remembered about blobs.
     #[serde(default)]
     pub descriptor_cache: DescriptorCacheConfig,
@@ -187,6 +190,21 @@ impl Default for LimitsConfig {
     }
 }
 
+/// What becomes of pushes that were broken off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UploadsConfig {
+    /// How long an upload stays to which nothing comes.
+    #[serde(default = "super::v1alpha1::default_upload_expiry")]
+    pub expire_after: Duration,
+}
+
+impl Default for UploadsConfig {
+    fn default() -> Self {
+        Self { expire_after: super::v1alpha1::default_upload_expiry() }
+    }
+}
+
 /// What is written to standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -225,6 +243,7 @@ mod tests {
         assert_eq!(config.health.listen.port(), 5002);
         assert_eq!(config.deletion.mode, DeletionMode::Soft);
         assert_eq!(config.deletion.restore_window.to_string(), "168h");
+        assert_eq!(config.uploads.expire_after.to_string(), "168h");
         assert_eq!(config.descriptor_cache.in_memory.max_entries, 100_000);
         assert_eq!(config.auth.anonymous, Anonymous::None);
     }

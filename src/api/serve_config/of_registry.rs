@@ -8,7 +8,7 @@ use crate::api::v1alpha1::{DescriptorCacheSpec, RedisSpec, RegistrySpec, Storage
 use super::{
     AuthConfig, AzureConfig, ControlConfig, DeletionConfig, DescriptorCacheConfig, GcsConfig, HealthConfig,
     HtpasswdConfig, InMemoryCacheConfig, LimitsConfig, LoggingConfig, RedisConfig, RedisTlsConfig, S3Config,
-    ServeConfig, StorageConfig, TlsConfig,
+    ServeConfig, StorageConfig, TlsConfig, UploadsConfig,
 };
 
 /// The key of a Secret, and the file's name, with the key of a service account of Google's.
@@ -59,6 +59,7 @@ impl ServeConfig {
             health: around.health,
             storage,
             deletion: DeletionConfig { mode: spec.deletion.mode, restore_window: spec.deletion.restore_window.clone() },
+            uploads: UploadsConfig { expire_after: spec.uploads.expire_after.clone() },
             descriptor_cache,
             tls: around.tls,
             auth: AuthConfig { anonymous: spec.auth.anonymous, htpasswd: around.htpasswd },

@@ -14,9 +14,9 @@ pub use registry::{
     GcsSpec, HtpasswdSpec, ImageSpec, InMemoryCacheSpec, LimitsSpec, LogFormat, LogLevel, LoggingSpec, ManagementState,
     PersistentVolumeClaimSpec, PodDisruptionBudgetMode, PodDisruptionBudgetSpec, PullPolicy, Redirect, RedisSpec,
     RedisTlsSpec, Registry, RegistryEndpoints, RegistrySpec, RegistryStatus, S3Spec, SecretKeyReference,
-    SecretReference, ServiceSpec, ServiceType, StorageSpec, StorageStatus, StorageType, TlsMode, TlsSpec, WhenDeleted,
-    WorkloadSpec, default_cache_entries, default_drain_timeout, default_max_manifest_size, default_restore_window,
-    default_storage_size,
+    SecretReference, ServiceSpec, ServiceType, StorageSpec, StorageStatus, StorageType, TlsMode, TlsSpec, UploadsSpec,
+    WhenDeleted, WorkloadSpec, default_cache_entries, default_drain_timeout, default_max_manifest_size,
+    default_restore_window, default_storage_size, default_upload_expiry,
 };
 pub use retention_policy::{
     Always, Hold, HoldState, HoldStatus, InUseProtection, InUseSpec, KeepRule, LastRun, LimitsSpec as PolicyLimitsSpec,

@@ -28,7 +28,7 @@ use super::{
     upload_lease::UploadLease,
 };
 
-pub use purge::UploadEntry;
+pub use purge::PurgedUploads;
 
 /// How much is gathered before it is written: enough that the hop to another thread and the system calls cost little
 /// (some 20 µs of 256 KiB, which take a disk or a hash some 250 µs), and little enough that a hundred uploads at once
@@ -116,7 +116,13 @@ impl BlobUpload {
         };
         let (staged, result) = self.repository.store.changes.run(work).await;
         self.staged = Some(staged);
-        result.map_err(|source| Error::driver(action, source))
+        result.map_err(|source| match source {
+            // Another process has ended it.
+            driver::Error::NotFound { .. } => {
+                Error::UploadUnknown { repository: self.repository.name.clone(), id: self.id.clone() }
+            }
+            source => Error::driver(action, source),
+        })
     }
 
     /// Writes what was gathered, and hashes it at the same time.

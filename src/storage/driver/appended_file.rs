@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use tracing::warn;
 
 use super::{
-    ByteStream, Durability, Error, KeptState, PathComponent, Sealed, StagedFile, Staging, StorageDriver, StoragePath,
+    ByteStream, Durability, Error, KeptState, PathComponent, Purge, Sealed, StagedFile, Staging, StorageDriver,
+    StoragePath,
 };
 
 /// What such a driver can.
@@ -22,6 +24,16 @@ pub(super) trait Appending: StorageDriver + Clone {
 
     /// Moves a synced file to its final path, durably, in place of what was there.
     async fn rename(&self, from: &StoragePath, target: &StoragePath) -> Result<(), Error>;
+}
+
+/// As [`StorageDriver::purge`]. No other process has the store, so whoever could go on with it is in this one.
+pub(super) async fn purge(driver: &impl StorageDriver, at: &Staging, unused_since: Timestamp) -> Result<Purge, Error> {
+    match driver.last_use(at).await {
+        Ok(last_use) if last_use > unused_since => Ok(Purge::InUse),
+        Ok(_) => driver.delete_directory(&at.folder).await.map(|()| Purge::Removed),
+        Err(Error::NotFound { .. }) => Ok(Purge::Absent),
+        Err(error) => Err(error),
+    }
 }
 
 /// A staged file that is one file, as distribution has it: [`resume`](StorageDriver::resume) finds all that was

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    ByteStream, Durability, Entry, Error, Metadata, StagedFile, Staging, StorageDriver, StoragePath,
+    ByteStream, Durability, Entry, Error, Metadata, Purge, StagedFile, Staging, StorageDriver, StoragePath,
     appended_file::{AppendedFile, Appending},
     memory::MemoryDriver,
 };
@@ -190,6 +190,14 @@ impl StorageDriver for FaultyDriver {
 
     async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error> {
         Ok(Box::new(AppendedFile::resume(self.clone(), at).await?))
+    }
+
+    async fn last_use(&self, at: &Staging) -> Result<Timestamp, Error> {
+        self.inner.last_use(at).await
+    }
+
+    async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<Purge, Error> {
+        self.faults.write(&at.folder, self.inner.purge(at, unused_since)).await
     }
 
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {

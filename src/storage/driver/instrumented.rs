@@ -15,7 +15,8 @@ use tracing::{Instrument as _, Span, debug_span, field::Empty};
 use crate::storage::metrics::DriverMetrics;
 
 use super::{
-    ByteStream, Durability, Entry, Error, KeptState, Metadata, Sealed, StagedFile, Staging, StorageDriver, StoragePath,
+    ByteStream, Durability, Entry, Error, KeptState, Metadata, Purge, Sealed, StagedFile, Staging, StorageDriver,
+    StoragePath,
 };
 
 /// Passes everything on to `inner`.
@@ -120,6 +121,14 @@ impl StorageDriver for InstrumentedDriver {
     async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error> {
         let file = Call::begin(&self.metrics, "resume", &at.folder).of(self.inner.resume(at)).await?;
         Ok(self.file(file, at))
+    }
+
+    async fn last_use(&self, at: &Staging) -> Result<Timestamp, Error> {
+        Call::begin(&self.metrics, "last_use", &at.folder).of(self.inner.last_use(at)).await
+    }
+
+    async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<Purge, Error> {
+        Call::begin(&self.metrics, "purge", &at.folder).of(self.inner.purge(at, unused_since)).await
     }
 
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {

@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use crate::storage::Clock;
 
 use super::{
-    ByteStream, Durability, Entry, Error, Metadata, StagedFile, Staging, StorageDriver, StoragePath,
-    appended_file::{AppendedFile, Appending},
+    ByteStream, Durability, Entry, Error, Metadata, Purge, StagedFile, Staging, StorageDriver, StoragePath,
+    appended_file::{self, AppendedFile, Appending},
 };
 
 /// How much of a file a stream yields at once: little, so that tests see several chunks.
@@ -141,6 +141,16 @@ impl StorageDriver for MemoryDriver {
 
     async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error> {
         Ok(Box::new(AppendedFile::resume(self.clone(), at).await?))
+    }
+
+    async fn last_use(&self, at: &Staging) -> Result<Timestamp, Error> {
+        let images = self.images();
+        let files = images.visible.iter().filter(|(path, _)| path.starts_with(&at.folder));
+        files.map(|(_, file)| file.modified).max().ok_or_else(|| not_found(&at.folder))
+    }
+
+    async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<Purge, Error> {
+        appended_file::purge(self, at, unused_since).await
     }
 
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {

@@ -31,7 +31,7 @@ pub use object::{
     S3Addressing, S3Checksum, S3Credentials, S3Encryption, S3Options, Secret,
 };
 pub use self_test::{Violation, self_test};
-pub use staged_file::{KeptState, Sealed, StagedFile, Staging};
+pub use staged_file::{KeptState, Purge, Sealed, StagedFile, Staging};
 pub use storage_path::{PathComponent, StoragePath, StoragePathError};
 
 /// Whether a write has to be on the medium when it is answered.
@@ -159,6 +159,14 @@ pub trait StorageDriver: Send + Sync + fmt::Debug + 'static {
 
     /// Goes on with a staged file, where it was left last. Absent: [`Error::NotFound`].
     async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error>;
+
+    /// When something was last written to a staged file. Nothing is left of it: [`Error::NotFound`].
+    async fn last_use(&self, at: &Staging) -> Result<Timestamp, Error>;
+
+    /// Removes a staged file to which nothing was written since `unused_since`, with all that belongs to it, also one
+    /// that is damaged. Nobody in this process may have it. Whoever goes on with it in another process at the same time
+    /// keeps it, or is told that it is not there, before anything that was written to it is acknowledged.
+    async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<Purge, Error>;
 
     /// Sets a file's age; not durable. A medium that keeps its own time sets it to that. Absent: [`Error::NotFound`].
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error>;

@@ -137,7 +137,7 @@ mod tests {
     use jiff::Timestamp;
 
     use crate::storage::{
-        driver::{ByteStream, Entry, Metadata, StagedFile, Staging, memory::MemoryDriver},
+        driver::{ByteStream, Entry, Metadata, Purge, StagedFile, Staging, memory::MemoryDriver},
         fixtures::ManualClock,
     };
 
@@ -201,6 +201,14 @@ mod tests {
 
         async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error> {
             self.inner.resume(at).await
+        }
+
+        async fn last_use(&self, at: &Staging) -> Result<Timestamp, Error> {
+            self.inner.last_use(at).await
+        }
+
+        async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<Purge, Error> {
+            self.inner.purge(at, unused_since).await
         }
 
         async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {

@@ -40,6 +40,17 @@ pub enum Sealed {
     MaybeMixed,
 }
 
+/// What became of a staged file that was to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purge {
+    /// There was none.
+    Absent,
+    /// Somebody has written to it.
+    InUse,
+    /// It is gone, with all that belonged to it.
+    Removed,
+}
+
 /// A file on its way in, which its owner alone writes to.
 ///
 /// It is begun by [`stage`](super::StorageDriver::stage), may be left and found again by

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
+use jiff::Timestamp;
 use proptest::{
     prelude::{Strategy, any},
     prop_oneof,
@@ -11,7 +12,7 @@ use proptest::{
     test_runner::TestRunner,
 };
 
-use super::{Durability, Error, KeptState, Sealed, StagedFile, Staging, StorageDriver, StoragePath, self_test};
+use super::{Durability, Error, KeptState, Purge, Sealed, StagedFile, Staging, StorageDriver, StoragePath, self_test};
 
 /// What a driver is tested as.
 pub(super) struct Subject {
@@ -55,6 +56,7 @@ pub(super) async fn short_files(subject: &Subject) {
     long_lists_come_in_pages(&**driver).await;
     a_staged_file_becomes_what_was_appended(&**driver).await;
     a_staged_file_goes_on_where_it_was_left(&**driver, &**other).await;
+    a_staged_file_that_nobody_uses_goes(&**driver, &**other).await;
     a_touched_file_has_its_new_age(&**driver).await;
     a_removed_folder_is_gone_with_all_that_was_in_it(&**driver).await;
     a_folder_is_not_a_file(&**driver, subject.shows_folders).await;
@@ -197,6 +199,33 @@ async fn a_staged_file_goes_on_where_it_was_left(driver: &dyn StorageDriver, oth
     file.discard().await.unwrap();
     assert!(is_not_found(&driver.resume(&staging("left")).await));
     file.discard().await.unwrap();
+}
+
+async fn a_staged_file_that_nobody_uses_goes(driver: &dyn StorageDriver, other: &dyn StorageDriver) {
+    let at = staging("unused");
+    assert!(is_not_found(&driver.last_use(&at).await));
+    assert_eq!(driver.purge(&at, Timestamp::MAX).await.unwrap(), Purge::Absent);
+    drop(stage(driver, "unused").await);
+    let began = driver.last_use(&at).await.unwrap();
+    let mut file = driver.resume(&at).await.unwrap();
+    file.append(Bytes::from("some")).await.unwrap();
+    file.suspend(Some(Bytes::from("state"))).await.unwrap();
+    drop(file);
+    let last_use = other.last_use(&at).await.unwrap();
+    assert!(last_use >= began);
+    let before = last_use - Duration::from_millis(1);
+    assert_eq!(other.purge(&at, before).await.unwrap(), Purge::InUse);
+    assert_eq!(driver.resume(&at).await.unwrap().length(), 4, "it is as it was");
+    assert_eq!(driver.last_use(&at).await.unwrap(), last_use, "a look is no use");
+    assert_eq!(other.purge(&at, last_use).await.unwrap(), Purge::Removed);
+    assert!(is_not_found(&driver.resume(&at).await));
+    assert!(is_not_found(&driver.last_use(&at).await));
+    assert!(is_not_found(&driver.list(&at.folder, None, 1).await));
+    assert_eq!(driver.purge(&at, Timestamp::MAX).await.unwrap(), Purge::Absent);
+    // Something that was damaged, and never was a staged file.
+    put(driver, "staged/unused/states/odd", "x").await;
+    assert_eq!(driver.purge(&at, Timestamp::MAX).await.unwrap(), Purge::Removed);
+    assert!(is_not_found(&driver.list(&at.folder, None, 1).await));
 }
 
 /// Bytes of which no two parts are alike.

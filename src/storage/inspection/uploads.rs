@@ -1,9 +1,9 @@
 //! Uploads that nobody goes on with.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::oci::RepositoryName;
-use crate::storage::{Error, UploadId, layout::PathSpec};
+use crate::storage::{Error, UploadId, driver::Purge, layout::PathSpec};
 
 use super::{Finding, FindingKind, Inspection, Treatment};
 
@@ -18,13 +18,11 @@ impl Inspection {
     }
 
     async fn upload(&self, name: &RepositoryName, id: &UploadId) -> Result<(), Error> {
-        let store = &self.store;
-        let written = store.age(PathSpec::UploadData(name, id)).await?;
-        let begun = store.age(PathSpec::UploadStartedAt(name, id)).await?;
-        // What has neither cannot be told from what begins just now.
-        let Some(last) = written.max(begun) else { return Ok(()) };
+        let repository = self.as_repository(name);
+        let Some(last) = repository.upload_last_use(id).await? else { return Ok(()) };
         let limit = SignedDuration::try_from(self.abandoned_after).unwrap_or(SignedDuration::MAX);
-        if store.clock.now().duration_since(last) <= limit {
+        let unused_since = self.store.clock.now().saturating_sub(limit).unwrap_or(Timestamp::MIN);
+        if last >= unused_since {
             return Ok(());
         }
         let finding = Finding::new(FindingKind::AbandonedUpload, PathSpec::UploadFolder(name, id).path()).of(name);
@@ -33,10 +31,10 @@ impl Inspection {
             self.report(finding, Treatment::Reported).await;
             return Ok(());
         }
-        match self.as_repository(name).purge_upload(id).await {
-            Ok(true) => self.report(finding, Treatment::Repaired).await,
+        match repository.purge_upload(id, unused_since).await {
+            Ok(Purge::Removed) => self.report(finding, Treatment::Repaired).await,
             // Somebody goes on with it, or has ended it.
-            Ok(false) | Err(Error::UploadBusy { .. }) => {}
+            Ok(Purge::InUse | Purge::Absent) | Err(Error::UploadBusy { .. }) => {}
             Err(error) => return Err(error),
         }
         Ok(())

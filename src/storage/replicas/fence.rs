@@ -174,6 +174,14 @@ impl StorageDriver for FencedDriver {
         self.reads.resume(at).await
     }
 
+    async fn last_use(&self, at: &Staging) -> Result<Timestamp, driver::Error> {
+        self.reads.last_use(at).await
+    }
+
+    async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<driver::Purge, driver::Error> {
+        self.reads.purge(at, unused_since).await
+    }
+
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), driver::Error> {
         self.write(path, || Box::pin(self.writes.touch(path, modified))).await
     }

@@ -83,6 +83,14 @@ impl StorageDriver for Yielding {
         self.others(self.inner.resume(at)).await
     }
 
+    async fn last_use(&self, at: &Staging) -> Result<Timestamp, driver::Error> {
+        self.others(self.inner.last_use(at)).await
+    }
+
+    async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<driver::Purge, driver::Error> {
+        self.others(self.inner.purge(at, unused_since)).await
+    }
+
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), driver::Error> {
         self.others(self.inner.touch(path, modified)).await
     }

@@ -19,8 +19,9 @@ pub use object_storage::{
 };
 pub use serving::{
     AccessMode, DeletionMode, DeletionSpec, DescriptorCacheSpec, DescriptorCacheType, ExposeSpec, InMemoryCacheSpec,
-    LimitsSpec, LogFormat, LogLevel, LoggingSpec, RedisSpec, RedisTlsSpec, ServiceSpec, ServiceType,
+    LimitsSpec, LogFormat, LogLevel, LoggingSpec, RedisSpec, RedisTlsSpec, ServiceSpec, ServiceType, UploadsSpec,
     default_cache_entries, default_drain_timeout, default_max_manifest_size, default_restore_window,
+    default_upload_expiry,
 };
 pub use status::{RegistryEndpoints, RegistryStatus, StorageStatus};
 pub use storage::{
@@ -82,6 +83,8 @@ pub struct RegistrySpec {
     pub storage: StorageSpec,
     /// What a delete does.
     pub deletion: DeletionSpec,
+    /// What becomes of pushes that were broken off.
+    pub uploads: UploadsSpec,
     /// What the registry remembers about blobs, to spare its storage.
     pub descriptor_cache: DescriptorCacheSpec,
     /// The certificate that clients see.

@@ -57,6 +57,31 @@ pub fn default_restore_window() -> Duration {
     Duration::from_hours(168)
 }
 
+/// What becomes of pushes that were broken off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UploadsSpec {
+    /// How long the bytes of a push that was broken off are kept, from when the last of them came, so that its client
+    /// can go on with it. At least 24h.
+    #[schemars(extend("x-kubernetes-validations" = rules(&[(
+        "duration(self) >= duration('24h')",
+        "expireAfter must be at least 24h: a large push may take long, and its parts are not removed under way"
+    )])))]
+    pub expire_after: Duration,
+}
+
+impl Default for UploadsSpec {
+    fn default() -> Self {
+        Self { expire_after: default_upload_expiry() }
+    }
+}
+
+/// A week, as distribution has it: a push that broke off before a weekend goes on after it.
+#[must_use]
+pub fn default_upload_expiry() -> Duration {
+    Duration::from_hours(168)
+}
+
 /// What the registry remembers about blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -31,8 +31,8 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
 use super::{
-    ByteStream, Durability, Entry, Error, Metadata, StagedFile, Staging, StorageDriver, StoragePath,
-    appended_file::{AppendedFile, Appending},
+    ByteStream, Durability, Entry, Error, Metadata, Purge, StagedFile, Staging, StorageDriver, StoragePath,
+    appended_file::{self, AppendedFile, Appending},
 };
 
 pub use lock::UnlockedDirectory;
@@ -128,6 +128,14 @@ impl StorageDriver for FilesystemDriver {
 
     async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error> {
         Ok(Box::new(AppendedFile::resume(self.clone(), at).await?))
+    }
+
+    async fn last_use(&self, at: &Staging) -> Result<Timestamp, Error> {
+        self.hop(&at.folder, Volume::last_change).await
+    }
+
+    async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<Purge, Error> {
+        appended_file::purge(self, at, unused_since).await
     }
 
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use rustix::{
     buffer::spare_capacity,
-    fs::{self as sys, AtFlags, Dir, FileType, OFlags, Stat},
+    fs::{self as sys, AtFlags, Dir, FileType, Mode, OFlags, Stat},
     io::Errno,
 };
 use tokio::task::spawn_blocking;
@@ -53,6 +53,12 @@ impl Volume {
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    /// When a folder, or anything in it, was last written.
+    pub(super) fn last_change(&self, path: &StoragePath) -> Result<Timestamp, Error> {
+        let folder = self.root.open_folder(path).map_err(|errno| fault("look at", path, errno))?;
+        last_change_below(&folder).map_err(|errno| fault("look at", path, errno))
     }
 
     /// Opens a stream; its first chunk is read at once, so that a small file costs one hop.
@@ -145,8 +151,34 @@ fn metadata(stat: &Stat) -> Option<Metadata> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }
-    let modified = Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).ok()?).ok()?;
-    Some(Metadata { size: u64::try_from(stat.st_size).ok()?, modified })
+    Some(Metadata { size: u64::try_from(stat.st_size).ok()?, modified: modified(stat).ok()? })
+}
+
+fn modified(stat: &Stat) -> Result<Timestamp, Errno> {
+    let nanoseconds = i32::try_from(stat.st_mtime_nsec).map_err(|_| Errno::RANGE)?;
+    Timestamp::new(stat.st_mtime, nanoseconds).map_err(|_| Errno::RANGE)
+}
+
+/// When a folder, or anything in it at any depth, was last written. Links are not followed.
+fn last_change_below(folder: &OwnedFd) -> Result<Timestamp, Errno> {
+    let mut last = modified(&sys::fstat(folder)?)?;
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let stat = match sys::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => continue,
+            found => found?,
+        };
+        last = last.max(modified(&stat)?);
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            last = last.max(last_change_below(&sys::openat(folder, name, flags, Mode::empty())?)?);
+        }
+    }
+    Ok(last)
 }
 
 /// The files and folders in a folder, in the order in which they lie. What is neither, or has a name that is no text,

@@ -183,8 +183,12 @@ impl Bucket {
 
 /// What is known of an object.
 fn metadata(path: &StoragePath, found: &ObjectMeta) -> Result<Metadata, Error> {
-    let (seconds, nanoseconds) = (found.last_modified.timestamp(), found.last_modified.timestamp_subsec_nanos());
-    let modified = i32::try_from(nanoseconds).ok().and_then(|nanoseconds| Timestamp::new(seconds, nanoseconds).ok());
-    let modified = modified.ok_or_else(|| broken("look at", path, "its age is no time"))?;
+    let modified = modified(found).ok_or_else(|| broken("look at", path, "its age is no time"))?;
     Ok(Metadata { size: found.size, modified })
+}
+
+/// When an object was written; `None` where what the store says is no time.
+pub(super) fn modified(found: &ObjectMeta) -> Option<Timestamp> {
+    let nanoseconds = i32::try_from(found.last_modified.timestamp_subsec_nanos()).ok()?;
+    Timestamp::new(found.last_modified.timestamp(), nanoseconds).ok()
 }

@@ -10,11 +10,12 @@ use std::{
 };
 
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 
 use crate::storage::driver::{Entry, Error, StoragePath};
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, modified};
 
 /// The largest page that every store has.
 const MAX_PAGE: usize = 1_000;
@@ -55,6 +56,15 @@ impl Seen<'_> {
                 && !self.probed.contains(folder)
         })
     }
+}
+
+/// What a list names.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Its key, below the folder that is listed; a folder's with a slash at its end.
+    pub(super) key: String,
+    /// When it was written; `None` of a folder, and where the store does not say.
+    pub(super) modified: Option<Timestamp>,
 }
 
 /// Where a list has got to.
@@ -107,8 +117,8 @@ impl Bucket {
             ..Walk::default()
         };
         while let Some(keys) = self.next_page(pages, folder, prefix, &mut walk).await? {
-            for key in &keys {
-                seen.add(key);
+            for listed in &keys {
+                seen.add(&listed.key);
             }
             if walk.is_at_end || seen.names.len() < limit {
                 continue;
@@ -134,7 +144,7 @@ impl Bucket {
         folder: &StoragePath,
         prefix: &str,
         walk: &mut Walk,
-    ) -> Result<Option<Vec<String>>, Error> {
+    ) -> Result<Option<Vec<Listed>>, Error> {
         while !walk.is_at_end {
             let token = walk.token.take();
             let is_first = token.is_none();
@@ -146,11 +156,12 @@ impl Bucket {
                 ..PaginatedListOptions::default()
             };
             let found = self.ask("list", folder, pages.list_paginated(Some(prefix), options)).await?;
-            let files = found.result.objects.iter().map(|object| (&object.location, ""));
-            let folders = found.result.common_prefixes.iter().map(|folder| (folder, "/"));
-            let keys = files.chain(folders);
-            let keys = keys.filter_map(|(key, end)| Some(format!("{}{end}", key.as_ref().strip_prefix(prefix)?)));
-            let keys: Vec<String> = keys.collect();
+            let files = found.result.objects.iter().map(|object| (&object.location, "", modified(object)));
+            let folders = found.result.common_prefixes.iter().map(|folder| (folder, "/", None));
+            let keys = files.chain(folders).filter_map(|(key, end, modified)| {
+                Some(Listed { key: format!("{}{end}", key.as_ref().strip_prefix(prefix)?), modified })
+            });
+            let keys: Vec<Listed> = keys.collect();
             walk.token = found.page_token;
             if is_first && walk.token.is_none() && keys.len() >= walk.page {
                 walk.page = walk.page.saturating_mul(2);
@@ -164,19 +175,27 @@ impl Bucket {
 
     /// All objects in a folder, at any depth, by their path below it.
     pub(super) async fn tree(&self, folder: &StoragePath) -> Result<Vec<String>, Error> {
+        Ok(self.aged_tree(folder).await?.into_iter().map(|listed| listed.key).collect())
+    }
+
+    /// The same, with their ages.
+    pub(super) async fn aged_tree(&self, folder: &StoragePath) -> Result<Vec<Listed>, Error> {
         let key = self.key(folder)?;
         let prefix = if key.as_ref().is_empty() { String::new() } else { format!("{key}/") };
         let Some(pages) = &self.pages else {
             let found = self.ask("list", folder, self.objects.list(Some(&key)).try_collect::<Vec<_>>()).await?;
-            let names = found.iter().filter_map(|object| object.location.as_ref().strip_prefix(&prefix));
-            return Ok(names.map(str::to_owned).collect());
+            let objects = found.iter().filter_map(|object| {
+                let key = object.location.as_ref().strip_prefix(&prefix)?.to_owned();
+                Some(Listed { key, modified: modified(object) })
+            });
+            return Ok(objects.collect());
         };
         let mut walk = Walk { page: MAX_PAGE, ..Walk::default() };
-        let mut names = Vec::new();
+        let mut objects = Vec::new();
         while let Some(keys) = self.next_page(&**pages, folder, &prefix, &mut walk).await? {
-            names.extend(keys.into_iter().filter(|key| !key.is_empty()));
+            objects.extend(keys.into_iter().filter(|listed| !listed.key.is_empty()));
         }
-        Ok(names)
+        Ok(objects)
     }
 
     /// A whole folder, where the store has no pages.

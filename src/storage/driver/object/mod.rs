@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{ByteStream, Durability, Entry, Error, Metadata, StagedFile, Staging, StorageDriver, StoragePath};
+use super::{ByteStream, Durability, Entry, Error, Metadata, Purge, StagedFile, Staging, StorageDriver, StoragePath};
 
 use bucket::Bucket;
 use budget::Budget;
@@ -101,6 +101,14 @@ impl StorageDriver for ObjectDriver {
 
     async fn resume(&self, at: &Staging) -> Result<Box<dyn StagedFile>, Error> {
         Ok(Box::new(StagedObject::resume(Arc::clone(&self.shared), at).await?))
+    }
+
+    async fn last_use(&self, at: &Staging) -> Result<Timestamp, Error> {
+        StagedObject::last_use(&self.shared, at).await
+    }
+
+    async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<Purge, Error> {
+        StagedObject::purge(&self.shared, at, unused_since).await
     }
 
     /// Writes the object anew: its age is then the store's own time, whatever `modified` says.

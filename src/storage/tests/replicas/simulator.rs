@@ -256,6 +256,14 @@ impl StorageDriver for Remote {
         self.world.memory.resume(at).await
     }
 
+    async fn last_use(&self, at: &Staging) -> Result<Timestamp, driver::Error> {
+        self.world.memory.last_use(at).await
+    }
+
+    async fn purge(&self, at: &Staging, unused_since: Timestamp) -> Result<driver::Purge, driver::Error> {
+        self.world.memory.purge(at, unused_since).await
+    }
+
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), driver::Error> {
         forwarded!(self, path, |memory, at| memory.touch(&at, modified))
     }

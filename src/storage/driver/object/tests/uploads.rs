@@ -6,7 +6,8 @@ use futures::future;
 use crate::{
     oci::{Algorithm, Digest},
     storage::{
-        Catalog, Repository,
+        Catalog, Repository, UploadId,
+        driver::Purge,
         fixtures::{ManualClock, name, open, options, sha256},
     },
 };
@@ -95,6 +96,87 @@ async fn a_cancelled_upload_leaves_neither_objects_nor_parts() {
     assert_eq!(store.paths().await, [""; 0]);
     assert_eq!(store.open_uploads(), 0);
     assert!(matches!(first.upload_offset(&id).await, Err(crate::storage::Error::UploadUnknown { .. })));
+}
+
+/// An upload of some parts, left by a replica that died: not all of them are named by a state.
+async fn left_behind(store: &Arc<Watched>) -> UploadId {
+    let first = repository(store).await;
+    let mut upload = first.create_upload().await.unwrap();
+    let id = upload.id().clone();
+    upload.append(content(3)).await.unwrap();
+    upload.suspend().await.unwrap();
+    let mut upload = first.resume_upload(&id).await.unwrap();
+    upload.append(content(3)).await.unwrap();
+    drop(upload);
+    id
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_uses_goes_with_its_parts_also_when_two_remove_it() {
+    let store = Arc::new(Watched::default());
+    let id = left_behind(&store).await;
+    assert!(store.open_uploads() > 0);
+    let (one, two) = (repository(&store).await, repository(&store).await);
+    assert_eq!(one.purge_upload(&id, Timestamp::UNIX_EPOCH).await.unwrap(), Purge::InUse);
+    let (one, two) = future::join(one.purge_upload(&id, Timestamp::MAX), two.purge_upload(&id, Timestamp::MAX)).await;
+    assert!([one.unwrap(), two.unwrap()].contains(&Purge::Removed));
+    assert_eq!(store.paths().await, [""; 0]);
+    assert_eq!(store.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn a_purge_that_is_cut_off_is_ended_by_the_next_one_and_nobody_goes_on_in_between() {
+    let store = Arc::new(Watched::default());
+    for writes in 1.. {
+        let id = left_behind(&store).await;
+        store.crash(writes, Fault::Refused);
+        let purged = repository(&store).await.purge_upload(&id, Timestamp::MAX).await;
+        store.heal();
+        if purged.is_ok() {
+            break;
+        }
+        let other = repository(&store).await;
+        let resumed = other.resume_upload(&id).await;
+        assert!(matches!(resumed, Err(crate::storage::Error::UploadUnknown { .. })), "after {writes} writes");
+        assert_eq!(other.purge_upload(&id, Timestamp::MAX).await.unwrap(), Purge::Removed);
+        assert_eq!(store.paths().await, [""; 0], "after {writes} writes");
+    }
+}
+
+#[tokio::test]
+async fn whoever_goes_on_while_an_upload_is_removed_is_told_before_anything_is_acknowledged() {
+    for length in [7, 400_000] {
+        let store = Arc::new(Watched::default());
+        let id = left_behind(&store).await;
+        let (purger, writer) = (repository(&store).await, repository(&store).await);
+        let mut upload = writer.resume_upload(&id).await.unwrap();
+        assert_eq!(purger.purge_upload(&id, Timestamp::MAX).await.unwrap(), Purge::Removed);
+        let written = match upload.append(content(5).slice(..length)).await {
+            Ok(()) => upload.suspend().await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert!(matches!(written, Err(crate::storage::Error::UploadUnknown { .. })), "{written:?}");
+        assert_eq!(store.paths().await, [""; 0]);
+        assert_eq!(store.open_uploads(), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_used_again_while_it_is_looked_at_stays() {
+    let store = Arc::new(Watched::default());
+    let id = left_behind(&store).await;
+    let last_use = repository(&store).await.upload_last_use(&id).await.unwrap().unwrap();
+    let writer = repository(&store).await;
+    let mut upload = writer.resume_upload(&id).await.unwrap();
+    let before = upload.offset();
+    upload.append(Bytes::from("more")).await.unwrap();
+    upload.suspend().await.unwrap();
+    let purger = repository(&store).await;
+    // What the purger saw of it at first is what was there before.
+    assert_eq!(purger.purge_upload(&id, last_use).await.unwrap(), Purge::InUse);
+    assert_eq!(writer.resume_upload(&id).await.unwrap().offset(), before + 4);
+    let marks = store.paths().await.into_iter().filter(|path| path.contains("purging")).count();
+    assert_eq!(marks, 0);
 }
 
 #[tokio::test]

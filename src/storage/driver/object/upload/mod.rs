@@ -11,8 +11,12 @@
 //! looks whether the upload is sealed. Whoever joined them writes that down (a sealed state), then looks for attempts
 //! that it does not descend from. One of the two sees the other (PROTOCOL.md, assumption A1): then what was joined is
 //! copied to a name that nobody else knows, and its hash is computed again from there ([`Sealed::MaybeMixed`]).
+//!
+//! In the same way somebody who removes what nobody uses, and somebody who begins to use it again, see each other: see
+//! [`purging`].
 
 mod buffer;
+mod purging;
 mod sealing;
 mod sending;
 mod state;
@@ -23,6 +27,7 @@ use std::{ops::Range, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::storage::driver::{ByteStream, Error, KeptState, Sealed, StagedFile, Staging, StoragePath};
@@ -68,19 +73,27 @@ pub(super) struct StagedObject {
     seal: Option<Seal>,
     /// A chunk was taken in by half, and then something failed.
     is_broken: bool,
+    /// Whether this value's own objects were there when the upload was seen to be alive; see [`purging`].
+    is_in_use: bool,
+    /// When this value wrote last.
+    wrote: Instant,
 }
 
 impl StagedObject {
     pub(super) async fn stage(shared: Arc<Shared>, at: &Staging, started_at: Bytes) -> Result<Self, Error> {
         shared.bucket.put(&at.started_at, started_at).await?;
-        Ok(Self::new(shared, at, State::nothing(), None))
+        Ok(Self { is_in_use: true, ..Self::new(shared, at, State::nothing(), None) })
     }
 
     pub(super) async fn resume(shared: Arc<Shared>, at: &Staging) -> Result<Self, Error> {
         let folder = Folder { names: shared.bucket.tree(&at.folder).await? };
-        if folder.names.is_empty() {
+        if !folder.is_alive(at) {
             return Err(Error::NotFound { path: at.folder.clone() });
         }
+        Self::from_folder(shared, at, &folder).await
+    }
+
+    async fn from_folder(shared: Arc<Shared>, at: &Staging, folder: &Folder) -> Result<Self, Error> {
         let Some(name) = folder.best_state() else { return Ok(Self::new(shared, at, State::nothing(), None)) };
         let path = in_folder(at, &name.text())?;
         let state = match State::from_beginning(&shared.bucket.beginning(&path, STATE_LINE_BYTES).await?) {
@@ -105,6 +118,8 @@ impl StagedObject {
             tail,
             seal: None,
             is_broken: false,
+            is_in_use: false,
+            wrote: Instant::now(),
         }
     }
 
@@ -138,6 +153,7 @@ impl StagedObject {
         let path = in_folder(&self.at, &name.text())?;
         let object = self.state.encode(tail).map_err(|error| broken("write", &path, error.to_string()))?;
         self.bucket().put(&path, object).await?;
+        self.confirm().await?;
         if let Some(before) = self.written.replace(name) {
             self.remove_quietly(&before.text()).await;
         }
@@ -201,6 +217,7 @@ impl StagedFile for StagedObject {
             return Err(broken("append to", &self.at.folder, "nothing can be added any more"));
         }
         self.give_way().await?;
+        self.keep_alive().await?;
         self.recall().await?;
         let before = self.length();
         let taken = self.take_in(chunk).await;
@@ -261,13 +278,11 @@ impl StagedFile for StagedObject {
         }
         let folder = Folder { names: self.bucket().tree(&self.at.folder).await? };
         self.drop_parts(&folder).await;
-        let mut paths = Vec::new();
-        for name in &folder.names {
-            paths.push(in_folder(&self.at, name)?);
+        for names in folder.in_order_of_removal(&self.at) {
+            let paths = names.into_iter().map(|name| in_folder(&self.at, name));
+            self.shared.remove_all(paths.collect::<Result<_, _>>()?).await?;
         }
-        paths.retain(|path| *path != self.at.started_at);
-        self.shared.remove_all(paths).await?;
-        self.shared.remove_all(vec![self.at.started_at.clone()]).await
+        Ok(())
     }
 }
 

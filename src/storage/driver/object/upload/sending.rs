@@ -215,6 +215,7 @@ impl StagedObject {
         let path = in_folder(&self.at, &format!("attempts/{}", self.attempt))?;
         let marker = serde_json::to_vec(&marker).map_err(|error| broken("write", &path, error.to_string()))?;
         self.bucket().put(&path, marker).await?;
+        self.confirm().await?;
         if !is_first {
             let folder = Folder { names: self.bucket().tree(&self.at.folder).await? };
             if folder.is_sealed() && !self.state.is_sealed {

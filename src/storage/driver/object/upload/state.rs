@@ -6,6 +6,7 @@
 //! ├── states/<length>-<attempt>-<n>[-sealed]  the upload after so many bytes; never written twice
 //! ├── attempts/<attempt>                      somebody sends parts, or joins them
 //! ├── copies/<name>                           somebody sends the parts of a copy
+//! ├── purging/<name>                          nobody has used it for long, and somebody removes it
 //! └── data/<attempt>                          the bytes, once the parts are joined
 //! ```
 //!
@@ -150,6 +151,9 @@ impl StateName {
     }
 }
 
+/// The folder of the marks of those that remove an upload.
+pub(super) const PURGING: &str = "purging/";
+
 /// What lies in an upload's folder.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
@@ -158,6 +162,27 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// Whether the upload is there, and nobody is removing it.
+    pub(super) fn is_alive(&self, at: &Staging) -> bool {
+        let has_begun = self.names.iter().any(|name| is_beginning(at, name));
+        has_begun && !self.names.iter().any(|name| name.starts_with(PURGING))
+    }
+
+    /// All objects, in the order in which they may go: to the end something says that the upload is not alive.
+    pub(super) fn in_order_of_removal(&self, at: &Staging) -> [Vec<&str>; 3] {
+        let mut order: [Vec<&str>; 3] = Default::default();
+        let [content, began, marks] = &mut order;
+        for name in &self.names {
+            let kind = match name.as_str() {
+                name if is_beginning(at, name) => &mut *began,
+                name if name.starts_with(PURGING) => &mut *marks,
+                _ => &mut *content,
+            };
+            kind.push(name.as_str());
+        }
+        order
+    }
+
     /// Where the upload is best continued.
     pub(super) fn best_state(&self) -> Option<StateName> {
         self.names.iter().filter_map(|name| StateName::parse(name)).max()
@@ -179,6 +204,11 @@ impl Folder {
         let is_marker = |name: &&str| name.starts_with("attempts/") || name.starts_with("copies/");
         self.names.iter().map(String::as_str).filter(is_marker)
     }
+}
+
+/// Whether an object says when the upload began.
+fn is_beginning(at: &Staging, name: &str) -> bool {
+    at.started_at.file_name() == Some(name)
 }
 
 /// The path of something in an upload's folder.
