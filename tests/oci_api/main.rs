@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod access;
+mod bad_disk;
 mod connections;
 mod deletion;
 mod discovery;
