@@ -34,7 +34,8 @@ use crate::storage::{
 
 use super::{BlobDescriptorService, DescriptorKey, Lookup, NotCleared};
 
-use session::{CommandError, Session, Sessions};
+pub(super) use session::Session;
+use session::{CommandError, Sessions};
 pub use target::{RedisOptions, RedisTarget, RedisTargetError, RedisTimeouts, RedisTls};
 
 /// How long an entry lives. An hour bounds what a mistake can cost, and how long keys of an epoch that is over stay; what

@@ -29,7 +29,9 @@ const PROVEN: u64 = 100;
 
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CommandError {
+pub(in crate::storage::blob_descriptor) enum CommandError {
+    #[error("could not connect to redis")]
+    Connect { source: RedisError },
     #[error("redis is not connected")]
     NotConnected,
     #[error("redis took longer than {limit:?}")]
@@ -40,7 +42,7 @@ pub(super) enum CommandError {
 
 /// One connection to one process of Redis.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(in crate::storage::blob_descriptor) struct Session {
     connection: MultiplexedConnection,
     /// Names the process: it changes with each start.
     pub(super) server: String,
@@ -50,11 +52,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    async fn open(target: &RedisTarget) -> Result<Arc<Self>, CommandError> {
+    pub(in crate::storage::blob_descriptor) async fn open(target: &RedisTarget) -> Result<Arc<Self>, CommandError> {
         let limit = target.timeouts.connect;
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(limit)).set_response_timeout(None);
         let connecting = timeout(limit, target.client.get_multiplexed_async_connection_with_config(&config));
-        let mut connection = flatten(connecting.await, limit)?;
+        let connecting = connecting.await.map_err(|_| CommandError::Late { limit })?;
+        let mut connection = connecting.map_err(|source| CommandError::Connect { source })?;
         // As slow as look-ups may be: one that is slower would only be given up again.
         let limit = target.timeouts.lookup;
         let mut command = redis::cmd("INFO");

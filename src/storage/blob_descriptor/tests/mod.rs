@@ -4,6 +4,7 @@ mod faults;
 mod redis;
 mod redis_server;
 mod replicas;
+mod tls;
 
 use crate::oci::Descriptor;
 

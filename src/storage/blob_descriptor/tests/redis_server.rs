@@ -26,8 +26,13 @@ pub(in crate::storage) struct RedisServer {
 
 impl RedisServer {
     pub(in crate::storage) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// One with more options.
+    pub(in crate::storage) async fn start_with(options: &[&[&str]]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let process = launch(folder.path());
+        let process = launch(folder.path(), &options.concat());
         let server = Self { folder, process };
         server.answers().await;
         server
@@ -70,7 +75,7 @@ impl RedisServer {
 
     /// Starts it again, with what it last wrote to its disk.
     pub(in crate::storage) async fn start_again(&mut self) {
-        self.process = launch(self.folder.path());
+        self.process = launch(self.folder.path(), &[]);
         self.answers().await;
     }
 
@@ -96,24 +101,29 @@ impl Drop for RedisServer {
     }
 }
 
-fn launch(folder: &Path) -> Child {
+fn launch(folder: &Path, options: &[&str]) -> Child {
     let socket = folder.join("redis.sock");
     assert!(BlockingStream::connect(&socket).is_err(), "the one before is gone");
     let mut command = Command::new("redis-server");
     command.args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
-    command.arg("--unixsocket").arg(socket).arg("--dir").arg(folder);
+    command.arg("--unixsocket").arg(socket).arg("--dir").arg(folder).args(options);
     let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     started.expect("redis-server is installed: tests/cluster/tools does that")
 }
 
 pub(in crate::storage) fn target(address: &str) -> RedisTarget {
+    target_of(RedisOptions::at(address))
+}
+
+/// The same, with other options; its waits count.
+pub(in crate::storage) fn target_of(options: RedisOptions) -> RedisTarget {
     let timeouts = RedisTimeouts {
         lookup: Duration::from_secs(5),
         clear: Duration::from_secs(5),
         connect: Duration::from_secs(10),
         retry: Duration::from_millis(100),
     };
-    RedisTarget::new(RedisOptions { timeouts, ..RedisOptions::at(address) }).unwrap()
+    RedisTarget::new(RedisOptions { timeouts, ..options }).unwrap()
 }
 
 /// What the way to Redis does.
