@@ -6,6 +6,7 @@
 
 mod access;
 mod bad_disk;
+mod bucket;
 mod connections;
 mod deletion;
 mod discovery;
@@ -18,6 +19,9 @@ mod manifests;
 mod pull;
 mod registry;
 mod retention;
+#[path = "../support/server.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod server;
 mod tls;
 mod unparsed;
 mod uploads;

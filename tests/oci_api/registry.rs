@@ -53,6 +53,8 @@ pub(crate) struct Setup {
     pub(crate) max_manifest_size: u64,
     pub(crate) max_blob_size: Option<u64>,
     pub(crate) drain_timeout: Duration,
+    /// Whether pulls of blobs go to the storage, if it has addresses.
+    pub(crate) redirects: bool,
 }
 
 impl Default for Setup {
@@ -65,6 +67,7 @@ impl Default for Setup {
             max_manifest_size: 4 << 20,
             max_blob_size: None,
             drain_timeout: Duration::from_secs(30),
+            redirects: false,
         }
     }
 }
@@ -180,6 +183,7 @@ pub(crate) async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, 
         access_mode: setup.access_mode,
         max_manifest_size: setup.max_manifest_size,
         max_blob_size: setup.max_blob_size,
+        redirect_for: setup.redirects.then_some(Duration::from_secs(60)),
         ..Settings::default()
     };
     let runs = RetentionRuns::open(catalog.clone(), setup.access_mode, clock).await.unwrap();
