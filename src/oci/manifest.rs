@@ -22,6 +22,8 @@ pub enum ManifestKind {
 pub struct Manifest {
     /// What it is: the `mediaType` inside, else the `Content-Type` that it was pushed with.
     pub media_type: MediaType,
+    /// Whether the bytes say so themselves. Otherwise the same bytes may be pushed again as another type.
+    pub says_media_type: bool,
     /// Image or index.
     pub kind: ManifestKind,
     /// An image's config.
@@ -107,6 +109,7 @@ impl Manifest {
         }
         Ok(Self {
             media_type,
+            says_media_type: raw.media_type.is_some(),
             kind,
             config: raw.config,
             layers: raw.layers.unwrap_or_default(),

@@ -13,6 +13,17 @@ use super::{
     store::Store,
 };
 
+/// What a link leads to.
+#[derive(Debug)]
+pub(super) struct Linked {
+    /// What it is.
+    pub(super) descriptor: Descriptor,
+    /// Whether it stays this for as long as the repository has it. The link of another registry may name other content,
+    /// and a manifest that does not say what it is may be pushed again as something else: no push asks the other replicas
+    /// to forget, so what can change is never remembered.
+    pub(super) is_fixed: bool,
+}
+
 impl Store {
     /// What a repository has, perhaps from a cache, so that nothing is promised with it.
     ///
@@ -27,11 +38,11 @@ impl Store {
             Lookup::Known(descriptor) if self.may_answer_from_memory() => Ok(Some(descriptor)),
             Lookup::Known(_) => self.linked_descriptor(key).await,
             Lookup::Unknown(fill) => {
-                let found = self.linked_descriptor(key).await?;
-                if let Some(descriptor) = &found {
+                let found = self.linked(key).await?;
+                if let Some(Linked { descriptor, is_fixed: true }) = &found {
                     self.descriptors.set(key, descriptor, fill).await;
                 }
-                Ok(found)
+                Ok(found.map(|linked| linked.descriptor))
             }
         }
     }
@@ -42,14 +53,20 @@ impl Store {
     /// # Errors
     /// [`Error::Driver`].
     pub(super) async fn linked_descriptor(&self, key: &DescriptorKey) -> Result<Option<Descriptor>, Error> {
+        Ok(self.linked(key).await?.map(|linked| linked.descriptor))
+    }
+
+    async fn linked(&self, key: &DescriptorKey) -> Result<Option<Linked>, Error> {
         let (name, digest) = (&key.repository, &key.digest);
         match key.scope {
-            LinkScope::Manifests => self.read_revision(name, digest).await,
+            LinkScope::Manifests => self.linked_revision(name, digest).await,
             LinkScope::Layers => {
                 let Some(target) = self.link(PathSpec::LayerLink(name, digest), digest).await? else {
                     return Ok(None);
                 };
-                Ok(self.stored_size(&target).await?.map(|size| blob_descriptor(target, size)))
+                let is_fixed = target == *digest;
+                let size = self.stored_size(&target).await?;
+                Ok(size.map(|size| Linked { descriptor: blob_descriptor(target, size), is_fixed }))
             }
         }
     }

@@ -14,6 +14,9 @@ use super::{Error, driver::Durability, layout::PathSpec, record::Lenient, store:
 pub(super) struct RevisionFact {
     /// What it is.
     pub(super) media_type: MediaType,
+    /// Whether its bytes say so, and no push can say otherwise.
+    #[serde(default)]
+    pub(super) says_media_type: bool,
     /// Its length in bytes.
     pub(super) size: u64,
     /// What it refers to.
@@ -31,6 +34,7 @@ impl RevisionFact {
     pub(super) fn of(manifest: &Manifest, size: u64, pushed_at: Timestamp) -> Self {
         Self {
             media_type: manifest.media_type.clone(),
+            says_media_type: manifest.says_media_type,
             size,
             subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
             artifact_type: manifest.referrer_type(),

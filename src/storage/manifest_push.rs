@@ -121,7 +121,8 @@ impl Repository {
         let linked = self.link_revision(push, &previous).await;
         // Noted also where a write failed: it may have taken effect.
         self.note_children(push);
-        // A manifest that was there may be of another media type now.
+        // A manifest that was there may be of another media type now, or of other content. Other replicas do not remember
+        // what can change so.
         self.store.drop_descriptors(&self.name, &push.digest).await;
         linked?;
         promise.lease()?;

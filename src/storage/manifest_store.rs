@@ -7,6 +7,7 @@ use crate::oci::{Algorithm, Descriptor, Digest, Manifest, MediaType, Reference, 
 
 use super::{
     Error, Repository,
+    cached_descriptors::Linked,
     driver::{self},
     layout::PathSpec,
     linked_blob_store::{LinkScope, blob_descriptor},
@@ -103,33 +104,47 @@ impl Store {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Descriptor>, Error> {
+        Ok(self.linked_revision(name, digest).await?.map(|linked| linked.descriptor))
+    }
+
+    /// The same, with whether it can change.
+    pub(super) async fn linked_revision(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Linked>, Error> {
         let Some(target) = self.link(PathSpec::RevisionLink(name, digest), digest).await? else { return Ok(None) };
         let Some(size) = self.stored_size(&target).await? else { return Ok(None) };
-        let media_type = match self.revision_fact(name, digest).await? {
+        let known = match self.revision_fact(name, digest).await? {
             Lenient::Read(fact) if fact.size != size => {
                 warn!(repository = %name, %digest, size, pushed = fact.size, "a manifest has another size than was pushed");
                 None
             }
-            Lenient::Read(fact) => Some(fact.media_type),
+            Lenient::Read(fact) => Some((fact.media_type, fact.says_media_type)),
             Lenient::Unreadable => self.media_type_inside(&target).await?,
             Lenient::Absent => {
                 self.suspect(name, digest).await;
                 self.media_type_inside(&target).await?
             }
         };
-        Ok(media_type.map(|media_type| Descriptor { media_type, ..blob_descriptor(target, size) }))
+        let linked = known.map(|(media_type, is_fixed)| {
+            let is_fixed = is_fixed && target == *digest;
+            Linked { descriptor: Descriptor { media_type, ..blob_descriptor(target, size) }, is_fixed }
+        });
+        Ok(linked)
     }
 
-    /// What a manifest without facts says that it is; one that cannot be read is served as what it most likely is, and one
-    /// whose bytes are not those of its digest is not there.
-    async fn media_type_inside(&self, target: &Digest) -> Result<Option<MediaType>, Error> {
+    /// What a manifest without facts says that it is, and whether it says so; one that cannot be read is served as what it
+    /// most likely is, and one whose bytes are not those of its digest is not there.
+    async fn media_type_inside(&self, target: &Digest) -> Result<Option<(MediaType, bool)>, Error> {
         let Some(bytes) = self.manifest_bytes(target).await? else { return Ok(None) };
         if !target.matches(&bytes) {
             warn!(digest = %target, size = bytes.len(), "a manifest's bytes are not those of its digest");
             return Ok(None);
         }
-        let parsed = Manifest::parse(None, &bytes).map(|manifest| manifest.media_type).ok();
-        Ok(parsed.or_else(|| MediaType::OCI_MANIFEST.parse().ok()))
+        let parsed = Manifest::parse(None, &bytes).ok();
+        let parsed = parsed.map(|manifest| (manifest.media_type, manifest.says_media_type));
+        Ok(parsed.or_else(|| Some((MediaType::OCI_MANIFEST.parse().ok()?, false))))
     }
 
     /// Whether a manifest is visible in a repository, read from the medium.

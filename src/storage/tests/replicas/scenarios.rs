@@ -4,11 +4,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+
 use crate::{
-    oci::{Digest, Reference},
+    oci::{Algorithm, Digest, Manifest, MediaType, Reference},
     storage::{
-        Audience, Conflict, Error,
+        Audience, Conflict, Error, PutManifest,
         driver::{Durability, StorageDriver as _},
+        fixtures::sha256,
         layout::PathSpec,
         tests::{by, cause, image, is_there, put, reference, seed_blob, tag, tags},
     },
@@ -76,6 +80,55 @@ async fn a_tag_that_is_moved_on_one_replica_is_read_on_another() {
         for process in &processes {
             let found = process.repository().stat_manifest(&reference("v1")).await.unwrap();
             assert_eq!(found.digest, moved);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_pushed_again_as_another_type_is_that_on_every_replica() {
+    simulate(21, async |world| {
+        let (processes, _) = started(&world).await;
+        let inside = format!(r#""mediaType":"{}","config""#, MediaType::OCI_MANIFEST);
+        let text = String::from_utf8(image("a").bytes().to_vec()).unwrap();
+        let bytes = Bytes::from(text.replacen(&inside, r#""config""#, 1));
+        assert!(bytes.len() < text.len(), "it does not say what it is");
+        for (pusher, media_type) in [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].into_iter().enumerate() {
+            let manifest = Manifest::parse(Some(&media_type.parse().unwrap()), &bytes).unwrap();
+            let put = PutManifest { manifest, ..put(&bytes, None) };
+            let digest = processes[pusher].repository().put_manifest(put).await.unwrap();
+            for process in &processes {
+                for _ in 0..2 {
+                    let found = process.repository().stat_manifest(&by(&digest)).await.unwrap();
+                    assert_eq!(found.media_type.as_str(), media_type);
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn content_that_a_link_of_another_registry_named_is_forgotten_when_it_is_pushed_again() {
+    simulate(22, async |world| {
+        let (processes, _) = started(&world).await;
+        let content = Bytes::from("of two digests");
+        let (name, repository) = (processes[0].repository().name().clone(), processes[0].repository());
+        let (first, second) = (sha256(&content), Digest::of(Algorithm::Sha512, &content));
+        seed_blob(&repository, &content).await.unwrap();
+        repository.store.put_link(PathSpec::LayerLink(&name, &second), &first).await.unwrap();
+        for process in &processes {
+            process.repository().stat_blob(&second, Audience::Puller).await.unwrap();
+        }
+        let mut upload = repository.create_upload().await.unwrap();
+        upload.append(content.clone()).await.unwrap();
+        upload.commit(&second).await.unwrap();
+        // As a collection does when no link names it any more.
+        repository.store.driver.delete(&PathSpec::BlobData(&first).path()).await.unwrap();
+        for process in &processes {
+            let blob = process.repository().open_blob(&second).await.unwrap();
+            let chunks: Vec<Bytes> = blob.stream(0..blob.size()).await.unwrap().try_collect().await.unwrap();
+            assert_eq!(chunks.concat(), content);
         }
     })
     .await;
