@@ -333,6 +333,23 @@ async fn policy_added_to_a_file_deletes_what_it_said_and_a_hold_brings_one_back(
     up.stop();
 }
 
+#[test]
+fn file_that_is_gone_is_missed_aloud_and_its_policies_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, policy) = (folder.path().join("registry.yaml"), folder.path().join("policy.yaml"));
+    fs::write(&registry, REGISTRY).unwrap();
+    fs::write(&policy, POLICY.replace("MODE", "DryRun")).unwrap();
+    let mut up = Up::start(folder.path(), &["-f", "registry.yaml", "-f", "policy.yaml"]);
+
+    fs::remove_file(&policy).unwrap();
+    let said = line_with(&mut up.out, "could not be read");
+    assert!(said.contains("policy.yaml") && said.contains("policies delete nothing"), "{said}");
+
+    fs::write(&policy, POLICY.replace("MODE", "DryRun")).unwrap();
+    line_with(&mut up.out, "policies go on");
+    up.stop();
+}
+
 async fn tags(client: &Client, url: &str) -> Vec<String> {
     let list: Value = client.get(format!("{url}/v2/app/tags/list")).send().await.unwrap().json().await.unwrap();
     list["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()

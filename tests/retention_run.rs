@@ -311,6 +311,20 @@ async fn what_another_policy_holds_since_the_run_began_is_kept() {
 }
 
 #[tokio::test]
+async fn an_interrupted_run_is_over_and_says_why() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
+
+    let status = world.runs.interrupt(&run, "the policy was suspended").await.unwrap();
+
+    assert_eq!((status.state, status.message.as_deref()), (RunState::Interrupted, Some("the policy was suspended")));
+    assert_eq!(world.applied(&run, Vec::new()).await, status, "it cannot be applied any more");
+    assert_eq!(world.runs.interrupt(&run, "again").await.unwrap(), status);
+    assert_eq!(world.restarted().await.runs.status(&run).await.unwrap(), status);
+}
+
+#[tokio::test]
 async fn a_list_of_what_is_in_use_serves_for_five_minutes() {
     let world = World::new(DeletionMode::Soft).await;
     five_images(&world).await;

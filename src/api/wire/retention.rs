@@ -47,6 +47,8 @@ pub enum RunState {
     Completed,
     /// The plan was over a limit; nothing was deleted.
     LimitExceeded,
+    /// Ended before its plan was carried out, because its policy changed; the message says how. The rest stays.
+    Interrupted,
     /// Stopped by an error; the message says which.
     Failed,
 }

@@ -27,10 +27,14 @@ use super::shutdown::Shutdown;
 use super::{output, telemetry};
 
 use objects::{Key, Objects};
+use policies::DeclaredPolicies;
 use site::{Place, Site, SitePolicy};
 
 /// How often files are looked at. They are small, and whoever saved one expects it to count soon.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How many looks in a row may find a file gone or unreadable: for a moment it is, while it is saved.
+const UNREADABLE_LOOKS: u32 = 3;
 
 /// Serve registries on this machine, without a cluster.
 ///
@@ -63,8 +67,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { listen, data, file, allow_anonymous } = arguments;
     let place = Place { listen, data, allow_anonymous };
-    let mut up =
-        Up { place, files: file, texts: Vec::new(), objects: None, running: BTreeMap::new(), tasks: JoinSet::new() };
+    let mut up = Up {
+        place,
+        files: file,
+        texts: Vec::new(),
+        objects: None,
+        running: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        unreadable: 0,
+    };
     let validator = Validator::new().context("could not make the definitions")?;
     let wanted = up.wanted(&validator)?;
     let _telemetry = telemetry::start(LogLevel::Warn, LogFormat::Text, None)?;
@@ -81,13 +92,15 @@ struct Up {
     objects: Option<Objects>,
     running: BTreeMap<Key, Running>,
     tasks: JoinSet<(Key, anyhow::Result<()>)>,
+    /// How many looks in a row found a file that cannot be read.
+    unreadable: u32,
 }
 
 /// A registry that runs.
 #[derive(Debug)]
 struct Running {
     site: Site,
-    policies: watch::Sender<Vec<SitePolicy>>,
+    policies: watch::Sender<DeclaredPolicies>,
     stop: CancellationToken,
 }
 
@@ -145,8 +158,16 @@ impl Up {
     }
 
     async fn look_again(&mut self, validator: &Validator) {
-        // A file that is gone or unreadable for a moment is being saved.
-        if self.read().is_ok_and(|texts| texts == self.texts) || self.read().is_err() {
+        let texts = match self.read() {
+            Ok(texts) => texts,
+            Err(InvalidUsage(reason)) => return self.miss(&reason),
+        };
+        let was_missed = std::mem::take(&mut self.unreadable) >= UNREADABLE_LOOKS;
+        if texts == self.texts {
+            if was_missed {
+                self.mark_unreadable(false);
+                let _ = output::print("The files can be read again, and policies go on.");
+            }
             return;
         }
         let said = match self.wanted(validator) {
@@ -156,8 +177,30 @@ impl Up {
             }
             Err(error) => format!("The files have changed, and everything stays as it was: {error:#}"),
         };
+        // After what was read has come to the policies: not a moment with the ones before it.
+        self.mark_unreadable(false);
         // A terminal that is gone must not stop a registry.
         let _ = output::print(&said);
+    }
+
+    /// Notes that a file cannot be read, and says so once that is no moment any more.
+    fn miss(&mut self, reason: &str) {
+        self.unreadable = self.unreadable.saturating_add(1);
+        if self.unreadable == UNREADABLE_LOOKS {
+            self.mark_unreadable(true);
+            let _ = output::print(&format!(
+                "{reason}. Registries serve on as they were; policies delete nothing until it can be read. To remove a \
+                 policy, take it out of the file, or start again without the file."
+            ));
+        }
+    }
+
+    fn mark_unreadable(&self, is_unreadable: bool) {
+        for running in self.running.values() {
+            running
+                .policies
+                .send_if_modified(|known| std::mem::replace(&mut known.is_unreadable, is_unreadable) != is_unreadable);
+        }
     }
 
     /// Stops what is not wanted any more, or differs; starts what is; hands on policies.
@@ -190,8 +233,9 @@ impl Up {
             match self.running.get(&site.key) {
                 Some(running) => {
                     running.policies.send_if_modified(|known| {
-                        let changed = *known != policies;
-                        *known = policies;
+                        let wanted = DeclaredPolicies { all: policies, is_unreadable: false };
+                        let changed = *known != wanted;
+                        *known = wanted;
                         changed
                     });
                 }
@@ -201,7 +245,7 @@ impl Up {
     }
 
     fn start(&mut self, site: Site, policies: Vec<SitePolicy>) {
-        let (sender, receiver) = watch::channel(policies);
+        let (sender, receiver) = watch::channel(DeclaredPolicies { all: policies, is_unreadable: false });
         let stop = CancellationToken::new();
         let (key, serving) = (site.key.clone(), serving::serve(site.clone(), receiver, stop.clone()));
         let named = key.clone();

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::v1alpha1::{Mode, PlanDecision};
+use crate::api::v1alpha1::{Mode, PlanDecision, RetentionPolicySpec};
 use crate::api::wire::{ApplyRequest, PolicySource, RunRequest, RunState, RunStatus};
 use crate::cli::clock::SystemClock;
 use crate::cli::output;
 use crate::cli::registry::OpenRegistry;
-use crate::maintenance::{PolicyClock, RunId};
+use crate::maintenance::{self, PolicyClock, RunId};
 use crate::oci::{Algorithm, Digest};
 use crate::retention::{Due, Policy};
 use crate::storage::{Clock, Conflict, Error};
@@ -22,73 +22,60 @@ use super::site::SitePolicy;
 /// How long to sleep at most: a machine that was suspended, or whose clock was set, is then no later than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
+/// The policies of a registry, as far as files tell.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct DeclaredPolicies {
+    /// As they were read last.
+    pub(super) all: Vec<SitePolicy>,
+    /// Whether a file cannot be read any more: nothing is deleted then, for what it says by now is not known.
+    pub(super) is_unreadable: bool,
+}
+
 /// The policies of one registry.
 #[derive(Debug)]
 pub(super) struct PolicyLoop<'a> {
     registry: &'a OpenRegistry,
-    policies: Vec<SitePolicy>,
+    declared: watch::Receiver<DeclaredPolicies>,
+    policies: DeclaredPolicies,
+    /// How often they were taken.
+    taken: u64,
+    /// How often they had been taken when all were looked through for what they ask for at once.
+    heard: u64,
     clocks: BTreeMap<String, PolicyClock>,
 }
 
 impl<'a> PolicyLoop<'a> {
-    /// Runs policies until `stop` is cancelled; they may change meanwhile.
+    /// Runs policies until `stop` is cancelled; they may change meanwhile, also while one runs.
     pub(super) async fn run(
         registry: &'a OpenRegistry,
-        mut policies: watch::Receiver<Vec<SitePolicy>>,
+        declared: watch::Receiver<DeclaredPolicies>,
         stop: &CancellationToken,
     ) {
-        let mut policy_loop = Self { registry, policies: Vec::new(), clocks: BTreeMap::new() };
-        policies.mark_changed();
+        let policies = DeclaredPolicies { all: Vec::new(), is_unreadable: false };
+        let mut policy_loop = Self { registry, declared, policies, taken: 0, heard: 0, clocks: BTreeMap::new() };
+        policy_loop.take();
         loop {
             let sleep = tokio::select! {
                 () = stop.cancelled() => return,
-                sleep = policy_loop.step(&mut policies) => sleep,
+                sleep = policy_loop.step() => sleep,
             };
             tokio::select! {
                 () = stop.cancelled() => return,
                 // An error says that the policies never change again; then the schedules alone count.
-                Ok(()) = policies.changed() => policies.mark_changed(),
+                Ok(()) = policy_loop.declared.changed() => policy_loop.take(),
                 () = tokio::time::sleep(sleep) => {}
             }
         }
     }
 
-    /// Does what is due, and answers how long nothing is.
-    async fn step(&mut self, policies: &mut watch::Receiver<Vec<SitePolicy>>) -> Duration {
-        if policies.has_changed().unwrap_or(false) {
-            let changed = policies.borrow_and_update().clone();
-            self.change(changed).await;
-        }
-        let mut sleep = LONGEST_SLEEP;
-        for policy in self.policies.clone() {
-            if policy.source.spec.suspend {
-                continue;
-            }
-            let now = SystemClock.now();
-            match self.clocks.get(&policy.source.uid).map_or(Due::Never, |clock| clock.due(now)) {
-                Due::Now(scheduled) => {
-                    if let Some(clock) = self.clocks.get_mut(&policy.source.uid) {
-                        clock.handle(scheduled);
-                    }
-                    self.run_policy(&policy.source, &scheduled.as_second().to_string()).await;
-                }
-                Due::At(next) => sleep = sleep.min(until(next, now)),
-                Due::Never => {}
-            }
-        }
-        sleep
-    }
-
-    /// Takes other policies, restores what they hold, and runs those that ask for it.
-    async fn change(&mut self, policies: Vec<SitePolicy>) {
+    /// Takes the policies as they are declared by now.
+    fn take(&mut self) {
+        let policies = self.declared.borrow_and_update().clone();
         let now = SystemClock.now();
-        let known = std::mem::take(&mut self.policies);
-        for policy in &policies {
-            let source = &policy.source;
-            let unchanged = known.iter().any(|old| {
-                let old = &old.source;
-                old.uid == source.uid
-                    && (&old.spec.schedule, &old.spec.time_zone) == (&source.spec.schedule, &source.spec.time_zone)
+        for SitePolicy { source, .. } in &policies.all {
+            let unchanged = self.policy(&source.uid).is_some_and(|known| {
+                let known = &known.source.spec;
+                (&known.schedule, &known.time_zone) == (&source.spec.schedule, &source.spec.time_zone)
             });
             if !unchanged {
                 match PolicyClock::new(source, now) {
@@ -97,21 +84,66 @@ impl<'a> PolicyLoop<'a> {
                 }
             }
         }
-        self.clocks.retain(|uid, _| policies.iter().any(|policy| policy.source.uid == *uid));
+        self.clocks.retain(|uid, _| policies.all.iter().any(|policy| policy.source.uid == *uid));
         self.policies = policies;
-        for policy in self.policies.clone() {
-            match &policy.run_at {
+        self.taken += 1;
+        self.registry.runs.policies_changed();
+    }
+
+    fn policy(&self, uid: &str) -> Option<&SitePolicy> {
+        self.policies.all.iter().find(|policy| policy.source.uid == uid)
+    }
+
+    fn uids(&self) -> Vec<String> {
+        self.policies.all.iter().map(|policy| policy.source.uid.clone()).collect()
+    }
+
+    fn sources(&self) -> Vec<PolicySource> {
+        self.policies.all.iter().map(|policy| policy.source.clone()).collect()
+    }
+
+    /// Does what is due, and answers how long nothing is.
+    async fn step(&mut self) -> Duration {
+        while self.heard != self.taken {
+            self.heard = self.taken;
+            self.hear().await;
+        }
+        let mut sleep = LONGEST_SLEEP;
+        for uid in self.uids() {
+            // They may have changed while another one ran.
+            let runs = self.policy(&uid).filter(|policy| !policy.source.spec.suspend && !self.policies.is_unreadable);
+            let Some(policy) = runs.map(|policy| policy.source.clone()) else { continue };
+            let now = SystemClock.now();
+            match self.clocks.get(&uid).map_or(Due::Never, |clock| clock.due(now)) {
+                Due::Now(scheduled) => {
+                    if let Some(clock) = self.clocks.get_mut(&uid) {
+                        clock.handle(scheduled);
+                    }
+                    self.run_policy(&policy, &scheduled.as_second().to_string()).await;
+                }
+                Due::At(next) => sleep = sleep.min(until(next, now)),
+                Due::Never => {}
+            }
+        }
+        if self.heard == self.taken { sleep } else { Duration::ZERO }
+    }
+
+    /// Restores what policies hold, and runs those that ask for it.
+    async fn hear(&mut self) {
+        for uid in self.uids() {
+            let Some(SitePolicy { source, run_at }) = self.policy(&uid).cloned() else { continue };
+            match run_at.filter(|_| !self.policies.is_unreadable) {
                 // It restores what is held, too.
                 Some(value) => {
                     let digest = Digest::of(Algorithm::Sha256, value.as_bytes());
-                    self.run_policy(&policy.source, &format!("at-{:.16}", digest.hex())).await;
+                    self.run_policy(&source, &format!("at-{:.16}", digest.hex())).await;
                 }
-                None => self.restore_holds(&policy.source).await,
+                None => self.restore_holds(&source).await,
             }
         }
     }
 
-    async fn run_policy(&self, policy: &PolicySource, trigger: &str) {
+    async fn run_policy(&mut self, policy: &PolicySource, trigger: &str) {
         self.restore_holds(policy).await;
         match self.try_run(policy, trigger).await {
             Ok(Some(status)) => say(policy, &outcome(&status)),
@@ -121,27 +153,51 @@ impl<'a> PolicyLoop<'a> {
     }
 
     /// Runs a policy; `None`: that run has been before.
-    async fn try_run(&self, policy: &PolicySource, trigger: &str) -> anyhow::Result<Option<RunStatus>> {
+    ///
+    /// What the policies hold counts from the next deletion on. A policy that is changed in another way, suspended or
+    /// removed runs no further: nobody has seen what the plan that is left would be by its new words.
+    async fn try_run(&mut self, policy: &PolicySource, trigger: &str) -> anyhow::Result<Option<RunStatus>> {
         let run: RunId = format!("{}.{trigger}", policy.uid).parse().context("the policy's name is too long")?;
-        let runs = &self.registry.runs;
-        let policies = self.policies.iter().map(|policy| policy.source.clone()).collect();
-        let request = RunRequest { run: run.to_string(), policy: policy.uid.clone(), policies };
-        let begun = runs.start(request).await?.state;
-        if matches!(begun, RunState::Completed | RunState::LimitExceeded | RunState::Failed) {
-            return Ok(None);
+        let registry = self.registry;
+        let request = RunRequest { run: run.to_string(), policy: policy.uid.clone(), policies: self.sources() };
+        match registry.runs.start(request).await?.state {
+            RunState::Planning | RunState::AwaitingUsage | RunState::Applying => {}
+            RunState::Completed | RunState::LimitExceeded | RunState::Interrupted | RunState::Failed => {
+                return Ok(None);
+            }
         }
-        let mut status = runs.settled(&run).await?;
-        // An application that takes longer than five minutes, or that a stop cut off, goes on with what is left.
+        let mut status = self.settled(&run).await?;
+        // An application that takes longer than five minutes, that a stop cut off or a change of policies, goes on with
+        // what is left.
         while status.state == RunState::AwaitingUsage {
-            let before = status.result;
-            let policies = self.policies.iter().map(|policy| policy.source.clone()).collect();
-            runs.apply(&run, ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies }).await?;
-            status = runs.settled(&run).await?;
-            if status.result == before {
+            if let Some(reason) = objection(policy, &self.policies) {
+                return Ok(Some(registry.runs.interrupt(&run, reason).await?));
+            }
+            let (before, taken) = (status.result, self.taken);
+            let request = ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: self.sources() };
+            registry.runs.apply(&run, request).await?;
+            status = self.settled(&run).await?;
+            if taken != self.taken {
+                for held in self.sources() {
+                    self.restore_holds(&held).await;
+                }
+            } else if status.result == before {
                 break;
             }
         }
         Ok(Some(status))
+    }
+
+    /// Waits until a run does nothing, and takes policies that change meanwhile.
+    async fn settled(&mut self, run: &RunId) -> Result<RunStatus, maintenance::Error> {
+        let settled = self.registry.runs.settled(run);
+        tokio::pin!(settled);
+        loop {
+            tokio::select! {
+                status = &mut settled => return status,
+                Ok(()) = self.declared.changed() => self.take(),
+            }
+        }
     }
 
     async fn restore_holds(&self, source: &PolicySource) {
@@ -162,6 +218,24 @@ impl<'a> PolicyLoop<'a> {
     }
 }
 
+/// Why a run that began with `policy` may not go on, by the policies as they are now.
+fn objection(policy: &PolicySource, now: &DeclaredPolicies) -> Option<&'static str> {
+    if now.is_unreadable {
+        return Some("a file cannot be read any more; what was not deleted yet stays");
+    }
+    let Some(by_now) = now.all.iter().find(|known| known.source.uid == policy.uid) else {
+        return Some("the policy was removed; what was not deleted yet stays");
+    };
+    let apart_from_holds = |source: &PolicySource| RetentionPolicySpec { holds: Vec::new(), ..source.spec.clone() };
+    if apart_from_holds(policy) == apart_from_holds(&by_now.source) {
+        return None;
+    }
+    Some(match (policy.spec.suspend, by_now.source.spec.suspend) {
+        (false, true) => "the policy was suspended; what was not deleted yet stays",
+        _ => "the policy was changed; what was not deleted yet stays",
+    })
+}
+
 fn until(next: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(next.duration_since(now)).unwrap_or_default()
 }
@@ -175,7 +249,10 @@ fn say(policy: &PolicySource, what: &str) {
 fn outcome(status: &RunStatus) -> String {
     let message = status.message.as_deref().map(|message| format!(" ({message})")).unwrap_or_default();
     let (Some(plan), RunState::Completed) = (&status.plan, status.state) else {
-        return format!("{:?}{message}", status.state);
+        let deleted = status.result.map(|result| {
+            format!(", after it deleted {} tags and {} manifests", result.deleted_tags, result.deleted_manifests)
+        });
+        return format!("{:?}{}{message}", status.state, deleted.unwrap_or_default());
     };
     if let (Mode::Enforce, Some(result)) = (status.mode, status.result) {
         let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
@@ -185,4 +262,145 @@ fn outcome(status: &RunStatus) -> String {
     let lines = plan.sample.iter().filter(|line| line.decision == PlanDecision::Delete);
     let lines: Vec<String> = lines.map(|line| format!("\n  {}: {}", line.reference, line.reason)).collect();
     format!("would delete {} and keep {}{message}{}", plan.deletes, plan.keeps, lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::registry::{Medium, options};
+    use crate::cli::up::site::Place;
+    use crate::oci::{Manifest, RepositoryName};
+    use crate::storage::{PutManifest, Repository, StorageMetrics};
+
+    /// So many that a change is there long before the last one is deleted.
+    const TAGS: u64 = 80;
+
+    async fn open(folder: &Path) -> OpenRegistry {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = Place { listen, data: folder.to_owned(), allow_anonymous: false }.default_site().unwrap().config;
+        OpenRegistry::open(&config, Medium::Folder, options(&config, None, StorageMetrics::new())).await.unwrap()
+    }
+
+    fn app() -> RepositoryName {
+        "app".parse().unwrap()
+    }
+
+    async fn push_tags(repository: &Repository) {
+        for number in 0..TAGS {
+            let index = json!({"schemaVersion": 2, "manifests": [], "annotations": {"number": number.to_string()}});
+            let bytes = serde_json::to_vec(&index).unwrap();
+            let manifest = Manifest::parse(None, &bytes).unwrap();
+            let tags = vec![format!("t{number:02}").parse().unwrap()];
+            let put = PutManifest { digest: None, tags, manifest, bytes: bytes.into(), actor: "test".into() };
+            repository.put_manifest(put).await.unwrap();
+        }
+    }
+
+    async fn count_tags(repository: &Repository) -> u64 {
+        repository.tags(None, 1000).await.unwrap().entries.len() as u64
+    }
+
+    fn source(extra: &serde_json::Value) -> PolicySource {
+        let mut spec = json!({
+            "registryRef": {"name": "images"}, "mode": "Enforce", "minimumAge": "0s", "unmatchedTags": "Delete",
+            "keep": [{"name": "releases", "tags": ["v*"], "always": {}}], "limits": {"maxDeletePercent": 100},
+        });
+        for (field, value) in extra.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
+        let spec = serde_json::from_value(spec).unwrap();
+        PolicySource { namespace: "default".into(), name: "p".into(), uid: "default.p".into(), generation: 1, spec }
+    }
+
+    fn declared(extra: &serde_json::Value) -> DeclaredPolicies {
+        let policy = SitePolicy { source: source(extra), run_at: Some("go".into()) };
+        DeclaredPolicies { all: vec![policy], is_unreadable: false }
+    }
+
+    /// Begins a run, declares other policies once it deletes, and answers how it ended.
+    async fn run_with_change(change: DeclaredPolicies) -> (RunStatus, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = open(folder.path()).await;
+        let repository = registry.catalog.repository(&app());
+        push_tags(&repository).await;
+        let run: RunId = format!("default.p.at-{:.16}", Digest::of(Algorithm::Sha256, b"go").hex()).parse().unwrap();
+        let (sender, receiver) = watch::channel(declared(&json!({})));
+        let stop = CancellationToken::new();
+        let change = async {
+            while count_tags(&repository).await > TAGS - 3 {
+                tokio::task::yield_now().await;
+            }
+            sender.send(change).unwrap();
+            loop {
+                let status = registry.runs.settled(&run).await.unwrap();
+                if status.state != RunState::AwaitingUsage {
+                    stop.cancel();
+                    return status;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let ((), status) = tokio::join!(PolicyLoop::run(&registry, receiver, &stop), change);
+        let tags = repository.tags(None, 1000).await.unwrap().entries.iter().map(ToString::to_string).collect();
+        registry.close().await;
+        (status, tags)
+    }
+
+    #[tokio::test]
+    async fn what_is_held_while_a_run_deletes_is_not_deleted() {
+        let holds = ["t77", "t78", "t79"].map(|tag| json!({"repository": "app", "reference": tag}));
+
+        let (status, tags) = run_with_change(declared(&json!({"holds": holds}))).await;
+
+        assert_eq!(status.state, RunState::Completed, "{status:?}");
+        assert_eq!(tags, ["t77", "t78", "t79"]);
+        // Not deleted first, and then restored.
+        assert_eq!(status.result.unwrap().deleted_tags, TAGS - 3);
+    }
+
+    #[tokio::test]
+    async fn policy_that_is_suspended_changed_or_removed_stops_where_it_is() {
+        let keep_all = json!({"keep": [{"name": "all", "tags": ["*"], "always": {}}]});
+        let changes = [
+            (declared(&json!({"suspend": true})), "suspended"),
+            (declared(&keep_all), "changed"),
+            (DeclaredPolicies { all: Vec::new(), is_unreadable: false }, "removed"),
+            (DeclaredPolicies { is_unreadable: true, ..declared(&json!({})) }, "cannot be read"),
+        ];
+        for (change, word) in changes {
+            let (status, tags) = run_with_change(change).await;
+            assert_eq!(status.state, RunState::Interrupted, "{status:?}");
+            assert!(status.message.as_ref().unwrap().contains(word), "{status:?}");
+            let deleted = status.result.unwrap().deleted_tags;
+            assert!(deleted >= 3 && deleted + tags.len() as u64 == TAGS, "{deleted} of {TAGS}, {} left", tags.len());
+            assert!(tags.contains(&"t79".to_owned()), "{word}: it went on to the end");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_runs_while_a_file_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = open(folder.path()).await;
+        let repository = registry.catalog.repository(&app());
+        push_tags(&repository).await;
+        let unreadable = DeclaredPolicies { is_unreadable: true, ..declared(&json!({})) };
+        let (sender, declared) = watch::channel(unreadable.clone());
+        let (policies, clocks) = (unreadable.clone(), BTreeMap::new());
+        let mut policy_loop = PolicyLoop { registry: &registry, declared, policies, taken: 0, heard: 0, clocks };
+
+        policy_loop.take();
+        policy_loop.step().await;
+        assert_eq!(count_tags(&repository).await, TAGS);
+
+        sender.send(DeclaredPolicies { is_unreadable: false, ..unreadable }).unwrap();
+        policy_loop.take();
+        policy_loop.step().await;
+        assert!(repository.tags(None, 1).await.is_err(), "the run that was asked for deletes all of them");
+        drop(policy_loop);
+        registry.close().await;
+    }
 }

@@ -16,8 +16,8 @@ use crate::storage::Clock;
 
 use super::announcement::announcement;
 use super::keys::Keys;
-use super::policies::PolicyLoop;
-use super::site::{Site, SitePolicy};
+use super::policies::{DeclaredPolicies, PolicyLoop};
+use super::site::Site;
 
 /// Whoever waits for longer wants to know what for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const KEYS_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// If it cannot be started.
 pub(super) async fn serve(
     site: Site,
-    policies: watch::Receiver<Vec<SitePolicy>>,
+    policies: watch::Receiver<DeclaredPolicies>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (keys, config) = Keys::prepare(&site, SystemClock.now())?;
@@ -49,7 +49,7 @@ pub(super) async fn serve(
     let started = started.with_context(|| format!("could not serve {}", site.name()))?;
     let Some(server) = started else { return Ok(()) };
     output::print(&announcement(&site, &keys, server.address)?)?;
-    for policy in policies.borrow().iter() {
+    for policy in &policies.borrow().all {
         output::print(&format!("  policy:  {}", described(&policy.source)))?;
     }
     tokio::join!(PolicyLoop::run(&server.registry, policies, &stop), renew_keys(&site, &stop));

@@ -1,5 +1,7 @@
 //! Carries out a plan.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -18,6 +20,8 @@ pub(super) enum Ended {
     Completed,
     /// The list of what is in use became too old; the rest waits for a new one.
     ListingTooOld,
+    /// Policies changed; the rest waits to be planned with those of now.
+    PoliciesChanged,
     /// The process is stopping; the rest waits.
     Stopped,
 }
@@ -33,6 +37,9 @@ pub(super) struct Applier<'a> {
     pub(super) policy: &'a str,
     /// When the plan was begun. What was pushed since stays.
     pub(super) planned_at: Timestamp,
+    /// How often policies had changed when those came that the plan was made with, and how often by now.
+    pub(super) planned_with: u64,
+    pub(super) policy_changes: &'a AtomicU64,
     /// No tombstone is written later than this.
     pub(super) deadline: Timestamp,
 }
@@ -47,6 +54,9 @@ impl Applier<'_> {
         for (repository, deletion) in plan.deletions() {
             if self.stop.is_cancelled() {
                 return Ok(Ended::Stopped);
+            }
+            if self.policy_changes.load(Ordering::Acquire) != self.planned_with {
+                return Ok(Ended::PoliciesChanged);
             }
             if self.clock.now() >= self.deadline {
                 return Ok(Ended::ListingTooOld);

@@ -116,7 +116,11 @@ impl Ledger {
         match state.ok_or_else(|| Error::RunUnknown { run: run.clone() })? {
             RunState::Planning => return Err(Error::NotReady { run: run.clone(), state: "planning" }),
             RunState::AwaitingUsage => check_idle(&runs)?,
-            RunState::Applying | RunState::Completed | RunState::LimitExceeded | RunState::Failed => {
+            RunState::Applying
+            | RunState::Completed
+            | RunState::LimitExceeded
+            | RunState::Interrupted
+            | RunState::Failed => {
                 return Ok(runs.get(run).cloned());
             }
         }

@@ -12,7 +12,13 @@ mod records;
 mod snapshot;
 mod summary;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -46,12 +52,22 @@ pub struct RetentionRuns {
     inner: Arc<Inner>,
 }
 
+/// For how long an application may go on deleting.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// When the list of what is in use is too old.
+    deadline: Timestamp,
+    /// How often policies had changed before.
+    planned_with: u64,
+}
+
 #[derive(Debug)]
 struct Inner {
     catalog: Catalog,
     access: AccessMode,
     clock: Arc<dyn Clock>,
     ledger: Ledger,
+    policy_changes: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -64,7 +80,8 @@ impl RetentionRuns {
     pub async fn open(catalog: Catalog, access: AccessMode, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let ledger = Ledger::open(catalog.clone()).await?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Ok(Self { inner: Arc::new(Inner { catalog, access, clock, ledger, tasks, stop }) })
+        let policy_changes = AtomicU64::new(0);
+        Ok(Self { inner: Arc::new(Inner { catalog, access, clock, ledger, policy_changes, tasks, stop }) })
     }
 
     /// Starts a run, which then plans on its own; of a run that is known already, the status.
@@ -124,6 +141,7 @@ impl RetentionRuns {
     /// [`Error::DeletionUnavailable`], [`Error::Busy`], [`Error::Storage`].
     pub async fn apply(&self, run: &RunId, request: ApplyRequest) -> Result<RunStatus, Error> {
         let deadline = self.inner.deadline(request.listing_seconds)?;
+        let planned_with = self.inner.policy_changes.load(Ordering::Acquire);
         let status = self.status(run).await?;
         if status.state != RunState::AwaitingUsage {
             return self.inner.ledger.begin_applying(run).map(|known| known.unwrap_or(status));
@@ -142,9 +160,31 @@ impl RetentionRuns {
         let inner = Arc::clone(&self.inner);
         let applied = run.clone();
         let span = info_span!(parent: None, "retention_run", step = "apply", run = %applied);
-        let work = async move { inner.apply(applied, planner, candidates, request, deadline).await };
+        let bounds = Bounds { deadline, planned_with };
+        let work = async move { inner.apply(applied, planner, candidates, request, bounds).await };
         self.inner.tasks.spawn(work.instrument(span));
         self.inner.ledger.status(run)
+    }
+
+    /// Says that the policies have changed: an application in hand deletes nothing more with those that it began with.
+    /// It waits, as with a list of what is in use that became too old, until it is applied with those of now, or
+    /// [interrupted](Self::interrupt).
+    pub fn policies_changed(&self) {
+        self.inner.policy_changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Ends a run that waits, for a reason; of one that does not wait, the status.
+    ///
+    /// # Errors
+    /// [`Error::RunUnknown`], [`Error::Storage`].
+    pub async fn interrupt(&self, run: &RunId, reason: &str) -> Result<RunStatus, Error> {
+        let status = self.status(run).await?;
+        if status.state != RunState::AwaitingUsage {
+            return Ok(status);
+        }
+        let status = RunStatus { state: RunState::Interrupted, message: Some(reason.to_owned()), ..status };
+        self.inner.ledger.update(run, status.clone()).await?;
+        Ok(status)
     }
 
     /// Waits until a run neither plans nor applies.
@@ -249,10 +289,10 @@ impl Inner {
         planner: Planner,
         candidates: CandidateList,
         request: ApplyRequest,
-        deadline: Timestamp,
+        bounds: Bounds,
     ) {
         let Ok(begun) = self.ledger.status(&run) else { return };
-        let applied = self.try_apply(&run, &planner, &candidates, &request, deadline, &begun).await;
+        let applied = self.try_apply(&run, &planner, &candidates, &request, bounds, &begun).await;
         let status = applied.unwrap_or_else(|error| failed(&run, &begun, &error));
         self.record(&run, status).await;
     }
@@ -263,7 +303,7 @@ impl Inner {
         planner: &Planner,
         candidates: &CandidateList,
         request: &ApplyRequest,
-        deadline: Timestamp,
+        bounds: Bounds,
         begun: &RunStatus,
     ) -> Result<RunStatus, Error> {
         // On the medium before the first tombstone: after a crash the run is known to have begun applying.
@@ -274,7 +314,7 @@ impl Inner {
         let now = self.clock.now();
         let allowed = candidates.allowed();
         let plan = planner.plan(&self.catalog, run.as_str(), now, &usage, |plan| allowed.restrict(plan)).await?;
-        let (state, message, result) = self.carry_out(run, &plan, now, deadline, begun).await;
+        let (state, message, result) = self.carry_out(run, &plan, now, bounds, begun).await;
         let result = result.map(|result| with_changes(result, allowed.len(), &plan, begun));
         Ok(RunStatus { state, plan: Some(summary(&plan, now)), result, message, ..begun.clone() })
     }
@@ -284,7 +324,7 @@ impl Inner {
         run: &RunId,
         plan: &Plan,
         planned_at: Timestamp,
-        deadline: Timestamp,
+        bounds: Bounds,
         begun: &RunStatus,
     ) -> (RunState, Option<String>, Option<RunResult>) {
         let remark = plan.remark().map(|remark| remark.to_string());
@@ -303,12 +343,15 @@ impl Inner {
             run,
             policy: &begun.policy,
             planned_at,
-            deadline,
+            planned_with: bounds.planned_with,
+            policy_changes: &self.policy_changes,
+            deadline: bounds.deadline,
         };
         let mut result = begun.result.unwrap_or_default();
         let (state, message) = match applier.apply(plan, &mut result).await {
             Ok(Ended::Completed) => (RunState::Completed, remark),
             Ok(Ended::ListingTooOld) => (RunState::AwaitingUsage, Some("the list of what is in use is too old".into())),
+            Ok(Ended::PoliciesChanged) => (RunState::AwaitingUsage, Some("policies have changed".into())),
             Ok(Ended::Stopped) => (RunState::AwaitingUsage, Some("the registry is stopping".into())),
             Err(error) => (RunState::Failed, Some(with_causes(&error))),
         };

@@ -102,7 +102,7 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
                         return Ok(Progress::Ended(ending));
                     }
                 }
-                RunState::Completed | RunState::LimitExceeded | RunState::Failed => {
+                RunState::Completed | RunState::LimitExceeded | RunState::Interrupted | RunState::Failed => {
                     return Ok(Progress::Ended(self.ending(status)));
                 }
             }
@@ -180,6 +180,7 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         let outcome = match status.state {
             RunState::Completed => RunOutcome::Completed,
             RunState::LimitExceeded => RunOutcome::LimitExceeded,
+            RunState::Interrupted => RunOutcome::Interrupted,
             RunState::Failed | RunState::Planning | RunState::AwaitingUsage | RunState::Applying => RunOutcome::Failed,
         };
         let unprotected = (self.protection == InUseProtection::Disabled).then(|| UNPROTECTED.to_owned());
