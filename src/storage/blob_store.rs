@@ -24,15 +24,21 @@ impl Store {
     }
 
     /// Brings a sealed file, whose content hashes to `digest`, to its place, unless the same is there already. Verified
-    /// are only the sizes: what is there was verified when it came.
+    /// are only the sizes, and in a folder that it opens: what is there was verified when it came.
     ///
     /// The caller is in the guard with the digest.
     pub(super) async fn publish_blob(&self, staged: &mut dyn StagedFile, digest: &Digest) -> Result<(), Error> {
-        if self.stored_size(digest).await? == Some(staged.length()) {
+        if self.stored_size(digest).await? == Some(staged.length()) && self.opens(digest).await {
             return Ok(());
         }
         let published = staged.publish(&PathSpec::BlobData(digest).path()).await;
         published.map_err(|source| Error::driver("publish a blob", source))
+    }
+
+    /// Whether what is stored can be read. In a folder the rights to each file are its own; in a bucket they are the
+    /// bucket's, and every other request would say so.
+    async fn opens(&self, digest: &Digest) -> bool {
+        self.driver.is_shared() || self.driver.read(&PathSpec::BlobData(digest).path(), 0..0).await.is_ok()
     }
 
     /// The bytes stored under a digest; `None` where there are none.

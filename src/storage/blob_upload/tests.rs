@@ -63,6 +63,21 @@ async fn a_committed_upload_is_a_blob_of_its_repository_only() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_opened_is_replaced_by_the_next_push() {
+    let world = World::new();
+    let repository = world.repository("a").await;
+    let (content, digest) = (Bytes::from_static(b"cargo"), sha256(b"cargo"));
+    upload(&repository, &content).await.unwrap();
+    world.driver.lock_up(PathSpec::BlobData(&digest).path());
+    let reader = repository.open_blob(&digest).await.unwrap();
+    assert!(reader.stream(0..5).await.is_err());
+
+    upload(&repository, &content).await.unwrap();
+
+    assert_eq!(download(&repository, &digest).await.unwrap(), b"cargo");
+}
+
+#[tokio::test]
 async fn an_upload_goes_on_in_another_process() {
     let world = World::new();
     let (content, digest) = (content(), sha256(&content()));

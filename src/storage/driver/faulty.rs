@@ -49,6 +49,8 @@ struct Progress {
 struct Faults {
     progress: Mutex<Progress>,
     hold: Mutex<Option<Hold>>,
+    /// What cannot be read until it is written anew.
+    unreadable: Mutex<Option<StoragePath>>,
 }
 
 /// A write that waits: `reached` says that it does, and it goes on when `go` is sent or dropped.
@@ -97,6 +99,11 @@ impl FaultyDriver {
     /// Lets the write after the next `after` ones fail, and none succeed after it, until [`Self::heal`].
     pub(in crate::storage) fn crash(&self, after: u64, fault: Fault) {
         self.set(Some(Plan { after, fault, and_all_later: true }));
+    }
+
+    /// Lets a file be there and not be readable, until another one is in its place.
+    pub(in crate::storage) fn lock_up(&self, path: StoragePath) {
+        *lock(&self.faults.unreadable) = Some(path);
     }
 
     /// Lets all writes succeed again.
@@ -169,6 +176,10 @@ impl StorageDriver for FaultyDriver {
     }
 
     async fn read(&self, path: &StoragePath, range: Range<u64>) -> Result<ByteStream, Error> {
+        if lock(&self.faults.unreadable).as_ref() == Some(path) {
+            let source = io::ErrorKind::PermissionDenied.into();
+            return Err(Error::Io { action: "open", path: path.clone(), source });
+        }
         self.inner.read(path, range).await
     }
 
@@ -240,6 +251,7 @@ impl Appending for FaultyDriver {
     }
 
     async fn rename(&self, from: &StoragePath, target: &StoragePath) -> Result<(), Error> {
+        lock(&self.faults.unreadable).take_if(|path| path == target);
         self.faults.write(target, self.inner.rename(from, target)).await
     }
 }

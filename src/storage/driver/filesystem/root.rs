@@ -44,8 +44,15 @@ impl Root {
         Ok(sys::syncfs(&self.folder)?)
     }
 
-    /// Opens a file or folder.
+    /// Opens a file or folder. In a root that somebody removed nothing is absent, for nothing is known any more.
     pub(super) fn open_at(&self, path: &StoragePath, flags: OFlags) -> Result<OwnedFd, Errno> {
+        match self.open_below(path, flags) {
+            Err(Errno::NOENT) if sys::fstat(&self.folder).is_ok_and(|root| root.st_nlink == 0) => Err(Errno::STALE),
+            opened => opened,
+        }
+    }
+
+    fn open_below(&self, path: &StoragePath, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if path.is_root() {
             return sys::openat(&self.folder, ".", flags, Mode::empty());
@@ -115,6 +122,17 @@ mod tests {
             assert_eq!(open("a/b/file/x").unwrap_err(), Errno::NOTDIR);
             assert_eq!(open("a/link").unwrap_err(), Errno::LOOP);
             assert!(open("a/link/file").is_err());
+        }
+    }
+
+    #[test]
+    fn nothing_is_absent_from_a_root_that_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(&folder.path().join("data")).unwrap();
+        assert_eq!(root.open_at(&"a".parse().unwrap(), OFlags::RDONLY).unwrap_err(), Errno::NOENT);
+        fs::remove_dir(folder.path().join("data")).unwrap();
+        for path in ["a", "a/b"] {
+            assert_eq!(root.open_at(&path.parse().unwrap(), OFlags::RDONLY).unwrap_err(), Errno::STALE);
         }
     }
 
