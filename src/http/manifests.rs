@@ -6,7 +6,7 @@ use hyper::{
 };
 
 use crate::oci::{Digest, MediaType, Reference, RepositoryName, Tag};
-use crate::storage::{PutManifest, Repository};
+use crate::storage::{ManifestContent, PutManifest, Repository};
 
 use super::{
     Error, Malformed,
@@ -22,6 +22,10 @@ const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 /// Says which tags of the request's parameters were set.
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// Up to which length a manifest is read whole and then sent. Nearly every one is shorter; clients that take a longer one
+/// slowly would hold all of it, each of them.
+const SENT_WHOLE: u64 = 64 << 10;
 
 /// How many tags one request may set. Each is a few writes that are made durable together.
 const MAX_TAGS: usize = 64;
@@ -47,15 +51,17 @@ pub(super) async fn respond(
 /// `Accept` is not looked at: a manifest has one form, and the digest is of that form (distribution-spec,
 /// *Content Negotiation*).
 async fn get(call: &Call<'_>, repository: &Repository, reference: &Reference) -> Result<Response<Body>, Error> {
-    let stored = repository.manifest(reference).await?;
-    let descriptor = &stored.descriptor;
+    let (descriptor, content) = repository.open_manifest(reference, SENT_WHOLE).await?;
     if conditional::is_held(call.headers, &descriptor.digest) {
         return Ok(not_modified(&descriptor.digest));
     }
     Ok(Answer::empty(StatusCode::OK)
         .content(&descriptor.digest)
         .header(CONTENT_TYPE, descriptor.media_type.as_str())
-        .body(Body::full(stored.bytes))
+        .body(match content {
+            ManifestContent::Whole(bytes) => Body::full(bytes),
+            ManifestContent::Stream(stream) => Body::stream(stream, descriptor.size),
+        })
         .build())
 }
 

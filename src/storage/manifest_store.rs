@@ -8,7 +8,7 @@ use crate::oci::{Algorithm, Descriptor, Digest, Manifest, MediaType, Reference, 
 use super::{
     Error, Repository,
     cached_descriptors::Linked,
-    driver::{self},
+    driver::{self, ByteStream},
     layout::PathSpec,
     linked_blob_store::{LinkScope, blob_descriptor},
     record::Lenient,
@@ -28,6 +28,14 @@ pub struct StoredManifest {
     pub bytes: Bytes,
 }
 
+/// A manifest's bytes on their way to a client.
+pub enum ManifestContent {
+    /// All of them.
+    Whole(Bytes),
+    /// Piece by piece.
+    Stream(ByteStream),
+}
+
 impl Repository {
     /// What a reference points to.
     ///
@@ -44,18 +52,52 @@ impl Repository {
     /// [`Error::ManifestUnknown`], [`Error::Driver`].
     pub async fn manifest(&self, reference: &Reference) -> Result<StoredManifest, Error> {
         let (digest, stored) = self.find_manifest(reference).await?;
+        self.read_manifest(reference, digest, stored).await
+    }
+
+    /// A manifest to be sent. A longer one than `whole` bytes is read as the client takes it, so that a slow one holds a
+    /// piece of it.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`], [`Error::Driver`].
+    pub async fn open_manifest(
+        &self,
+        reference: &Reference,
+        whole: u64,
+    ) -> Result<(Descriptor, ManifestContent), Error> {
+        let (digest, stored) = self.find_manifest(reference).await?;
+        if stored.size <= whole {
+            let StoredManifest { descriptor, bytes } = self.read_manifest(reference, digest, stored).await?;
+            return Ok((descriptor, ManifestContent::Whole(bytes)));
+        }
+        if self.store.stored_size(&stored.digest).await? == Some(stored.size)
+            && let Some(stream) = self.store.read_blob(&stored.digest, 0..stored.size).await?
+        {
+            return Ok((Descriptor { digest, ..stored }, ManifestContent::Stream(stream)));
+        }
+        Err(self.manifest_torn(reference, &digest).await)
+    }
+
+    async fn read_manifest(
+        &self,
+        reference: &Reference,
+        digest: Digest,
+        stored: Descriptor,
+    ) -> Result<StoredManifest, Error> {
         match self.store.driver.get(&PathSpec::BlobData(&stored.digest).path()).await {
             Ok(bytes) if bytes.len() as u64 == stored.size => {
                 Ok(StoredManifest { descriptor: Descriptor { digest, ..stored }, bytes })
             }
-            // Torn by a crash or a person since: the next push replaces it.
-            Ok(_) | Err(driver::Error::NotFound { .. }) => {
-                // Memory promised what is gone: a HEAD that goes on answering keeps clients from pushing it again.
-                self.store.drop_descriptors(&self.name, &digest).await;
-                Err(self.manifest_unknown(reference).await)
-            }
+            Ok(_) | Err(driver::Error::NotFound { .. }) => Err(self.manifest_torn(reference, &digest).await),
             Err(source) => Err(Error::driver("read a manifest", source)),
         }
+    }
+
+    /// Torn by a crash or a person since: the next push replaces it.
+    async fn manifest_torn(&self, reference: &Reference, digest: &Digest) -> Error {
+        // Memory promised what is gone: a HEAD that goes on answering keeps clients from pushing it again.
+        self.store.drop_descriptors(&self.name, digest).await;
+        self.manifest_unknown(reference).await
     }
 
     /// The digest that a reference names, and the descriptor of the content that is stored for it.

@@ -75,7 +75,7 @@ pub use history::{PushId, PushIdError, TagHistoryEntry};
 pub use inspection::{Finding, FindingKind, Inspection, InspectionMode, InspectionProgress, Treatment};
 pub use inventory::{Inventory, RevisionEntry, TagEntry};
 pub use manifest_push::PutManifest;
-pub use manifest_store::StoredManifest;
+pub use manifest_store::{ManifestContent, StoredManifest};
 pub use metrics::StorageMetrics;
 pub use replicas::{CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, await_solitude};
 pub use repository::{Audience, Repository};

@@ -52,11 +52,21 @@ impl Connection {
 
     /// Sends the beginning of a request whose body has this length.
     pub(crate) async fn send(&mut self, method: &str, path: &str, length: u64) {
+        self.send_content(method, path, "application/octet-stream", length).await;
+    }
+
+    /// The same of another content type.
+    pub(crate) async fn send_content(&mut self, method: &str, path: &str, content_type: &str, length: u64) {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: lagan\r\ncontent-length: {length}\r\n\
-             content-type: application/octet-stream\r\n\r\n"
+             content-type: {content_type}\r\n\r\n"
         );
-        self.0.get_mut().write_all(head.as_bytes()).await.unwrap();
+        self.send_bytes(head.as_bytes()).await;
+    }
+
+    /// Sends these bytes.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).await.unwrap();
         self.0.get_mut().flush().await.unwrap();
     }
 

@@ -40,6 +40,9 @@ const PULLS: usize = 1000;
 /// More than all the kernel's buffers between the two hold, so that every pull is in progress at once.
 const PULL_BYTES: u64 = 16 << 20;
 
+/// The largest manifest that is taken.
+const MANIFEST_BYTES: usize = 4 << 20;
+
 const UPLOADS: usize = 100;
 
 /// The size of each upload; `LAGAN_UPLOAD_MIB` changes it.
@@ -52,6 +55,20 @@ fn upload_bytes() -> u64 {
 async fn thousand_parallel_pulls_from_a_folder_stay_within_the_bound() {
     let registry = Registry::on_folder();
     thousand_pulls(&registry, "from a folder").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs memory and disk: tests/run"]
+async fn thousand_parallel_pulls_of_a_large_manifest_stay_within_the_bound() {
+    let registry = Registry::on_folder();
+    let (before, after) = (r#"{"schemaVersion":2,"manifests":[],"annotations":{"note":""#, r#""}}"#);
+    let note = "x".repeat(MANIFEST_BYTES - before.len() - after.len());
+    let path = "/v2/load/manifests/large";
+    let mut connection = registry.connect().await;
+    connection.send_content("PUT", path, "application/vnd.oci.image.index.v1+json", MANIFEST_BYTES as u64).await;
+    connection.send_bytes(format!("{before}{note}{after}").as_bytes()).await;
+    assert_eq!(connection.head().await.status, 201);
+    pull_at_once(&registry, path, MANIFEST_BYTES as u64, "of a manifest in a folder").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,27 +99,31 @@ async fn hundred_parallel_uploads_to_a_bucket_stay_within_the_bound() {
     hundred_uploads(&registry, "to a bucket").await;
 }
 
-/// Pulls one blob at once by many clients, none of which reads before all have their answer's beginning.
+/// Pulls one blob at once by many clients.
 async fn thousand_pulls(registry: &Registry, how: &str) {
     let digest = zeros_digest(PULL_BYTES);
     upload(registry.connect().await, PULL_BYTES, &digest, None).await;
-    let path = format!("/v2/load/blobs/{digest}");
+    pull_at_once(registry, &format!("/v2/load/blobs/{digest}"), PULL_BYTES, how).await;
+}
+
+/// Pulls one thing at once by many clients, none of which reads before all have their answer's beginning.
+async fn pull_at_once(registry: &Registry, path: &str, bytes: u64, how: &str) {
     let all_begun = Arc::new(Barrier::new(PULLS));
     let began = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..PULLS {
-        let (registry, path, all_begun) = (registry.clone(), path.clone(), Arc::clone(&all_begun));
+        let (registry, path, all_begun) = (registry.clone(), path.to_owned(), Arc::clone(&all_begun));
         clients.spawn(async move {
             let mut connection = registry.connect().await;
             connection.send("GET", &path, 0).await;
             let head = connection.head().await;
-            assert_eq!((head.status, head.length), (200, PULL_BYTES));
+            assert_eq!((head.status, head.length), (200, bytes));
             all_begun.wait().await;
-            connection.read_body(PULL_BYTES).await.unwrap();
+            connection.read_body(bytes).await.unwrap();
         });
     }
     clients.join_all().await;
-    assert_within_bound(registry, &format!("{PULLS} parallel pulls {how}, {} MiB each", PULL_BYTES >> 20), began);
+    assert_within_bound(registry, &format!("{PULLS} parallel pulls {how}, {} MiB each", bytes >> 20), began);
 }
 
 /// Uploads the same content by many clients at once, none of which sends it before all have begun.
