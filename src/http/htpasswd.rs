@@ -12,6 +12,8 @@ const MAX_COST: u32 = 16;
 /// Invariant: every hash is bcrypt's, of a cost that can be afforded.
 pub(super) struct Htpasswd {
     hashes: HashMap<String, String>,
+    /// The hash that costs most, and what it costs.
+    costliest: Option<(u32, String)>,
 }
 
 /// Why a file is refused. Says the line, never what stands in it.
@@ -26,6 +28,7 @@ impl Htpasswd {
     /// Reads a file's text. Empty lines, and those that begin with `#`, mean nothing.
     pub(super) fn parse(text: &str) -> Result<Self, HtpasswdError> {
         let mut hashes = HashMap::new();
+        let mut costliest: Option<(u32, String)> = None;
         for (at, line) in text.lines().enumerate() {
             let line_error = |reason| HtpasswdError { line: at + 1, reason };
             let line = line.trim();
@@ -36,12 +39,15 @@ impl Htpasswd {
             if user.is_empty() {
                 return Err(line_error("the user's name is empty"));
             }
-            check_hash(hash).map_err(line_error)?;
+            let cost = cost_of(hash).map_err(line_error)?;
+            if costliest.as_ref().is_none_or(|(highest, _)| cost > *highest) {
+                costliest = Some((cost, hash.to_owned()));
+            }
             if hashes.insert(user.to_owned(), hash.to_owned()).is_some() {
                 return Err(line_error("the user stands in an earlier line, too"));
             }
         }
-        Ok(Self { hashes })
+        Ok(Self { hashes, costliest })
     }
 
     /// The hash of a user's password.
@@ -49,18 +55,24 @@ impl Htpasswd {
         self.hashes.get(user).map(String::as_str)
     }
 
-    /// Any user's hash, for the time that checking it takes.
-    pub(super) fn any_hash(&self) -> Option<&str> {
-        self.hashes.values().next().map(String::as_str)
+    /// The hash that takes longest to check, for the time that it takes.
+    pub(super) fn costliest_hash(&self) -> Option<&str> {
+        self.costliest.as_ref().map(|(_, hash)| hash.as_str())
+    }
+
+    /// Its cost, or 0 where there are no users.
+    pub(super) fn highest_cost(&self) -> u32 {
+        self.costliest.as_ref().map_or(0, |(cost, _)| *cost)
     }
 }
 
-fn check_hash(hash: &str) -> Result<(), &'static str> {
+fn cost_of(hash: &str) -> Result<u32, &'static str> {
     if !["$2a$", "$2b$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix)) {
         return Err("only bcrypt hashes are accepted: write the line with htpasswd -B");
     }
     let parts: HashParts = hash.parse().map_err(|_| "the bcrypt hash is malformed")?;
-    if parts.get_cost() > MAX_COST { Err("the bcrypt hash's cost is too high: use at most 16") } else { Ok(()) }
+    let cost = parts.get_cost();
+    if cost > MAX_COST { Err("the bcrypt hash's cost is too high: use at most 16") } else { Ok(cost) }
 }
 
 #[cfg(test)]
@@ -89,6 +101,16 @@ mod tests {
             assert_eq!(error.line, 3, "{line}");
             assert!(!error.to_string().contains("plain"));
         }
+    }
+
+    #[test]
+    fn the_costliest_hash_is_found_in_any_order() {
+        let [cheap, dear] = [4, 6].map(|cost| bcrypt::hash("pilot", cost).unwrap());
+        for text in [format!("mate:{cheap}\nskipper:{dear}\n"), format!("skipper:{dear}\nmate:{cheap}\n")] {
+            let file = Htpasswd::parse(&text).unwrap();
+            assert_eq!((file.costliest_hash(), file.highest_cost()), (Some(dear.as_str()), 6));
+        }
+        assert_eq!(Htpasswd::parse("").unwrap().highest_cost(), 0);
     }
 
     #[test]

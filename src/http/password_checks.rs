@@ -1,7 +1,8 @@
 //! Whether passwords are right, without giving every core to those who guess.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, ops::Range, time::Duration};
 
+use bcrypt::HashParts;
 use moka::sync::Cache;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
@@ -24,6 +25,9 @@ const CHECKS_AT_ONCE: usize = 2;
 
 /// How long a check waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many bytes of a password bcrypt looks at. Whatever follows would be right.
+const LONGEST_PASSWORD: usize = 72;
 
 /// Takes the place of a hash where there are no users at all: cost 10, of a password that nobody has.
 const NOBODY: &str = "$2b$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
@@ -75,9 +79,13 @@ impl PasswordChecks {
         from: IpAddr,
     ) -> Result<bool, Error> {
         let Credentials { user, password } = credentials;
+        if password.len() > LONGEST_PASSWORD {
+            return Ok(false);
+        }
         // Unknown users take as long as known ones, so that time does not tell who exists.
         let known = users.hash(&user);
-        let hash = known.or_else(|| users.any_hash()).unwrap_or(NOBODY).to_owned();
+        let hash = known.or_else(|| users.costliest_hash()).unwrap_or(NOBODY).to_owned();
+        let highest_cost = users.highest_cost();
         let key = self.key(&user, &password, &hash);
         if let Some(right) = self.remembered(&key) {
             return Ok(right);
@@ -90,7 +98,7 @@ impl PasswordChecks {
         if let Some(right) = self.remembered(&key) {
             return Ok(right);
         }
-        let check = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+        let check = tokio::task::spawn_blocking(move || check(&password, &hash, highest_cost));
         let right = check.await.map_err(|_| busy())? && is_known;
         if right {
             self.right.insert(key, ());
@@ -119,6 +127,21 @@ impl PasswordChecks {
     }
 }
 
+/// Whether a password is the hash's. Where it is not, that takes as long as with a hash of the highest cost.
+fn check(password: &str, hash: &str, highest_cost: u32) -> bool {
+    let right = bcrypt::verify(password, hash).unwrap_or(false);
+    if !right {
+        costs_to_make_up(hash, highest_cost).for_each(|cost| drop(bcrypt::hash_with_salt(password, cost, [0; 16])));
+    }
+    right
+}
+
+/// One step of cost is twice the time, so that of `n` and of every step from it to below `m` take together what `m` does.
+fn costs_to_make_up(hash: &str, highest: u32) -> Range<u32> {
+    let cost = hash.parse().map_or(highest, |parts: HashParts| parts.get_cost());
+    cost..highest
+}
+
 #[cfg(test)]
 mod tests {
     use futures::future;
@@ -139,6 +162,28 @@ mod tests {
     #[test]
     fn the_stand_in_hash_is_one_that_can_be_checked() {
         assert!(!bcrypt::verify("", NOBODY).unwrap());
+    }
+
+    #[test]
+    fn cheap_hashes_take_the_time_of_the_costliest() {
+        let hash = bcrypt::hash("right", 5).unwrap();
+        assert_eq!(costs_to_make_up(&hash, 9), 5..9);
+        let steps: u32 = (1 << 5) + costs_to_make_up(&hash, 9).map(|cost| 1 << cost).sum::<u32>();
+        assert_eq!(steps, 1 << 9);
+        assert!(costs_to_make_up(&hash, 5).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_bytes_that_bcrypt_reads_is_not_right_either() {
+        let [longest, longer] = [72, 80].map(|length| "x".repeat(length));
+        let line = |user: &str, password: &str| format!("{user}:{}\n", bcrypt::hash(password, 4).unwrap());
+        let users = Htpasswd::parse(&[line("skipper", &longest), line("mate", &longer)].concat()).unwrap();
+        let checks = PasswordChecks::new();
+        assert!(checks.is_right(&users, pair("skipper", &longest), HERE).await.unwrap());
+        for user in ["skipper", "mate"] {
+            let sent = format!("{longest}WRONG");
+            assert!(!checks.is_right(&users, pair(user, &sent), HERE).await.unwrap(), "{user}");
+        }
     }
 
     #[test]
