@@ -10,7 +10,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::{
+    HeaderMap,
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    header::EXPECT,
+};
 use tokio::time::timeout;
 
 use crate::storage::driver::ByteStream;
@@ -40,8 +44,12 @@ const DRAIN_WHOLE: u64 = 64 << 20;
 /// How long that may take.
 const DRAIN_WHOLE_TIME: Duration = Duration::from_secs(10);
 
-/// How long a body that is held whole may take once it has its share of the memory: 4 MiB at 70 KB/s.
-const COLLECT_TIME: Duration = Duration::from_secs(60);
+/// A body that has its share of the memory goes on by so much at a time, or ends, within [`COLLECT_TIME`]: 52 KB/s. One
+/// that stalls gives way to those that wait for a share, and these wait for longer.
+const COLLECT_STEP: u64 = 256 << 10;
+
+/// See [`COLLECT_STEP`].
+const COLLECT_TIME: Duration = Duration::from_secs(5);
 
 /// A request's body, whole, and its share of the memory for such.
 #[derive(Debug)]
@@ -61,11 +69,15 @@ impl WholeBody {
 pub(super) struct RequestBody {
     incoming: Incoming,
     received: u64,
+    /// Whether the client sends nothing before it is told to, which the first look at the body does.
+    is_held_back: bool,
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming) -> Self {
-        Self { incoming, received: 0 }
+    /// The body of a request with these headers.
+    pub(super) fn new(incoming: Incoming, headers: &HeaderMap) -> Self {
+        let expected = headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        Self { incoming, received: 0, is_held_back: expected }
     }
 
     /// The bytes read so far.
@@ -83,6 +95,7 @@ impl RequestBody {
     /// # Errors
     /// Where the client goes away, or stalls, before the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        self.is_held_back = false;
         loop {
             let frame = timeout(IDLE_TIMEOUT, self.incoming.frame())
                 .await
@@ -116,8 +129,12 @@ impl RequestBody {
         let share = budget.reserve(expected).await?;
         // Asked for at once: a buffer that doubles is held twice while it is copied.
         whole.reserve(usize::try_from(expected).unwrap_or_default().saturating_sub(whole.len()));
-        let rest = timeout(COLLECT_TIME, self.collect_until(limit, &mut whole)).await;
-        let has_more = rest.map_err(|_| Error::BodyStalled { after: COLLECT_TIME })??;
+        let mut has_more = true;
+        while has_more && whole.len() as u64 <= limit {
+            let step = limit.min(whole.len() as u64 + COLLECT_STEP);
+            let gathered = timeout(COLLECT_TIME, self.collect_until(step, &mut whole)).await;
+            has_more = gathered.map_err(|_| Error::BodyStalled { after: COLLECT_TIME })??;
+        }
         Ok((!has_more).then(|| WholeBody { bytes: whole.freeze(), _share: Some(share) }))
     }
 
@@ -132,6 +149,9 @@ impl RequestBody {
 
     /// Reads away what is left of a body that nobody wants, within bounds.
     pub(super) async fn drain(&mut self) {
+        if self.is_held_back {
+            return;
+        }
         let left = self.declared().map(|length| length - self.received);
         let (bytes, time) = match left {
             Some(left) if left <= DRAIN_WHOLE => (left, DRAIN_WHOLE_TIME),

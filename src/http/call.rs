@@ -1,14 +1,15 @@
 //! A request between its acceptance and its answer, on each listener.
 
 use hyper::{
-    HeaderMap, Method, Response,
-    header::{CONNECTION, HeaderName, HeaderValue},
+    HeaderMap, Method, Response, Version,
+    header::{CONNECTION, HOST, HeaderName, HeaderValue},
+    http::request::Parts,
 };
 
 use crate::api::v1alpha1::AccessMode;
 
 use super::{
-    App, Error,
+    App, Error, Malformed,
     auth::Verb,
     body::{Body, RequestBody},
     observation::Observation,
@@ -39,6 +40,12 @@ pub(super) fn refuse_if_read_only(app: &App, verb: Verb) -> Result<(), Error> {
         Verb::Pull | Verb::Admin => false,
     };
     if writes && app.settings.access_mode == AccessMode::ReadOnly { Err(Error::ReadOnly) } else { Ok(()) }
+}
+
+/// A request of HTTP/1.1 says which host it means, once (RFC 9112, section 3.2).
+pub(super) fn refuse_without_host(parts: &Parts) -> Result<(), Malformed> {
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    if hosts == 1 || (hosts == 0 && parts.version < Version::HTTP_11) { Ok(()) } else { Err(Malformed::Host) }
 }
 
 /// Makes an answer of a result, and hands the observation to its body.

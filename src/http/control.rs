@@ -7,7 +7,7 @@ use tracing::Instrument as _;
 use super::{
     App, Error,
     body::{Body, RequestBody},
-    call::{Call, finish, refuse_if_read_only},
+    call::{Call, finish, refuse_if_read_only, refuse_without_host},
     extension,
     observation::Observation,
     peer::Peer,
@@ -23,12 +23,13 @@ const NAMELESS: &str = "control";
 /// the right to everything here.
 pub(super) async fn respond(app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
-    let mut body = RequestBody::new(incoming);
+    let mut body = RequestBody::new(incoming, &parts.headers);
     let mut observation = Observation::begin(app.metrics.clone(), "control", &parts, peer);
     let span = observation.span();
     let actor = peer.name.as_deref().unwrap_or(NAMELESS);
     observation.identified(actor);
     let result = async {
+        refuse_without_host(&parts)?;
         let query = Query::parse(parts.uri.query());
         let call = Call { app, headers: &parts.headers, method: &parts.method, query: &query, actor, may_push: false };
         if let Some(answer) = replica_calls::respond(&call, parts.uri.path(), &mut body).await {

@@ -20,6 +20,7 @@ mod body_budget;
 mod call;
 mod catalog;
 mod conditional;
+mod connection_shares;
 mod control;
 mod error;
 mod extension;

@@ -17,14 +17,19 @@ use tracing::{debug, warn};
 
 use super::{
     Metrics, Service, TlsIdentity,
+    connection_shares::{ConnectionShares, Seat},
     peer::Peer,
     tls,
     unparsed::{Progress, Watched},
 };
 
-/// How long a client may take over a request's head, and stay connected without one. Longer than the 90 s for which
-/// Go's clients keep idle connections, so that they let go first and never send into a closing one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a client may stay connected without a request after the first one. Longer than the 90 s for which Go's
+/// clients keep idle connections, so that they let go first and never send into a closing one.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a client may take over a request's head, and to begin with the first: who holds connections without asking
+/// for anything keeps others out.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +47,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The bounds of a listener.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// How many connections may be open at once; more wait in the kernel's queue.
+    /// How many connections may be open at once; more wait in the kernel's queue. One address has half of them at most,
+    /// and what comes from it beyond that is closed at once.
     pub max_connections: usize,
     /// How long requests in flight may take to end after a shutdown began.
     pub drain_timeout: Duration,
@@ -72,10 +78,13 @@ impl Server {
     /// Serves until `shutdown` is cancelled, and then until the requests in flight are answered or the drain's time
     /// is over; what is not done by then is cut.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
-        let permits = Arc::new(Semaphore::new(self.options.max_connections));
+        let room = Room {
+            permits: Arc::new(Semaphore::new(self.options.max_connections)),
+            shares: ConnectionShares::new(self.options.max_connections),
+        };
         let mut connections = JoinSet::new();
-        while let Some((stream, permit)) = next_connection(&listener, &permits, &mut connections, &shutdown).await {
-            connections.spawn(serve_connection(self.shared.clone(), stream, permit, shutdown.clone()));
+        while let Some((stream, place)) = next_connection(&listener, &room, &mut connections, &shutdown).await {
+            connections.spawn(serve_connection(self.shared.clone(), stream, place, shutdown.clone()));
         }
         // Whoever connects from now on is refused, and finds another replica or tries again.
         drop(listener);
@@ -87,18 +96,30 @@ impl Server {
     }
 }
 
+/// The connections that may be open.
+struct Room {
+    permits: Arc<Semaphore>,
+    shares: ConnectionShares,
+}
+
+/// The place of one connection, until it is dropped.
+type Place = (OwnedSemaphorePermit, Seat);
+
 /// The next connection, as soon as there is room for one; `None` at shutdown.
 async fn next_connection(
     listener: &TcpListener,
-    permits: &Arc<Semaphore>,
+    room: &Room,
     connections: &mut JoinSet<()>,
     shutdown: &CancellationToken,
-) -> Option<((TcpStream, IpAddr), OwnedSemaphorePermit)> {
+) -> Option<((TcpStream, IpAddr), Place)> {
     let accept = async {
-        let permit = permits.clone().acquire_owned().await.ok()?;
+        let permit = room.permits.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, from)) => return Some(((stream, from.ip()), permit)),
+                Ok((stream, from)) => match room.shares.take(from.ip()) {
+                    Some(seat) => return Some(((stream, from.ip()), (permit, seat))),
+                    None => debug!(client = %from.ip(), "closed a connection: its address has its share of them"),
+                },
                 Err(error) => {
                     warn!(error = &error as &(dyn std::error::Error + 'static), "could not accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -120,7 +141,7 @@ async fn next_connection(
 async fn serve_connection(
     shared: Arc<Shared>,
     (stream, address): (TcpStream, IpAddr),
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
     shutdown: CancellationToken,
 ) {
     shared.metrics.connection_opens();
@@ -167,7 +188,7 @@ async fn drive(
     shutdown: CancellationToken,
 ) -> hyper::Result<()> {
     let progress = Progress::default();
-    let stream = Watched::new(stream, progress.clone());
+    let stream = Watched::new(stream, progress.clone(), HEAD_TIMEOUT);
     let service = service_fn(move |request| {
         let (shared, peer, answering) = (shared.clone(), peer.clone(), progress.begin());
         async move {
@@ -177,7 +198,9 @@ async fn drive(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(IDLE_TIMEOUT)
+        // Who said that nothing more will come still wants the answer.
+        .half_close(true)
         .max_buf_size(READ_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

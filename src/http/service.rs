@@ -16,7 +16,7 @@ use super::{
     auth::{Caller, Identity, Verb},
     blob_uploads, blobs,
     body::{Body, RequestBody},
-    call::{Call, finish, refuse_if_read_only},
+    call::{Call, finish, refuse_if_read_only, refuse_without_host},
     catalog, control, extension, manifests,
     observation::Observation,
     peer::Peer,
@@ -59,10 +59,11 @@ impl Service {
 
 async fn registry(app: &App, authenticator: &Authenticator, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
-    let mut body = RequestBody::new(incoming);
+    let mut body = RequestBody::new(incoming, &parts.headers);
     let mut observation = Observation::begin(app.metrics.clone(), "registry", &parts, peer);
     let span = observation.span();
     let result = async {
+        refuse_without_host(&parts)?;
         let route = Route::parse(&parts.method, parts.uri.path())?;
         observation.routed(route.class(), route.repository().map(ToString::to_string));
         let caller = Caller { headers: &parts.headers, peer };

@@ -11,10 +11,14 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use hyper::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use super::error;
 
@@ -35,6 +39,10 @@ impl Progress {
         self.0.store(ANSWERING, Ordering::Release);
         Answering(self.clone())
     }
+
+    fn is_idle(&self) -> bool {
+        self.0.load(Ordering::Acquire) == IDLE
+    }
 }
 
 /// An answer of the service, until it is dropped.
@@ -54,11 +62,23 @@ pub(super) struct Watched<S> {
     progress: Progress,
     /// What is written in place of the library's answer, and how much of it was.
     replacement: Option<(Vec<u8>, usize)>,
+    /// How long a head may take.
+    head_timeout: Duration,
+    /// When the head that is awaited must be there: the first one from the start, others from their first byte on.
+    head_due: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, progress: Progress) -> Self {
-        Self { stream, progress, replacement: None }
+    /// A new connection, each of whose requests' heads may take so long.
+    pub(super) fn new(stream: S, progress: Progress, head_timeout: Duration) -> Self {
+        let head_due = Some(Box::pin(sleep(head_timeout)));
+        Self { stream, progress, replacement: None, head_timeout, head_due }
+    }
+
+    /// Whether a head that has begun is late; if it is not, wakes the task when it is.
+    fn is_head_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = self.head_due.as_mut().filter(|_| self.progress.is_idle());
+        due.is_some_and(|due| due.as_mut().poll(cx).is_ready())
     }
 }
 
@@ -75,10 +95,6 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
         }
         Poll::Ready(Ok(()))
     }
-
-    fn is_idle(&self) -> bool {
-        self.progress.0.load(Ordering::Acquire) == IDLE
-    }
 }
 
 /// The status of an answer's first line, such as `HTTP/1.1 431 …`.
@@ -89,14 +105,28 @@ fn status_of(head: &[u8]) -> StatusCode {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        let filled = buf.filled().len();
+        match Pin::new(&mut this.stream).poll_read(cx, buf) {
+            Poll::Pending if this.is_head_late(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Ready(Ok(())) if buf.filled().len() > filled && this.is_head_late(cx) => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            Poll::Ready(Ok(())) => {
+                if this.progress.is_idle() && buf.filled().len() > filled && this.head_due.is_none() {
+                    this.head_due = Some(Box::pin(sleep(this.head_timeout)));
+                }
+                Poll::Ready(Ok(()))
+            }
+            other => other,
+        }
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.is_idle() && !buf.is_empty() {
+        if this.progress.is_idle() && !buf.is_empty() {
             return this.poll_replace(cx, buf).map_ok(|()| buf.len());
         }
         Pin::new(&mut this.stream).poll_write(cx, buf)
@@ -109,7 +139,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let length = bufs.iter().map(|buf| buf.len()).sum();
-        if this.is_idle() && length > 0 {
+        if this.progress.is_idle() && length > 0 {
             let head = bufs.iter().find(|buf| !buf.is_empty()).map(|buf| &**buf).unwrap_or_default();
             return this.poll_replace(cx, head).map_ok(|()| length);
         }
@@ -124,7 +154,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
         // The library flushes once all it had was written, so nothing of the answer is left.
-        let _ = this.progress.0.compare_exchange(ANSWERED, IDLE, Ordering::AcqRel, Ordering::Acquire);
+        if this.progress.0.compare_exchange(ANSWERED, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            this.head_due = None;
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -135,7 +167,49 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
+        time::timeout,
+    };
+
     use super::*;
+
+    const HEAD_TIMEOUT: Duration = Duration::from_millis(50);
+
+    /// A connection's two ends.
+    fn connection(progress: &Progress) -> (DuplexStream, Watched<DuplexStream>) {
+        let (client, server) = tokio::io::duplex(64);
+        (client, Watched::new(server, progress.clone(), HEAD_TIMEOUT))
+    }
+
+    async fn read(watched: &mut Watched<DuplexStream>) -> Result<usize, io::ErrorKind> {
+        let read = timeout(HEAD_TIMEOUT * 4, watched.read(&mut [0; 16])).await;
+        read.map_err(|_| io::ErrorKind::WouldBlock)?.map_err(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn connection_whose_first_head_is_late_ends() {
+        let (mut client, mut watched) = connection(&Progress::default());
+        client.write_all(b"GET").await.unwrap();
+        assert_eq!(read(&mut watched).await, Ok(3));
+        assert_eq!(read(&mut watched).await, Err(io::ErrorKind::TimedOut));
+        client.write_all(b" /").await.unwrap();
+        assert_eq!(read(&mut watched).await, Err(io::ErrorKind::TimedOut), "more bytes come too late");
+    }
+
+    #[tokio::test]
+    async fn later_heads_are_late_from_their_first_byte_on() {
+        let progress = Progress::default();
+        let (mut client, mut watched) = connection(&progress);
+        let answering = progress.begin();
+        assert_eq!(read(&mut watched).await, Err(io::ErrorKind::WouldBlock), "a body may take longer");
+        drop(answering);
+        watched.flush().await.unwrap();
+        assert_eq!(read(&mut watched).await, Err(io::ErrorKind::WouldBlock), "an idle connection may be kept");
+        client.write_all(b"GET").await.unwrap();
+        assert_eq!(read(&mut watched).await, Ok(3));
+        assert_eq!(read(&mut watched).await, Err(io::ErrorKind::TimedOut));
+    }
 
     #[test]
     fn the_status_is_read_from_the_first_line() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Descriptor, MediaType};
+use super::{Descriptor, MediaType, Object};
 
 /// Whether a manifest describes one image or artifact, or lists others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +80,16 @@ pub enum ManifestError {
 struct Raw {
     schema_version: u64,
     media_type: Option<MediaType>,
-    config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
-    manifests: Option<Vec<Descriptor>>,
-    subject: Option<Descriptor>,
+    config: Option<Object<Descriptor>>,
+    layers: Option<Vec<Object<Descriptor>>>,
+    manifests: Option<Vec<Object<Descriptor>>>,
+    subject: Option<Object<Descriptor>>,
     artifact_type: Option<String>,
     annotations: Option<BTreeMap<String, String>>,
+}
+
+fn descriptors(list: Option<Vec<Object<Descriptor>>>) -> Vec<Descriptor> {
+    list.unwrap_or_default().into_iter().map(|Object(descriptor)| descriptor).collect()
 }
 
 impl Manifest {
@@ -94,7 +98,8 @@ impl Manifest {
     /// # Errors
     /// See [`ManifestError`]; the bytes' digest is not checked here.
     pub fn parse(content_type: Option<&MediaType>, bytes: &[u8]) -> Result<Self, ManifestError> {
-        let raw: Raw = serde_json::from_slice(bytes).map_err(|e| ManifestError::Malformed { reason: e.to_string() })?;
+        let Object(raw): Object<Raw> =
+            serde_json::from_slice(bytes).map_err(|e| ManifestError::Malformed { reason: e.to_string() })?;
         let media_type = agreed_media_type(content_type, &raw)?;
         if raw.schema_version != 2 {
             return Err(ManifestError::Shape { media_type, reason: "schemaVersion must be 2" });
@@ -111,10 +116,10 @@ impl Manifest {
             media_type,
             says_media_type: raw.media_type.is_some(),
             kind,
-            config: raw.config,
-            layers: raw.layers.unwrap_or_default(),
-            manifests: raw.manifests.unwrap_or_default(),
-            subject: raw.subject,
+            config: raw.config.map(|Object(config)| config),
+            layers: descriptors(raw.layers),
+            manifests: descriptors(raw.manifests),
+            subject: raw.subject.map(|Object(subject)| subject),
             artifact_type: raw.artifact_type.filter(|t| !t.is_empty()),
             annotations: raw.annotations.unwrap_or_default(),
         })
@@ -212,6 +217,24 @@ mod tests {
     fn garbage_is_refused_with_the_place() {
         for text in ["", "{", "[]", "null", r#"{"schemaVersion":2}"#, r#"{"schemaVersion":"2"}"#] {
             assert!(Manifest::parse(None, text.as_bytes()).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    /// Other readers of the same bytes see no manifest in an array, or another one.
+    #[test]
+    fn an_array_of_values_is_neither_a_manifest_nor_a_descriptor() {
+        let fields = format!(r#"["application/octet-stream", "sha256:{HEX}", 0]"#);
+        for text in [
+            format!(r#"[2, "{}", null, null, [], null, null, null]"#, MediaType::OCI_INDEX),
+            format!(r#"{{"schemaVersion":2,"config":{fields},"layers":[]}}"#),
+            format!(r#"{{"schemaVersion":2,"manifests":[{fields}]}}"#),
+            format!(r#"{{"schemaVersion":2,"manifests":[],"subject":{fields}}}"#),
+            image("").replace(r#""layers":["#, &format!(r#""layers":[{fields},"#)),
+        ] {
+            let Err(ManifestError::Malformed { reason }) = Manifest::parse(None, text.as_bytes()) else {
+                panic!("{text} was accepted")
+            };
+            assert!(reason.contains("invalid type: sequence, expected an object"), "{reason}");
         }
     }
 

@@ -6,13 +6,22 @@ use lagan::oci::{Algorithm, Digest};
 use reqwest::StatusCode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::registry::{Registry, Setup, header};
 
 async fn raw(registry: &Registry, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(registry.address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// The same from another address of this machine's own.
+async fn raw_from(registry: &Registry, from: [u8; 4], text: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut stream = socket.connect(registry.address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream
 }
@@ -121,9 +130,12 @@ async fn what_does_not_drain_in_time_is_cut() {
 #[tokio::test]
 async fn more_clients_than_connections_take_turns() {
     let registry = Registry::start().await;
-    let held: Vec<_> = futures::future::join_all((0..64).map(|_| raw(&registry, "GET /v2/"))).await;
+    let from = |client: u8| (0..64).map(move |_| [127, 0, 0, client]);
+    let held = from(1).chain(from(2)).map(|address| raw_from(&registry, address, "GET /v2/"));
+    let held: Vec<_> = futures::future::join_all(held).await;
     // Accepted by the kernel only.
-    let mut waiting = raw(&registry, "GET /v2/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let whole = "GET /v2/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut waiting = raw_from(&registry, [127, 0, 0, 3], whole).await;
     let mut first = [0; 1];
     let early = tokio::time::timeout(Duration::from_millis(100), waiting.read(&mut first)).await;
     assert!(early.is_err(), "answered beyond the bound");
@@ -131,4 +143,67 @@ async fn more_clients_than_connections_take_turns() {
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn one_address_leaves_connections_to_others() {
+    let registry = Registry::start().await;
+    let _held: Vec<_> = futures::future::join_all((0..64).map(|_| raw(&registry, "GET /v2/"))).await;
+    let mut answer = Vec::new();
+    // Closed, or reset with what was sent unread.
+    let _ = TcpStream::connect(registry.address).await.unwrap().read_to_end(&mut answer).await;
+    assert!(answer.is_empty());
+    let whole = "GET /v2/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut other = raw_from(&registry, [127, 0, 0, 2], whole).await;
+    let mut answer = String::new();
+    other.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn who_has_sent_everything_still_gets_the_answer() {
+    let registry = Registry::start().await;
+    let mut stream = raw(&registry, "GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn refused_client_that_waits_for_a_word_sends_no_body() {
+    let registry = Registry::start().await;
+    let digest = Digest::of(Algorithm::Sha256, b"cargo");
+    let head =
+        |path: &str| format!("POST {path} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+    let mut stream = raw(&registry, &head("/v2/app/blobs/uploads/?digest=sha256:short")).await;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+
+    let mut stream = raw(&registry, &head(&format!("/v2/app/blobs/uploads/?digest={digest}"))).await;
+    let mut word = [0; 12];
+    stream.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"HTTP/1.1 100");
+    stream.write_all(b"cargo").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("HTTP/1.1 201 "), "{answer}");
+}
+
+#[tokio::test]
+async fn request_names_one_host() {
+    let registry = Registry::start().await;
+    for (request, status) in [
+        ("GET /v2/ HTTP/1.1\r\n\r\n", 400),
+        ("GET /v2/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        ("GET /v2/ HTTP/1.1\r\nhost: a\r\n\r\n", 200),
+        ("GET /v2/ HTTP/1.0\r\n\r\n", 200),
+    ] {
+        let mut stream = raw(&registry, request).await;
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&line).split(' ').nth(1), Some(&*status.to_string()), "{request}");
+    }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use lagan::oci::{Algorithm, Digest, MediaType};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     image::{Manifest, blob_descriptor, image},
@@ -122,4 +123,24 @@ async fn many_large_manifests_take_turns() {
     });
     let statuses = futures::future::join_all(pushes).await;
     assert!(statuses.iter().all(|status| *status == StatusCode::CREATED), "{statuses:?}");
+}
+
+/// What others began to send, and did not go on with, does not keep a push out for longer than it waits.
+#[tokio::test]
+async fn stalled_manifests_give_way() {
+    let registry = Registry::start().await;
+    registry.push_blob("app", b"{}").await;
+    registry.push_blob("app", b"cargo").await;
+    let head = "PUT /v2/app/manifests/stalled HTTP/1.1\r\nhost: x\r\ncontent-length: 4194304\r\n\r\n";
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let mut stream = tokio::net::TcpStream::connect(registry.address).await.unwrap();
+        stream.write_all(&[head.as_bytes(), &[b' '; 70_000]].concat()).await.unwrap();
+        stalled.push(stream);
+    }
+    while registry.in_flight() < 8 {
+        tokio::task::yield_now().await;
+    }
+    let manifest = image(b"cargo", &json!({ "annotations": { "note": "x".repeat(100_000) } }));
+    assert_eq!(registry.put_manifest("app", "v1", &manifest).await.status(), StatusCode::CREATED);
 }

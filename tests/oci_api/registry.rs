@@ -200,7 +200,7 @@ pub(crate) async fn serve(
 ) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::new(service, tls, metrics, ServerOptions { max_connections: 64, drain_timeout });
+    let server = Server::new(service, tls, metrics, ServerOptions { max_connections: 128, drain_timeout });
     (address, tokio::spawn(server.serve(listener, shutdown)))
 }
 

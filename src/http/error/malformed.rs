@@ -13,6 +13,8 @@ use super::{
 /// A part of a request that is outside of its grammar.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::http) enum Malformed {
+    #[error("the request has no Host, or several")]
+    Host,
     #[error("the repository name is malformed")]
     Name { source: RepositoryNameError },
     #[error("the digest is malformed")]
@@ -54,6 +56,7 @@ impl Malformed {
     pub(super) fn reply(&self) -> Reply {
         let bad = |code, message| Reply::new(S::BAD_REQUEST, code, message);
         match self {
+            Self::Host => bad("UNSUPPORTED", "an HTTP/1.1 request has one Host header"),
             Self::Name { source } => bad("NAME_INVALID", "invalid repository name").reason(source),
             Self::Digest { source } => bad("DIGEST_INVALID", "malformed digest").reason(source),
             Self::DigestMissing => bad("DIGEST_INVALID", "the query parameter digest is required"),
@@ -79,8 +82,32 @@ impl Malformed {
             Self::ChunkRange => bad("BLOB_UPLOAD_INVALID", "Content-Range must be <first byte>-<last byte>"),
             Self::ChunkSize => bad("SIZE_INVALID", "the chunk has another length than its Content-Range says"),
             Self::Json { source } => {
-                bad("UNSUPPORTED", "the body is not the JSON that this route expects").reason(source)
+                bad("UNSUPPORTED", "the body is not the JSON that this route expects").reason(&without_types(source))
             }
+        }
+    }
+}
+
+/// What is wrong with JSON, in words that clients know: the parser names the program's types.
+fn without_types(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let Some((before, after)) = text.split_once("expected struct ") else { return text };
+    let rest = after.find(" at line ").and_then(|at| after.get(at..)).unwrap_or_default();
+    format!("{before}expected an object{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::wire::RunRequest;
+
+    use super::*;
+
+    #[test]
+    fn reason_names_no_type_of_the_program() {
+        for policies in ["[1]", "[[]]", r#"["x"]"#] {
+            let text = format!(r#"{{"run": "r", "policy": "p", "policies": {policies}}}"#);
+            let words = without_types(&serde_json::from_str::<RunRequest>(&text).unwrap_err());
+            assert!(!words.contains("PolicySource") && words.contains(" at line 1 column "), "{words}");
         }
     }
 }

@@ -8,6 +8,8 @@ mod trash;
 use hyper::{Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::oci::Object;
+
 use super::{
     Error, Malformed,
     body::{Body, RequestBody},
@@ -66,5 +68,6 @@ fn version(call: &Call<'_>) -> Response<Body> {
 pub(super) async fn read_json<T: DeserializeOwned>(call: &Call<'_>, body: &mut RequestBody) -> Result<T, Error> {
     let whole = body.collect(MAX_BODY, &call.app.bodies).await?.ok_or(Error::BodyTooLarge { limit: MAX_BODY })?;
     let text: &[u8] = if whole.bytes().is_empty() { b"{}" } else { whole.bytes() };
-    Ok(serde_json::from_slice(text).map_err(|source| Malformed::Json { source })?)
+    let Object(request) = serde_json::from_slice(text).map_err(|source| Malformed::Json { source })?;
+    Ok(request)
 }
