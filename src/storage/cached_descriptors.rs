@@ -116,6 +116,29 @@ impl Store {
         Ok(())
     }
 
+    /// Makes the caches forget everything, to be called after bytes were removed that any repository may have, and before
+    /// the others are told.
+    ///
+    /// # Errors
+    /// [`Error::Driver`]; a cache that is down is none.
+    pub(super) async fn forget_all_descriptors(&self) -> Result<(), Error> {
+        self.raise_cache_epoch().await?;
+        // After the raise: what an earlier look at Redis brought is remembered before this, or not at all.
+        self.descriptors.memory.clear_all();
+        Ok(())
+    }
+
+    /// The same, when another replica says so. `told` is the epoch that it has begun.
+    ///
+    /// # Errors
+    /// As [`Self::forget_all_descriptors`].
+    pub(super) async fn forget_all_descriptors_told(&self, told: Option<Ulid>) -> Result<(), Error> {
+        let Some(told) = told else { return self.forget_all_descriptors().await };
+        self.adopt_epoch(told);
+        self.descriptors.memory.clear_all();
+        Ok(())
+    }
+
     /// Makes the caches forget what turned out to be wrong, or might be. A shared one that cannot be reached keeps it for
     /// as long as entries live: anybody can find a hole, and must not be able to empty the cache with it.
     pub(super) async fn drop_descriptors(&self, name: &RepositoryName, digest: &Digest) {

@@ -121,10 +121,12 @@ impl Catalog {
             options,
             guard: Guard::new(timing.guard_wait, Arc::clone(&clock)),
             clock,
+            suspects: Arc::default(),
             changes: Arc::default(),
             ids: Arc::default(),
             reach: Arc::new(Reach::new(is_alone)),
             unfinished: Arc::default(),
+            referrer_lists: Arc::default(),
             tag_names: Arc::default(),
             uploads: UploadLeases::default(),
             foreign: Arc::new(ForeignWriters::default()),
@@ -164,7 +166,7 @@ impl Catalog {
     /// [`Error::Driver`].
     pub async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<RepositoryName>, Error> {
         let mut entries = Vec::new();
-        let mut walk = RepositoryWalk::begin(&self.store, after).await?;
+        let mut walk = RepositoryWalk::begin(&self.store, after);
         while let Some(name) = walk.next().await? {
             if !self.store.has_revision(&name).await? {
                 continue;
@@ -237,6 +239,48 @@ mod tests {
                 assert_eq!(more, expected.len() > limit, "after {after:?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_a_long_list_lists_a_part_of_it() {
+        let world = World::new();
+        let catalog = world.open().await;
+        let mut names: Vec<String> =
+            (0..400).flat_map(|n| [format!("r{n}"), format!("r{n}-x"), format!("r{n}/y")]).collect();
+        for repository in &names {
+            link(&catalog, repository).await;
+        }
+        names.sort_unstable();
+        assert_eq!(page(&catalog, None, 2_000).await, (names.clone(), false));
+        for after in ["r1", "r2-x", "r250/y", "r399", "r39/"] {
+            let begin = names.partition_point(|name| name.as_str() <= after);
+            let expected: Vec<String> = names[begin..].iter().take(5).cloned().collect();
+            let listed = world.driver.listed();
+            assert_eq!(page(&catalog, Some(after), 5).await.0, expected, "after {after}");
+            let listed = world.driver.listed() - listed;
+            assert!(listed < 200, "{listed} names were listed for five after {after}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_repository_is_found_to_exist_without_listing_its_manifests() {
+        let world = World::new();
+        let catalog = world.open().await;
+        let app = name("app");
+        let digests: Vec<Digest> = (0..100_u8).map(|n| sha256(&[n])).collect();
+        for digest in &digests {
+            catalog.store.put_link(PathSpec::RevisionLink(&app, digest), digest).await.unwrap();
+        }
+        let listed = world.driver.listed();
+        assert!(catalog.store.has_revision(&app).await.unwrap());
+        assert!(world.driver.listed() - listed < 10);
+        let last = digests.iter().max().unwrap();
+        for digest in digests.iter().filter(|digest| *digest != last) {
+            world.memory.remove_now(&PathSpec::RevisionLink(&app, digest).path());
+            let left = PathSpec::RevisionFolder(&app, digest).path();
+            world.memory.put_now(&left.child(&"left".parse().unwrap()), "");
+        }
+        assert!(catalog.store.has_revision(&app).await.unwrap(), "behind folders without a link");
     }
 
     #[tokio::test]

@@ -11,11 +11,12 @@ use super::{
     changes::{Change, Settled},
     concurrent::all_written,
     delete_planned::PlannedDelete,
-    facts::{RevisionFact, TagPush},
+    facts::RevisionFact,
     layout::PathSpec,
     pending::{Operation, Pending},
     record::Lenient,
     store::Store,
+    tag_pushes::TagPush,
 };
 
 /// How often a delete looks again because tags came or moved while it waited for its freeze. Each time it has to lose a

@@ -144,6 +144,12 @@ impl Error {
             source => Self::Driver { action, source },
         }
     }
+
+    /// Whether nothing can be written now, while what is there can be read.
+    pub(super) fn is_unwritable(&self) -> bool {
+        use driver::Error as E;
+        matches!(self, Self::Poisoned | Self::Driver { source: E::NoSpace { .. } | E::ReadOnly { .. }, .. })
+    }
 }
 
 /// An error with its causes, in one line.

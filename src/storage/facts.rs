@@ -1,10 +1,9 @@
-//! What is known of a manifest or tag beside its links: when it was pushed, untagged, restored.
+//! What is known of a manifest beside its links: when it was pushed, untagged, restored.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use ulid::Ulid;
 
-use crate::oci::{Digest, Manifest, MediaType, RepositoryName, Tag};
+use crate::oci::{Digest, Manifest, MediaType, RepositoryName};
 
 use super::{Error, driver::Durability, layout::PathSpec, record::Lenient, store::Store};
 
@@ -42,25 +41,6 @@ impl RevisionFact {
         }
     }
 }
-
-/// One push of a tag. All of them are its history, which outlives it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct TagPush {
-    /// What it pointed to from then on.
-    pub(super) digest: Digest,
-    /// When it was pushed. A restore keeps the time of the push that it brings back.
-    pub(super) pushed_at: Timestamp,
-    /// Who pushed or restored it.
-    pub(super) actor: String,
-    /// Whether a restore wrote this.
-    #[serde(default)]
-    pub(super) restored: bool,
-}
-
-/// How many pushes of one tag are read back, at most, to find the one that made it point where it does. The newest is
-/// nearly always the one; a tag that moved this often since is as good as unknown, and so is kept.
-const MAX_PUSHES_READ: usize = 32;
 
 #[derive(Serialize, Deserialize)]
 struct Moment {
@@ -131,49 +111,5 @@ impl Store {
             Lenient::Absent => Lenient::Absent,
             Lenient::Unreadable => Lenient::Unreadable,
         })
-    }
-
-    /// Adds to a tag's history. Written before the tag's link, so that no acknowledged push is without one.
-    pub(super) async fn put_tag_push(&self, name: &RepositoryName, tag: &Tag, push: &TagPush) -> Result<(), Error> {
-        let id = self.ids.next(self.clock.now());
-        self.put_record(PathSpec::TagPush(name, tag, id), push, Durability::Durable).await
-    }
-
-    /// When the tag was last pushed to point to `digest`, as its history says: the newest entry, where that names
-    /// the digest. `None` where it does not: a push that failed half-way, or another registry's.
-    pub(super) async fn tag_pushed_at(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        digest: &Digest,
-    ) -> Result<Option<Timestamp>, Error> {
-        let newest = self.tag_pushes(name, tag, 1).await?.pop();
-        Ok(newest.flatten().filter(|push| push.digest == *digest).map(|push| push.pushed_at))
-    }
-
-    /// When the tag was last pushed to point to `digest`, also where it was pushed elsewhere since.
-    pub(super) async fn last_push_to(
-        &self,
-        name: &RepositoryName,
-        tag: &Tag,
-        digest: &Digest,
-    ) -> Result<Option<Timestamp>, Error> {
-        let pushes = self.tag_pushes(name, tag, MAX_PUSHES_READ).await?;
-        Ok(pushes.into_iter().flatten().find(|push| push.digest == *digest).map(|push| push.pushed_at))
-    }
-
-    /// One push of a tag.
-    pub(super) async fn tag_push(&self, name: &RepositoryName, tag: &Tag, id: Ulid) -> Result<Lenient<TagPush>, Error> {
-        self.lenient_record(PathSpec::TagPush(name, tag, id)).await
-    }
-
-    /// The newest `limit` pushes of a tag, newest first; `None` for one that cannot be read.
-    async fn tag_pushes(&self, name: &RepositoryName, tag: &Tag, limit: usize) -> Result<Vec<Option<TagPush>>, Error> {
-        let names = self.names(PathSpec::TagPushes(name, tag)).await?;
-        let mut pushes = Vec::new();
-        for id in names.iter().rev().filter_map(|text| Ulid::from_string(text).ok()).take(limit) {
-            pushes.push(self.tag_push(name, tag, id).await?.read());
-        }
-        Ok(pushes)
     }
 }

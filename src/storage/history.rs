@@ -8,7 +8,7 @@ use ulid::Ulid;
 
 use crate::oci::{Algorithm, Digest, Reference, Tag};
 
-use super::{Error, Page, Repository, concurrent::concurrently, layout::PathSpec};
+use super::{Error, Page, Repository, concurrent::concurrently, layout::PathSpec, tag_pushes::TagPushKey};
 
 /// The name of a push of a tag. They sort by the time at which it was written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,25 +60,25 @@ impl Repository {
         before: Option<PushId>,
         limit: usize,
     ) -> Result<Page<TagHistoryEntry>, Error> {
-        let names = self.store.names(PathSpec::TagPushes(&self.name, tag)).await?;
-        let mut ids: Vec<Ulid> = names.iter().filter_map(|text| Ulid::from_string(text).ok()).collect();
-        if ids.is_empty() {
+        // One more than is wanted tells whether more follow.
+        let wanted = limit.saturating_add(1);
+        let before = before.map(|before| before.0);
+        let mut keys = self.store.tag_push_keys(&self.name, tag, before, wanted).await?;
+        if keys.is_empty() && before.is_none() {
             return self.foreign_history(tag, limit).await;
         }
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids.retain(|id| before.is_none_or(|before| *id < before.0));
-        let more = ids.len() > limit;
-        ids.truncate(limit);
-        let reads = ids.into_iter().map(|id| self.history_entry(tag, id));
+        let more = keys.len() > limit;
+        keys.truncate(limit);
+        let reads = keys.into_iter().map(|key| self.history_entry(tag, key));
         let read: Vec<_> = concurrently(reads).await?;
         Ok(Page { entries: read.into_iter().flatten().collect(), more })
     }
 
     /// One that cannot be read was reported, and is passed over.
-    async fn history_entry(&self, tag: &Tag, id: Ulid) -> Result<Option<TagHistoryEntry>, Error> {
-        let push = self.store.tag_push(&self.name, tag, id).await?.read();
+    async fn history_entry(&self, tag: &Tag, key: TagPushKey) -> Result<Option<TagHistoryEntry>, Error> {
+        let push = self.store.tag_push(&self.name, tag, key).await?.read();
         Ok(push.map(|push| TagHistoryEntry {
-            id: Some(PushId(id)),
+            id: Some(PushId(key.id)),
             digest: push.digest,
             pushed_at: push.pushed_at,
             actor: Some(push.actor),

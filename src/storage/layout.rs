@@ -23,7 +23,7 @@
 //! ```text
 //! lagan/v1/
 //! ├── facts/<name>/_m/<digest>                        a revision: media type, size, pushed at …
-//! ├── facts/<name>/_g/<tag>/<ulid>                    a push of a tag
+//! ├── facts/<name>/_g/<tag>/<inverted ulid>           a push of a tag; so a list is newest first
 //! ├── facts/<name>/_u/<digest>                        when a tag last moved away from a revision
 //! ├── facts/<name>/_r/<digest>                        when a revision was last restored
 //! ├── referrers/<name>/_s/<subject>/<referrer>        a referrer's descriptor
@@ -96,7 +96,7 @@ pub(super) enum PathSpec<'a> {
     UploadHashStates(&'a RepositoryName, &'a UploadId, Algorithm),
     /// What was known of a manifest when it was pushed.
     Fact(&'a RepositoryName, &'a Digest),
-    /// One push of a tag.
+    /// The push of a tag whose id has these bits inverted, or, where one of the first versions noted it, these bits.
     TagPush(&'a RepositoryName, &'a Tag, Ulid),
     /// The pushes of a tag; the names in it are ULIDs.
     TagPushes(&'a RepositoryName, &'a Tag),
@@ -130,6 +130,8 @@ pub(super) enum PathSpec<'a> {
     Epochs,
     /// The markers of one collection.
     Epoch(Ulid),
+    /// Who runs a collection.
+    Opening(Ulid),
     /// The digests of a collection's batch.
     Sealed(Ulid, u32),
     /// What a replica that left in order had touched since a collection began.
@@ -258,6 +260,7 @@ impl PathSpec<'_> {
             Self::Evictions => format!("{LAGAN}/evicted"),
             Self::Epochs => format!("{LAGAN}/gc"),
             Self::Epoch(epoch) => format!("{LAGAN}/gc/{epoch}"),
+            Self::Opening(epoch) => format!("{LAGAN}/gc/{epoch}/open"),
             Self::Sealed(epoch, batch) => format!("{LAGAN}/gc/{epoch}/sealed-{batch}"),
             Self::Left(epoch, replica) => format!("{LAGAN}/gc/{epoch}/left-{replica}"),
             Self::Tombstone(name, digest, id) => in_trash(name, format_args!("/{digest}/{id}")),

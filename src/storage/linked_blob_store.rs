@@ -26,7 +26,8 @@ impl Repository {
     /// A [`Audience::Pusher`] is answered from the medium, and may rely on the answer for as long as a push lasts.
     ///
     /// # Errors
-    /// [`Error::BlobUnknown`], also while a delete of the blob is under way; [`Error::NoLease`], [`Error::Driver`].
+    /// [`Error::BlobUnknown`], also while a delete of the blob is under way, and without what the trash says of it: most
+    /// of what a push asks for was never there. [`Error::NoLease`], [`Error::Driver`].
     pub async fn stat_blob(&self, digest: &Digest, audience: Audience) -> Result<Descriptor, Error> {
         let found = match audience {
             Audience::Puller => self.cached_descriptor(LinkScope::Layers, digest).await?,
@@ -34,7 +35,7 @@ impl Repository {
         };
         match found {
             Some(stored) => Ok(Descriptor { digest: digest.clone(), ..stored }),
-            None => Err(self.blob_unknown(digest).await),
+            None => Err(Error::BlobUnknown { repository: self.name.clone(), digest: digest.clone(), trash: None }),
         }
     }
 
@@ -88,13 +89,17 @@ impl Repository {
     }
 
     /// What a client that may push is told, so that it need not upload: read from the medium, with the link young
-    /// enough to be kept for as long as the push may take.
+    /// enough to be kept for as long as the push may take. Where nothing can be written a push fails in any case: the
+    /// client is told what one is that may only pull, and is promised nothing.
     async fn promised_blob(&self, digest: &Digest) -> Result<Option<Descriptor>, Error> {
         let keys = [Key::Blob(digest.clone()), Key::Revision(self.name.clone(), digest.clone())];
         // A client that is told "no" uploads, which is better than to wait for a delete.
         let Some(promise) = self.store.try_enter(keys)? else { return Ok(None) };
-        if !self.refresh_layer_link(digest).await? {
-            return Ok(None);
+        match self.refresh_layer_link(digest).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) if error.is_unwritable() => return self.cached_descriptor(LinkScope::Layers, digest).await,
+            Err(error) => return Err(error),
         }
         // Never from a cache: the client will rely on it.
         let found = self.store.linked_descriptor(&self.descriptor_key(LinkScope::Layers, digest)).await?;
@@ -158,6 +163,7 @@ mod tests {
 
     use crate::storage::{
         DeleteCause,
+        driver::faulty::Fault,
         fixtures::{World, name, sha256},
     };
 
@@ -197,10 +203,13 @@ mod tests {
         repository.stat_blob(&digest, Audience::Puller).await.unwrap();
         repository.delete_blob(&digest, cause()).await.unwrap();
         for audience in [Audience::Puller, Audience::Pusher] {
+            let lists = world.driver.lists();
             let error = repository.stat_blob(&digest, audience).await.unwrap_err();
-            assert!(matches!(error, Error::BlobUnknown { trash: Some(_), .. }), "{error:?}");
+            assert!(matches!(error, Error::BlobUnknown { trash: None, .. }), "{error:?}");
+            assert_eq!(world.driver.lists(), lists, "a HEAD has no body that would say more");
         }
-        assert!(repository.open_blob(&digest).await.is_err());
+        let error = repository.open_blob(&digest).await.unwrap_err();
+        assert!(matches!(error, Error::BlobUnknown { trash: Some(_), .. }), "{error:?}");
         assert!(repository.store.stored_size(&digest).await.unwrap().is_some(), "its bytes stay");
         push(&repository).await;
         repository.stat_blob(&digest, Audience::Puller).await.unwrap();
@@ -243,6 +252,23 @@ mod tests {
         assert_eq!(age().await, pushed_at, "nothing is promised to who may only pull");
         repository.stat_blob(&digest, Audience::Pusher).await.unwrap();
         assert!(age().await > pushed_at + Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_pusher_is_answered_where_nothing_can_be_written() {
+        let world = World::new();
+        let repository = world.repository("a").await;
+        let digest = push(&repository).await;
+        world.clock.advance(repository.store.timing.grace);
+        world.driver.crash(0, Fault::Full);
+        let found = repository.stat_blob(&digest, Audience::Pusher).await.unwrap();
+        assert_eq!(found.size, CONTENT.len() as u64);
+        world.memory.remove_now(&PathSpec::LayerLink(&name("a"), &digest).path());
+        assert!(repository.stat_blob(&digest, Audience::Pusher).await.is_err());
+        world.memory.put_now(&PathSpec::LayerLink(&name("a"), &digest).path(), &digest.to_string());
+        world.clock.advance(repository.store.timing.grace);
+        world.driver.crash(0, Fault::Refused);
+        assert!(repository.stat_blob(&digest, Audience::Pusher).await.is_err(), "what failed may do so for one file");
     }
 
     #[tokio::test]

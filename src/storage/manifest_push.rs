@@ -13,10 +13,11 @@ use super::{
     Error, InvalidReference, Repository,
     concurrent::concurrently,
     driver::{self, Durability},
-    facts::{RevisionFact, TagPush},
+    facts::RevisionFact,
     guard::Key,
     layout::PathSpec,
     replicas::{Intent, IntentId},
+    tag_pushes::TagPush,
 };
 
 /// How long a manifest is hashed where it is received; longer ones would keep other requests of the thread waiting.
@@ -81,6 +82,8 @@ impl Repository {
     /// # Guarantees
     /// - All that the manifest needs is in the repository, and stays while it is stored. Its subject may be absent.
     /// - What is answered is durable. The tags move last: whoever reads one finds all the rest.
+    /// - Where a blob is not as long as the manifest says, it is looked at, and put aside if it is damaged: the client
+    ///   finds that it is missing, and pushes it again.
     /// - Pushing again sets the time of the push. A tag that moves leaves what it pointed to, readable by digest.
     /// - Where a write fails there is an error, and some of the tags may have moved.
     ///
@@ -92,7 +95,12 @@ impl Repository {
     pub async fn put_manifest(&self, put: PutManifest) -> Result<Digest, Error> {
         let digest = put.verify().await?;
         let this = self.clone();
-        self.store.changes.run(async move { this.publish(digest, put).await }).await
+        let published = self.store.changes.run(async move { this.publish(digest, put).await }).await;
+        if let Err(Error::InvalidReferences(invalid)) = &published {
+            // Now that nothing is relied on any more, so that what is damaged can be put aside.
+            self.store.look_into(&self.name, invalid).await;
+        }
+        published
     }
 
     async fn publish(&self, digest: Digest, put: PutManifest) -> Result<Digest, Error> {
@@ -144,33 +152,42 @@ impl Repository {
         keys
     }
 
-    /// Everything that comes before a link, at the same time: bytes, facts, the referrer's entry, and the checks. None of
-    /// it shows, should the checks fail. What the tags point to now is the answer.
+    /// Everything that comes before a link, at the same time. What the tags point to now is the answer.
     async fn prepare(&self, push: &Push, intent: &IntentId) -> Result<Vec<Option<Digest>>, Error> {
-        let (store, manifest, digest) = (&self.store, &push.put.manifest, &push.digest);
-        let size = push.put.bytes.len() as u64;
-        let fact = RevisionFact::of(manifest, size, push.now);
-        let data = PathSpec::BlobData(digest).path();
+        let store = &self.store;
+        let data = PathSpec::BlobData(&push.digest).path();
         let targets = push.put.tags.iter().map(|tag| store.tag_target(&self.name, tag));
-        let relied_on = push.relied_on(&self.name);
-        let noted = future::join(store.put_intent(intent, &relied_on), concurrently(targets));
-        let (invalid, bytes, fact, referrer, (intent, previous)) = future::join5(
-            self.invalid_references(manifest),
+        let (intent, noted, bytes, previous) = future::join4(
+            store.put_intent(intent, &push.relied_on(&self.name)),
+            self.check_and_note(push),
             store.driver.put(&data, push.put.bytes.clone(), Durability::Durable),
-            store.put_revision_fact(&self.name, digest, &fact),
-            store.put_referrer(&self.name, digest, manifest, size),
-            noted,
+            concurrently(targets),
         )
         .await;
         intent?;
+        noted?;
+        bytes.map_err(|source| Error::driver("write a manifest", source))?;
+        previous
+    }
+
+    /// The checks, then what is noted of the manifest beside its links. The same manifest may be there already: a push
+    /// that is refused must not change what is noted of it.
+    async fn check_and_note(&self, push: &Push) -> Result<(), Error> {
+        let (store, manifest, digest) = (&self.store, &push.put.manifest, &push.digest);
+        let (invalid, is_first) =
+            future::join(self.invalid_references(manifest), store.awaits_its_first_manifest(&self.name)).await;
         let invalid = invalid?;
         if !invalid.is_empty() {
             return Err(Error::InvalidReferences(invalid));
         }
-        bytes.map_err(|source| Error::driver("write a manifest", source))?;
-        fact?;
-        referrer?;
-        previous
+        let size = push.put.bytes.len() as u64;
+        let (fact, referrer, built) = future::join3(
+            store.put_revision_fact(&self.name, digest, &RevisionFact::of(manifest, size, push.now)),
+            store.put_referrer(&self.name, digest, manifest, size),
+            store.put_referrers_built(&self.name, is_first?),
+        )
+        .await;
+        fact.and(referrer).and(built)
     }
 
     /// The links that come before the tags', with what is noted of the tags; then what the trash knows of the manifest.

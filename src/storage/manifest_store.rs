@@ -19,6 +19,9 @@ use super::{
 /// unknown, which its next reader can correct.
 const MAX_TAG_READS: usize = 4;
 
+/// How many manifests are listed at a time to find one that is visible: nearly always the first one is.
+const LOOKED_AT: usize = 8;
+
 /// A manifest as it was pushed.
 #[derive(Debug, Clone)]
 pub struct StoredManifest {
@@ -206,9 +209,19 @@ impl Store {
 
     /// Whether a repository exists: it has a visible manifest.
     pub(super) async fn has_revision(&self, name: &RepositoryName) -> Result<bool, Error> {
-        for digest in self.revision_names(name).await? {
-            if self.is_visible(name, &digest).await? {
-                return Ok(true);
+        for algorithm in Algorithm::ALL {
+            let mut after = None;
+            loop {
+                let names = self.names_after(PathSpec::Revisions(name, algorithm), after.as_deref(), LOOKED_AT).await?;
+                for digest in names.iter().filter_map(|hex| format!("{algorithm}:{hex}").parse::<Digest>().ok()) {
+                    if self.is_visible(name, &digest).await? {
+                        return Ok(true);
+                    }
+                }
+                if names.len() < LOOKED_AT {
+                    break;
+                }
+                after = names.into_iter().last();
             }
         }
         Ok(false)

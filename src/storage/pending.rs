@@ -83,15 +83,36 @@ impl Store {
     /// person to look at: nothing is removed because of it.
     pub(super) async fn pendings(&self) -> Result<Vec<(Ulid, Pending)>, Error> {
         let mut pendings = Vec::new();
-        for text in self.names(PathSpec::Pendings).await? {
-            let Ok(id) = Ulid::from_string(&text) else {
-                warn!(name = text, "a name among the pending changes is no ULID");
-                continue;
-            };
+        for id in self.listed_pendings().await? {
             if let Lenient::Read(pending) = self.lenient_record(PathSpec::Pending(id)).await? {
                 pendings.push((id, pending));
             }
         }
         Ok(pendings)
+    }
+
+    /// As [`Self::pendings`], for who must not overlook one: a change that cannot be read may be that of a replica of
+    /// another version.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Driver`].
+    pub(super) async fn every_pending(&self) -> Result<Vec<(Ulid, Pending)>, Error> {
+        let mut pendings = Vec::new();
+        for id in self.listed_pendings().await? {
+            // One that is not there any more ended since the list was read.
+            pendings.extend(self.record(PathSpec::Pending(id)).await?.map(|pending| (id, pending)));
+        }
+        Ok(pendings)
+    }
+
+    async fn listed_pendings(&self) -> Result<Vec<Ulid>, Error> {
+        let mut ids = Vec::new();
+        for text in self.names(PathSpec::Pendings).await? {
+            match Ulid::from_string(&text) {
+                Ok(id) => ids.push(id),
+                Err(_) => warn!(name = text, "a name among the pending changes is no ULID"),
+            }
+        }
+        Ok(ids)
     }
 }

@@ -139,7 +139,20 @@ impl Store {
     /// # Errors
     /// [`Error::Driver`].
     pub(super) async fn names(&self, spec: PathSpec<'_>) -> Result<Vec<String>, Error> {
-        match self.driver.list(&spec.path(), None, usize::MAX).await {
+        self.names_after(spec, None, usize::MAX).await
+    }
+
+    /// At most `limit` names in a folder that sort after `after`, in the order of their bytes.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(super) async fn names_after(
+        &self,
+        spec: PathSpec<'_>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        match self.driver.list(&spec.path(), after, limit).await {
             Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
             Err(driver::Error::NotFound { .. }) => Ok(Vec::new()),
             Err(source) => Err(Error::driver("list a folder", source)),

@@ -12,11 +12,11 @@ use super::{
     DeleteCause, Error, Repository, Tombstone, TombstoneId, TombstoneKind, Trash,
     changes::Change,
     closure::{Closure, ClosureManifest},
-    facts::TagPush,
     guard::Key,
     layout::PathSpec,
     pending::{Operation, Pending},
-    replicas::{Intent, Promise},
+    replicas::{Intent, IntentId, Promise},
+    tag_pushes::TagPush,
 };
 
 /// How many tags a restore replaces before it gives up, because they are pushed again as fast.
@@ -187,9 +187,17 @@ impl Repository {
             self.still_there(&tombstone).await?;
             let keys = tombstone.closure.iter().map(|digest| Key::Blob(digest.clone()));
             let _promise = self.store.enter(keys).await?;
+            let digests = tombstone.closure.iter().cloned().chain([digest.clone()]).collect();
+            let intent = self.intend(digests).await?;
+            if !self.store.has_content(&tombstone).await? {
+                self.store.end_intent(intent).await;
+                return Err(Error::ContentGone { missing: vec![digest.clone()] });
+            }
             self.link_layer(&digest, &tombstone.closure).await?;
             self.store.drop_descriptors(&self.name, &digest).await;
-            self.store.exhume(&tombstone).await
+            self.store.exhume(&tombstone).await?;
+            self.store.end_intent(intent).await;
+            Ok(())
         };
         self.end(change, done.await).await?;
         Ok(Restored {
@@ -199,6 +207,14 @@ impl Repository {
             manifests: Vec::new(),
             already_present: false,
         })
+    }
+
+    /// Writes down what the restore relies on.
+    async fn intend(&self, digests: BTreeSet<Digest>) -> Result<IntentId, Error> {
+        let intent = self.store.new_intent();
+        let relied_on = Intent { repository: self.name.clone(), digests, tags: Vec::new() };
+        self.store.put_intent(&intent, &relied_on).await?;
+        Ok(intent)
     }
 
     async fn restore_manifest(
@@ -293,10 +309,7 @@ impl Repository {
             self.still_there(&part.tombstone).await?;
         }
         let _promise = self.enter_content(parts).await?;
-        let intent = self.store.new_intent();
-        let digests = parts.iter().flat_map(|part| part.closure.digests()).collect();
-        let relied_on = Intent { repository: self.name.clone(), digests, tags: Vec::new() };
-        self.store.put_intent(&intent, &relied_on).await?;
+        let intent = self.intend(parts.iter().flat_map(|part| part.closure.digests()).collect()).await?;
         if let Err(error) = self.check_again(parts, wanted).await {
             self.store.end_intent(intent).await;
             return Err(error);

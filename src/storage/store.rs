@@ -7,10 +7,12 @@ use super::{
     adoption::ForeignWriters,
     blob_descriptor::Descriptors,
     changes::Changes,
+    damaged_blob::Suspects,
     driver::StorageDriver,
     guard::Guard,
     id_source::IdSource,
     reach::Reach,
+    referrer_lists::ReferrerLists,
     replicas::{Fence, Membership},
     tag_names::TagNames,
     unfinished_tags::UnfinishedTags,
@@ -33,12 +35,16 @@ pub(super) struct Store {
     pub(super) guard: Guard,
     /// What caches know of the links.
     pub(super) descriptors: Arc<Descriptors>,
+    /// Blobs that may be damaged.
+    pub(super) suspects: Arc<Suspects>,
     /// The changes that run.
     pub(super) changes: Arc<Changes>,
     /// Names of tombstones and of pushes.
     pub(super) ids: Arc<IdSource>,
     /// What may lead to a manifest.
     pub(super) reach: Arc<Reach>,
+    /// Which repositories' lists of referrers are being completed.
+    pub(super) referrer_lists: Arc<ReferrerLists>,
     /// The tags of large repositories.
     pub(super) tag_names: Arc<TagNames>,
     /// Where tags may be whose push was not finished.

@@ -9,7 +9,7 @@ use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 use super::{
     Error, Page, Repository,
     concurrent::concurrently,
-    driver::{self, Entry},
+    driver::{self, Entry, Metadata},
     layout::PathSpec,
     link::Link,
     pending::Operation,
@@ -191,6 +191,11 @@ impl Store {
         if self.tag_target(name, tag).await?.is_some_and(|target| target != *digest) {
             return Ok(());
         }
+        self.remove_tag(name, tag).await
+    }
+
+    /// Removes a tag, wherever it points to, with its index.
+    pub(super) async fn remove_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
         // The link first: the folder does not go in one step.
         self.remove_link(PathSpec::TagCurrent(name, tag)).await?;
         let removed = self.driver.delete_directory(&PathSpec::TagFolder(name, tag).path()).await;
@@ -201,8 +206,18 @@ impl Store {
 
     /// When a file was last written; `None` where there is none.
     pub(super) async fn age(&self, spec: PathSpec<'_>) -> Result<Option<Timestamp>, Error> {
+        Ok(self.metadata(spec).await?.map(|metadata| metadata.modified))
+    }
+
+    /// The length of a file in bytes; `None` where there is none.
+    pub(super) async fn file_size(&self, spec: PathSpec<'_>) -> Result<Option<u64>, Error> {
+        Ok(self.metadata(spec).await?.map(|metadata| metadata.size))
+    }
+
+    /// What is known of a file without reading it; `None` where there is none.
+    pub(super) async fn metadata(&self, spec: PathSpec<'_>) -> Result<Option<Metadata>, Error> {
         match self.driver.stat(&spec.path()).await {
-            Ok(metadata) => Ok(Some(metadata.modified)),
+            Ok(metadata) => Ok(Some(metadata)),
             Err(driver::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(Error::driver("look at a file", source)),
         }

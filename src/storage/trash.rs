@@ -141,7 +141,7 @@ impl Store {
     }
 
     /// Whether everything is there that a restore needs.
-    async fn has_content(&self, tombstone: &Tombstone) -> Result<bool, Error> {
+    pub(super) async fn has_content(&self, tombstone: &Tombstone) -> Result<bool, Error> {
         let looks = tombstone.closure.iter().map(|digest| self.has_member_content(&tombstone.repository, digest));
         let found = concurrently(looks).await?;
         // A blob's closure are the addresses that its one content has.

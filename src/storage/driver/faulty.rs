@@ -41,6 +41,9 @@ struct Plan {
 #[derive(Debug, Default)]
 struct Progress {
     writes: u64,
+    lists: u64,
+    listed: u64,
+    bytes_got: u64,
     plan: Option<Plan>,
 }
 
@@ -116,6 +119,21 @@ impl FaultyDriver {
         self.faults.lock().writes
     }
 
+    /// How many folders were listed.
+    pub(in crate::storage) fn lists(&self) -> u64 {
+        self.faults.lock().lists
+    }
+
+    /// How many names the lists had, in all.
+    pub(in crate::storage) fn listed(&self) -> u64 {
+        self.faults.lock().listed
+    }
+
+    /// How many bytes were read from files that were read whole.
+    pub(in crate::storage) fn bytes_got(&self) -> u64 {
+        self.faults.lock().bytes_got
+    }
+
     fn set(&self, plan: Option<Plan>) {
         self.faults.lock().plan = plan;
     }
@@ -142,7 +160,8 @@ impl Faults {
         }
         let fault = plan.fault;
         if plan.and_all_later {
-            plan.fault = Fault::Refused;
+            // What is full stays full.
+            plan.fault = if fault == Fault::Full { fault } else { Fault::Refused };
         } else {
             progress.plan = None;
         }
@@ -172,7 +191,9 @@ impl Faults {
 #[async_trait]
 impl StorageDriver for FaultyDriver {
     async fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
-        self.inner.get(path).await
+        let content = self.inner.get(path).await?;
+        self.faults.lock().bytes_got += content.len() as u64;
+        Ok(content)
     }
 
     async fn read(&self, path: &StoragePath, range: Range<u64>) -> Result<ByteStream, Error> {
@@ -188,7 +209,10 @@ impl StorageDriver for FaultyDriver {
     }
 
     async fn list(&self, directory: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
-        self.inner.list(directory, after, limit).await
+        self.faults.lock().lists += 1;
+        let entries = self.inner.list(directory, after, limit).await?;
+        self.faults.lock().listed += entries.len() as u64;
+        Ok(entries)
     }
 
     async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), Error> {

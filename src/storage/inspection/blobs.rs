@@ -1,10 +1,5 @@
 //! The bytes: each blob is hashed.
 
-use std::io;
-
-use futures::TryStreamExt as _;
-use tokio::task::spawn_blocking;
-
 use crate::oci::{Algorithm, Digest};
 use crate::storage::{
     Error,
@@ -12,7 +7,6 @@ use crate::storage::{
     error::with_causes,
     guard::Key,
     layout::PathSpec,
-    upload_hash::UploadHash,
 };
 
 use super::{Finding, FindingKind, Inspection, Treatment};
@@ -61,7 +55,7 @@ impl Inspection {
                     self.report(finding.saying(what), Treatment::Reported).await;
                     return Ok(());
                 }
-                let place = self.quarantine(&held.store, digest, size).await?;
+                let place = held.put_aside(digest, size).await?;
                 let finding = finding.saying(format!("{what}; moved to {place}, so that it can be pushed again"));
                 self.report(finding, Treatment::Repaired).await;
             }
@@ -81,35 +75,7 @@ impl Inspection {
 
     /// What the bytes stored under a digest hash to, and how many they are; `None` where there are none.
     pub(super) async fn hash_of(&self, digest: &Digest, algorithm: Algorithm) -> Result<Option<(Digest, u64)>, Error> {
-        let path = PathSpec::BlobData(digest).path();
-        let failed = |source| Error::driver("read a blob", source);
-        let size = match self.store.driver.stat(&path).await {
-            Ok(metadata) => metadata.size,
-            Err(driver::Error::NotFound { .. }) => return Ok(None),
-            Err(source) => return Err(failed(source)),
-        };
         let _turn = self.hashing.acquire().await;
-        let mut hash = UploadHash::new(algorithm);
-        if size > 0 {
-            let mut content = match self.store.driver.read(&path, 0..size).await {
-                Ok(content) => content,
-                Err(driver::Error::NotFound { .. }) => return Ok(None),
-                Err(source) => return Err(failed(source)),
-            };
-            while let Some(chunk) = content.try_next().await.map_err(failed)? {
-                self.progress.bytes.add(chunk.len() as u64);
-                let hashed = spawn_blocking(move || {
-                    hash.update(&chunk);
-                    hash
-                });
-                hash = hashed.await.map_err(|error| unhashed(&path, error))?;
-            }
-        }
-        Ok(hash.finish().map(|digest| (digest, size)))
+        self.store.hash_of(digest, algorithm, |bytes| self.progress.bytes.add(bytes)).await
     }
-}
-
-fn unhashed(path: &driver::StoragePath, error: tokio::task::JoinError) -> Error {
-    let source = io::Error::other(error);
-    Error::Driver { action: "hash a blob", source: driver::Error::Io { action: "hash", path: path.clone(), source } }
 }

@@ -5,8 +5,8 @@
 //! than the digests of one repository.
 //!
 //! # Guarantees
-//! - Pushes, pulls and deletes go on. What looks damaged is frozen and looked at again before it is reported or mended,
-//!   so that nothing is reported that a push or delete was just about to finish.
+//! - Pushes, pulls and deletes go on. What looks damaged is frozen, at every replica, and looked at again before it is
+//!   reported or mended, so that nothing is reported that a push or delete was just about to finish.
 //! - Nothing is lost. Bytes that do not hash to their digest are moved to `lagan/v1/quarantine`; removed are only links
 //!   and entries that lead nowhere, and abandoned uploads.
 //!
@@ -15,11 +15,9 @@
 
 mod blobs;
 mod finding;
-mod held;
 mod links;
 mod manifests;
 mod progress;
-mod quarantine;
 mod referrers;
 mod tags;
 mod trash;
@@ -32,11 +30,9 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::oci::RepositoryName;
 
 use super::{
-    Adoption, Catalog, Error, concurrent::concurrently, error::with_causes, guard::Key, layout::PathSpec,
+    Adoption, Catalog, Error, concurrent::concurrently, error::with_causes, guard::Key, held::Held, layout::PathSpec,
     repository_walk::RepositoryWalk, store::Store,
 };
-
-use held::Held;
 
 pub use finding::{Finding, FindingKind, Treatment};
 pub use progress::InspectionProgress;
@@ -95,7 +91,7 @@ impl Inspection {
         self.progress.begin("blobs");
         self.blobs().await?;
         self.progress.begin("repositories");
-        let mut walk = RepositoryWalk::begin(&self.store, None).await?;
+        let mut walk = RepositoryWalk::begin(&self.store, None);
         while let Some(name) = walk.next().await? {
             self.repository(&name).await?;
         }
@@ -171,7 +167,7 @@ impl Inspection {
             return Ok(None);
         }
         let keys: Vec<Key> = keys.into_iter().collect();
-        let held = match self.hold(keys).await {
+        let held = match self.store.hold(keys).await {
             Ok(held) => held,
             Err(Error::Frozen { .. }) => return Ok(None),
             Err(error) => return Err(error),

@@ -1,7 +1,7 @@
 //! Tags: that each that is listed leads to a manifest.
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
-use crate::storage::{Error, facts::TagPush, guard::Key, layout::PathSpec, link::Link, store::Store};
+use crate::storage::{Error, guard::Key, layout::PathSpec, link::Link, store::Store, tag_pushes::TagPush};
 
 use super::{Finding, FindingKind, Inspection};
 
@@ -71,9 +71,7 @@ impl Inspection {
             let push = TagPush { digest: digest.clone(), pushed_at, actor: "unknown".to_owned(), restored: false };
             store.put_tag_push(name, tag, &push).await?;
         }
-        store.remove_link(PathSpec::TagCurrent(name, tag)).await?;
-        let removed = store.driver.delete_directory(&PathSpec::TagFolder(name, tag).path()).await;
-        removed.map_err(|source| Error::driver("remove a tag", source))?;
+        store.remove_tag(name, tag).await?;
         if let Some(digest) = digest {
             store.reach.tags.forget(name, digest, tag);
         }

@@ -21,7 +21,7 @@ impl Inspection {
     pub(super) async fn trash(&self) -> Result<(), Error> {
         // The ids of all tombstones: 16 bytes each.
         let mut known = HashSet::new();
-        let mut walk = RepositoryWalk::begin_in(&self.store, PathSpec::AllTrash, None).await?;
+        let mut walk = RepositoryWalk::begin_in(&self.store, PathSpec::AllTrash, None);
         while let Some(name) = walk.next().await? {
             for text in self.store.names(PathSpec::TombstonedDigests(&name)).await? {
                 let Ok(digest) = text.parse::<Digest>() else { continue };

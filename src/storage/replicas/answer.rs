@@ -36,6 +36,13 @@ impl Store {
                 }
                 ReplicaAnswer::Done
             }
+            ReplicaCall::ClearAll { cache_epoch } => match self.forget_all_descriptors_told(*cache_epoch).await {
+                Ok(()) => ReplicaAnswer::Done,
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "could not clear the caches");
+                    ReplicaAnswer::Failed
+                }
+            },
             ReplicaCall::Begin { epoch } => {
                 self.guard.begin(*epoch);
                 ReplicaAnswer::Done

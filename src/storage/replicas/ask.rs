@@ -56,12 +56,26 @@ impl Store {
         digest: &Digest,
     ) -> Result<(), Error> {
         self.forget_descriptors(name, digest).await?;
-        let Some((replicas, fence)) = self.peers() else { return Ok(()) };
         let (repository, digests, cache_epoch) = (name.clone(), vec![digest.clone()], self.cache_epoch());
-        let call = ReplicaCall::Clear { repository, digests, cache_epoch };
+        self.ask_others(&ReplicaCall::Clear { repository, digests, cache_epoch }).await
+    }
+
+    /// Makes every replica forget all that caches know, to be called after bytes were removed that any repository may
+    /// have.
+    ///
+    /// # Errors
+    /// [`Error::NoLease`], [`Error::Driver`].
+    pub(in crate::storage) async fn clear_all_everywhere(&self) -> Result<(), Error> {
+        self.forget_all_descriptors().await?;
+        self.ask_others(&ReplicaCall::ClearAll { cache_epoch: self.cache_epoch() }).await
+    }
+
+    /// Asks every other replica at the same time.
+    async fn ask_others(&self, call: &ReplicaCall) -> Result<(), Error> {
+        let Some((replicas, fence)) = self.peers() else { return Ok(()) };
         let own = fence.term().id();
         let others = self.replica_ids().await?.into_iter().filter(|id| *id != own);
-        future::try_join_all(others.map(|id| self.ask(replicas, fence, id, &call))).await?;
+        future::try_join_all(others.map(|id| self.ask(replicas, fence, id, call))).await?;
         check(Some(fence.term()))
     }
 

@@ -70,6 +70,11 @@ pub enum ReplicaCall {
         /// What is part of every key of the shared cache by now; absent where there is no such cache.
         cache_epoch: Option<Ulid>,
     },
+    /// Forget what memory knows of everything: bytes turned out to be damaged, and any repository may have them.
+    ClearAll {
+        /// What is part of every key of the shared cache by now; absent where there is no such cache.
+        cache_epoch: Option<Ulid>,
+    },
     /// Note from now on which digests are relied on, beginning with those in flight.
     Begin {
         /// The collection that asks.
@@ -84,7 +89,7 @@ impl ReplicaCall {
         match self {
             Self::Freeze { .. } | Self::FreezeIdle { .. } => "freeze",
             Self::Thaw { .. } => "thaw",
-            Self::Clear { .. } => "clear",
+            Self::Clear { .. } | Self::ClearAll { .. } => "clear",
             Self::Begin { .. } => "begin",
         }
     }
@@ -94,7 +99,11 @@ impl ReplicaCall {
     pub fn wait(&self) -> Duration {
         match self {
             Self::Freeze { wait_ms, .. } => Duration::from_millis(*wait_ms),
-            Self::FreezeIdle { .. } | Self::Thaw { .. } | Self::Clear { .. } | Self::Begin { .. } => Duration::ZERO,
+            Self::FreezeIdle { .. }
+            | Self::Thaw { .. }
+            | Self::Clear { .. }
+            | Self::ClearAll { .. }
+            | Self::Begin { .. } => Duration::ZERO,
         }
     }
 }

@@ -2,15 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::oci::Digest;
 
 use crate::storage::{Error, driver::Durability, layout::PathSpec, store::Store};
 
-/// The collections that have begun and are not over, each with its batches that are sealed and not closed.
+/// The collections that have begun and are not over.
 #[derive(Debug, Default)]
-pub(super) struct OpenEpochs(BTreeMap<Ulid, BTreeSet<u32>>);
+pub(super) struct OpenEpochs(BTreeMap<Ulid, OpenEpoch>);
+
+#[derive(Debug)]
+struct OpenEpoch {
+    /// The replica that collects; none where that cannot be read.
+    collector: Option<Ulid>,
+    /// The batches that are sealed and not closed.
+    sealed: BTreeSet<u32>,
+}
+
+/// What the key says with which a collection begins.
+#[derive(Debug, Serialize, Deserialize)]
+struct Opening {
+    collector: Ulid,
+}
 
 impl OpenEpochs {
     pub(super) fn is_empty(&self) -> bool {
@@ -22,11 +37,20 @@ impl OpenEpochs {
     }
 
     pub(super) fn has_sealed(&self, epoch: Ulid, batch: u32) -> bool {
-        self.0.get(&epoch).is_some_and(|sealed| sealed.contains(&batch))
+        self.0.get(&epoch).is_some_and(|open| open.sealed.contains(&batch))
     }
 
     pub(super) fn sealed(&self) -> impl Iterator<Item = (Ulid, u32)> {
-        self.0.iter().flat_map(|(epoch, sealed)| sealed.iter().map(|batch| (*epoch, *batch)))
+        self.0.iter().flat_map(|(epoch, open)| open.sealed.iter().map(|batch| (*epoch, *batch)))
+    }
+
+    /// Who runs a collection.
+    pub(super) fn collector(&self, epoch: Ulid) -> Option<Ulid> {
+        self.0.get(&epoch)?.collector
+    }
+
+    pub(super) fn collectors(&self) -> impl Iterator<Item = Ulid> {
+        self.0.values().filter_map(|open| open.collector)
     }
 }
 
@@ -43,7 +67,9 @@ impl Store {
                 let numbers = names.iter().filter_map(|name| name.strip_prefix(prefix)?.parse().ok());
                 numbers.collect::<BTreeSet<u32>>()
             };
-            open.insert(epoch, numbered("sealed-").difference(&numbered("closed-")).copied().collect());
+            let sealed = numbered("sealed-").difference(&numbered("closed-")).copied().collect();
+            let opening = self.lenient_record::<Opening>(PathSpec::Opening(epoch)).await?.read();
+            open.insert(epoch, OpenEpoch { collector: opening.map(|opening| opening.collector), sealed });
         }
         Ok(OpenEpochs(open))
     }

@@ -25,7 +25,7 @@ impl Store {
             let digests: Vec<Digest> = self.sealed_digests(epoch, batch).await?;
             self.guard.freeze_now(Holder::Sealed { epoch, batch }, digests.into_iter().map(Key::Blob));
         }
-        for (id, pending) in self.pendings().await? {
+        for (id, pending) in self.every_pending().await? {
             self.guard.freeze_now(Holder::Pending(id), pending.keys());
         }
         Ok(())

@@ -192,7 +192,6 @@ impl Membership {
             store.clock.sleep(store.timing.beat / 5).await;
         }
         term.join();
-        store.options.metrics.replicas.lease(true);
         // Who waits for this looks again.
         self.term.send_modify(|_| {});
         store.options.metrics.replicas.lease(true);
@@ -213,31 +212,36 @@ impl Membership {
         let names: BTreeSet<Ulid> = store.pending_ids().await?;
         let epochs = store.open_epochs().await?;
         for holder in standing {
-            let is_there = match holder {
+            let stands = match holder {
                 Holder::Pending(id) => names.contains(&id),
-                Holder::Sealed { epoch, batch } => epochs.has_sealed(epoch, batch),
+                Holder::Sealed { epoch, batch } => {
+                    epochs.has_sealed(epoch, batch) && !self.is_long_gone(store, epochs.collector(epoch))
+                }
             };
-            if !is_there {
+            if !stands {
                 store.guard.thaw(holder);
             }
         }
         store.guard.close_epochs(&known, &epochs.ids());
-        self.observe_everyone(store, &pendings, epochs.is_empty()).await?;
+        let owners = pendings.iter().filter_map(|(_, pending)| pending.replica);
+        let others = owners.chain(epochs.collectors()).collect();
+        self.observe_everyone(store, others, epochs.is_empty()).await?;
         store.settle_the_dead(pendings).await;
         Ok(())
     }
 
-    async fn observe_everyone(
-        &self,
-        store: &Store,
-        pendings: &[(Ulid, crate::storage::pending::Pending)],
-        may_clean: bool,
-    ) -> Result<(), Error> {
+    /// Whether none of a collector's removals can land any more.
+    fn is_long_gone(&self, store: &Store, collector: Option<Ulid>) -> bool {
+        let since = collector.and_then(|collector| self.observer().gone_since(collector));
+        since.is_some_and(|since| store.clock.boot_time() >= since + store.timing.removal_bound)
+    }
+
+    /// Looks at every replica that has a key, and at `others`, of which something is left.
+    async fn observe_everyone(&self, store: &Store, others: BTreeSet<Ulid>, may_clean: bool) -> Result<(), Error> {
         let own = self.term().map(|term| term.id());
         let keys = store.replica_ids().await?;
         store.options.metrics.replicas.seen(keys.len());
-        let owners = pendings.iter().filter_map(|(_, pending)| pending.replica);
-        let mut ids: BTreeSet<Ulid> = keys.iter().copied().chain(owners).collect();
+        let mut ids: BTreeSet<Ulid> = keys.iter().copied().chain(others).collect();
         let evicted = store.evicted_ids().await?;
         ids.extend(&evicted);
         ids.retain(|id| Some(*id) != own);

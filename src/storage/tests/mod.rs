@@ -15,10 +15,10 @@ mod trash;
 
 use bytes::Bytes;
 
-use crate::oci::{Digest, Manifest, MediaType, Reference, Tag};
+use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, Tag};
 
 use super::{
-    DeleteCause, Error, PutManifest, Repository, StoredManifest,
+    DeleteCause, Error, PutManifest, ReferrerFilter, Repository, StoredManifest,
     driver::{Durability, StorageDriver as _, memory::MemoryDriver},
     fixtures::{World, sha256},
     layout::PathSpec,
@@ -103,6 +103,12 @@ pub(super) async fn seed_blob(repository: &Repository, bytes: &Bytes) -> Result<
     stored.map_err(|source| Error::driver("seed a blob", source))?;
     repository.store.put_link(PathSpec::LayerLink(&repository.name, &digest), &digest).await?;
     Ok(digest)
+}
+
+/// Every referrer of a manifest that a client is shown.
+pub(super) async fn referrers(repository: &Repository, subject: &Digest) -> Vec<Descriptor> {
+    let filter = ReferrerFilter { artifact_type: None, after: None, page_bytes: usize::MAX, may_note: true };
+    repository.referrers(subject, filter).await.unwrap().entries
 }
 
 pub(super) fn tag(text: &str) -> Tag {

@@ -2,12 +2,20 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
-    oci::{Algorithm, Digest, Reference},
-    storage::{Error, InvalidReference, PutManifest, fixtures::World, guard::Key, layout::PathSpec, replicas::Holder},
+    oci::{Algorithm, Digest, Manifest, MediaType, Reference},
+    storage::{
+        Audience, Clock as _, Error, InvalidReference, PutManifest,
+        fixtures::{World, name, sha256},
+        guard::Key,
+        layout::PathSpec,
+        replicas::Holder,
+    },
 };
 
-use super::{by, image, index, is_there, paths_below, put, reference, tag, tags};
+use super::{by, cause, image, index, is_there, paths_below, put, reference, referrers, seed_blob, tag, tags};
 
 #[tokio::test]
 async fn a_push_writes_the_paths_of_distribution() {
@@ -70,6 +78,77 @@ async fn every_missing_or_wrong_reference_is_named_once() {
         matches!(&found[..], [InvalidReference::SizeMismatch { actual, .. }] if *actual == present.bytes().len() as u64)
     );
     assert_eq!(tags(&repository).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_refused_push_changes_nothing_of_what_is_stored() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let image = image("a");
+    for blob in image.blobs() {
+        seed_blob(&repository, &blob).await.unwrap();
+    }
+    // Its bytes do not say what it is, but for the subject's.
+    let subject = sha256(b"subject");
+    let text = String::from_utf8(image.about(&subject).bytes().to_vec()).unwrap();
+    let bytes = Bytes::from(text.replacen(&format!(r#""mediaType":"{}","#, MediaType::OCI_MANIFEST), "", 1));
+    let typed = |media_type: &str| {
+        let manifest = Manifest::parse(Some(&media_type.parse().unwrap()), &bytes).unwrap();
+        PutManifest { manifest, ..put(&bytes, None) }
+    };
+    let digest = repository.put_manifest(typed(MediaType::OCI_MANIFEST)).await.unwrap();
+    let pushed_at = world.clock.now();
+    let listed = referrers(&repository, &subject).await;
+    let layer = typed(MediaType::OCI_MANIFEST).manifest.blobs().last().unwrap().digest.clone();
+    repository.delete_blob(&layer, cause()).await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+    let error = repository.put_manifest(typed(MediaType::DOCKER_MANIFEST)).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidReferences(_)), "{error:?}");
+    let restarted = world.repository("app").await;
+    let found = restarted.stat_manifest(&by(&digest)).await.unwrap();
+    assert_eq!(found.media_type.as_str(), MediaType::OCI_MANIFEST);
+    assert_eq!(restarted.inventory().await.unwrap().revisions[0].pushed_at, Some(pushed_at));
+    assert_eq!(referrers(&restarted, &subject).await, listed);
+}
+
+#[tokio::test]
+async fn a_truncated_blob_is_healed_by_the_next_attempt_to_push() {
+    let world = World::new();
+    let catalog = world.open().await;
+    let (first, second) = (catalog.repository(&name("first")), catalog.repository(&name("second")));
+    let image = image("a");
+    image.push(&first, Some("v1")).await.unwrap();
+    let (layer, bytes) = (sha256(&image.blobs()[1]), image.blobs()[1].clone());
+    world.memory.put_now(&PathSpec::BlobData(&layer).path(), &String::from_utf8_lossy(&bytes)[..7]);
+    let error = first.put_manifest(put(&image.bytes(), Some("v2"))).await.unwrap_err();
+    assert!(matches!(&error, Error::InvalidReferences(found) if found.len() == 1), "{error:?}");
+    for audience in [Audience::Pusher, Audience::Puller] {
+        assert!(matches!(first.stat_blob(&layer, audience).await, Err(Error::BlobUnknown { .. })));
+    }
+    assert_eq!(second.mount_blob(&layer, first.name()).await.unwrap(), None);
+    assert_eq!(paths_below(&world.memory, "lagan/v1/quarantine/"), [format!("{layer}/<ulid>")]);
+    let mut upload = first.create_upload().await.unwrap();
+    upload.append(bytes).await.unwrap();
+    upload.commit(&layer).await.unwrap();
+    first.put_manifest(put(&image.bytes(), Some("v2"))).await.unwrap();
+    assert!(is_there(&first, &reference("v2")).await);
+}
+
+#[tokio::test]
+async fn a_blob_stays_that_a_manifest_is_wrong_about() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let image = image("a");
+    image.push(&repository, Some("v1")).await.unwrap();
+    let size = format!(r#""size":{}"#, image.blobs()[1].len());
+    let wrong = String::from_utf8(image.bytes().to_vec()).unwrap().replace(&size, r#""size":7"#).into();
+    for _ in 0..2 {
+        let error = repository.put_manifest(put(&wrong, None)).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidReferences(_)), "{error:?}");
+    }
+    assert!(is_there(&repository, &reference("v1")).await);
+    repository.stat_blob(&sha256(&image.blobs()[1]), Audience::Pusher).await.unwrap();
+    assert_eq!(paths_below(&world.memory, "lagan/v1/quarantine/"), [""; 0]);
 }
 
 #[tokio::test]

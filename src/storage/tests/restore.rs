@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-use super::{assert_consistent, by, cause, image, index, is_there, put, reference, seed_blob, tag, tags};
+use super::{assert_consistent, by, cause, image, index, is_there, put, reference, referrers, seed_blob, tag, tags};
 
 async fn opened(world: &World) -> (Catalog, Repository) {
     let catalog = world.open().await;
@@ -95,7 +95,7 @@ async fn referrers_of_the_same_group_come_back_and_others_do_not() {
     assert!(is_there(&repository, &by(&signature.digest())).await);
     assert!(is_there(&repository, &by(&nested.digest())).await);
     assert!(!is_there(&repository, &by(&other.digest())).await);
-    let listed = repository.referrers(&digest).await.unwrap();
+    let listed = referrers(&repository, &digest).await;
     assert_eq!(listed.iter().map(|each| &each.digest).collect::<Vec<_>>(), [&signature.digest()]);
 }
 

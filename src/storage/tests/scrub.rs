@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use crate::{
     oci::{Algorithm, Digest, RepositoryName},
     storage::{
-        Clock as _, Finding, FindingKind as K, Inspection, InspectionMode, InspectionProgress, Repository, Treatment,
+        Audience, Clock as _, Finding, FindingKind as K, Inspection, InspectionMode, InspectionProgress, Repository,
+        Treatment,
         driver::StorageDriver as _,
         fixtures::{World, name, sha256},
         layout::PathSpec,
@@ -16,7 +17,9 @@ use crate::{
     },
 };
 
-use super::{Image, by, cause, image, index, is_there, paths_below, put, reference, seed_blob, tag, tags, tear};
+use super::{
+    Image, by, cause, image, index, is_there, paths_below, put, reference, referrers, seed_blob, tag, tags, tear,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -24,7 +27,7 @@ async fn inspect(world: &World, mode: InspectionMode) -> Vec<Finding> {
     inspect_with(&world.open().await, mode).await
 }
 
-async fn inspect_with(catalog: &crate::storage::Catalog, mode: InspectionMode) -> Vec<Finding> {
+pub(super) async fn inspect_with(catalog: &crate::storage::Catalog, mode: InspectionMode) -> Vec<Finding> {
     let progress = Arc::new(InspectionProgress::default());
     let (findings, mut found) = mpsc::channel(1);
     let inspection = Inspection::new(catalog, mode, DAY, progress, findings).await.unwrap();
@@ -45,7 +48,7 @@ async fn inspect_with(catalog: &crate::storage::Catalog, mode: InspectionMode) -
     all
 }
 
-fn kinds(findings: &[Finding]) -> Vec<K> {
+pub(super) fn kinds(findings: &[Finding]) -> Vec<K> {
     findings.iter().map(|finding| finding.kind).collect()
 }
 
@@ -82,7 +85,7 @@ async fn nothing_is_found_where_all_is_well() {
     child.push(&repository, None).await.unwrap();
     repository.put_manifest(put(&index(&[&child]), Some("index"))).await.unwrap();
     image("referrer").about(&first.digest()).push(&repository, None).await.unwrap();
-    repository.referrers(&first.digest()).await.unwrap();
+    referrers(&repository, &first.digest()).await;
     repository.delete_manifest(&reference("v1"), cause()).await.unwrap();
     let other = image("b").push(&repository, Some("v2")).await.unwrap();
     repository.delete_manifest(&by(&other), cause()).await.unwrap();
@@ -110,6 +113,28 @@ async fn corrupt_blobs_are_put_aside_and_can_be_pushed_again() {
         seed_blob(&repository, &image.blobs()[0]).await.unwrap();
         assert_eq!(inspect(&world, InspectionMode::Report).await, []);
     }
+}
+
+#[tokio::test]
+async fn what_was_put_aside_is_not_answered_from_memory() {
+    let world = World::new();
+    let catalog = world.open().await;
+    let repository = catalog.repository(&app());
+    let image = image("a");
+    let digest = image.push(&repository, Some("v1")).await.unwrap();
+    let layer = sha256(&image.blobs()[2]);
+    for reference in [reference("v1"), by(&digest)] {
+        repository.stat_manifest(&reference).await.unwrap();
+    }
+    repository.stat_blob(&layer, Audience::Puller).await.unwrap();
+    for damaged in [&digest, &layer] {
+        world.memory.put_now(&PathSpec::BlobData(damaged).path(), "damaged");
+    }
+    inspect_with(&catalog, InspectionMode::Repair).await;
+    for reference in [reference("v1"), by(&digest)] {
+        assert!(!is_there(&repository, &reference).await);
+    }
+    assert!(repository.stat_blob(&layer, Audience::Puller).await.is_err());
 }
 
 #[tokio::test]
@@ -218,6 +243,26 @@ async fn tags_that_lead_nowhere_are_removed_with_their_history_kept() {
 }
 
 #[tokio::test]
+async fn a_tag_that_is_removed_is_not_listed_from_memory() {
+    let world = World::new();
+    let (_, image) = pushed(&world).await;
+    let (name, digest) = (app(), image.digest());
+    for number in 0..1_280 {
+        let tag = tag(&format!("t{number}"));
+        world.memory.put_now(&PathSpec::TagCurrent(&name, &tag).path(), &digest.to_string());
+    }
+    world.memory.put_now(&PathSpec::TagCurrent(&name, &tag("left")).path(), &sha256(b"gone").to_string());
+    let catalog = world.open().await;
+    let repository = catalog.repository(&name);
+    let first = repository.tags(None, 2_000).await.unwrap().entries;
+    assert!(first.contains(&tag("left")));
+    assert_eq!(kinds(&inspect_with(&catalog, InspectionMode::Repair).await), [K::DanglingTag]);
+    let second = repository.tags(None, 2_000).await.unwrap().entries;
+    assert_eq!(second.len(), first.len() - 1);
+    assert!(!second.contains(&tag("left")));
+}
+
+#[tokio::test]
 async fn a_push_that_is_under_way_is_no_finding() {
     let world = World::new();
     let catalog = world.open().await;
@@ -264,11 +309,11 @@ async fn lists_of_referrers_are_completed_and_cut() {
     let (repository, subject) = pushed(&world).await;
     let referrer = image("referrer").about(&subject.digest());
     referrer.push(&repository, None).await.unwrap();
-    repository.referrers(&subject.digest()).await.unwrap();
+    referrers(&repository, &subject.digest()).await;
     let (name, to, from) = (app(), subject.digest(), referrer.digest());
     world.memory.remove_now(&PathSpec::Referrer(&name, &to, &from).path());
     assert_mended(&world, &[K::MissingReferrer]).await;
-    assert_eq!(repository.referrers(&to).await.unwrap().len(), 1);
+    assert_eq!(referrers(&repository, &to).await.len(), 1);
     let entry = world.driver.get(&PathSpec::Referrer(&name, &to, &from).path()).await.unwrap();
     let entry = std::str::from_utf8(&entry).unwrap();
     world.memory.put_now(&PathSpec::Referrer(&name, &from, &to).path(), entry);

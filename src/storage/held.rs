@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
-use crate::storage::{
+
+use super::{
     Error, TombstoneKind,
     changes::Change,
     guard::Key,
@@ -11,8 +12,6 @@ use crate::storage::{
     replicas::Holder,
     store::Store,
 };
-
-use super::{Inspection, InspectionMode};
 
 /// The repository that a change of blobs alone is noted under. Blobs belong to none; who has one of this name waits for
 /// a moment, at worst.
@@ -46,25 +45,24 @@ impl Drop for Held {
     }
 }
 
-impl Inspection {
-    /// Freezes keys: where something is to be mended and other replicas serve the same store, at each of them.
+impl Store {
+    /// Freezes keys: where other replicas serve the same store, at each of them.
     ///
     /// # Errors
     /// [`Error::Frozen`] where somebody is in the keys for too long, [`Error::NoLease`], [`Error::Driver`].
-    pub(super) async fn hold(&self, keys: Vec<Key>) -> Result<Held, Error> {
-        let id = self.store.ids.next(self.store.clock.now());
-        if self.mode == InspectionMode::Repair && self.store.driver.is_shared() {
-            let store = self.store.for_change()?;
+    pub(super) async fn hold(self: &Arc<Self>, keys: Vec<Key>) -> Result<Held, Error> {
+        let id = self.ids.next(self.clock.now());
+        if self.replicas.is_some() {
+            let store = self.for_change()?;
             let Some(pending) = pending_for(keys) else { return Err(Error::Frozen { key: id.to_string() }) };
             let change = store.begin(id, pending).await?;
             return Ok(Held { store, how: How::Everywhere(Some(change)) });
         }
         let holder = Holder::Pending(id);
-        self.store.guard.freeze(holder, None, keys, self.store.timing.guard_wait).await?;
-        Ok(Held { store: Arc::clone(&self.store), how: How::Here(holder) })
+        self.guard.freeze(holder, None, keys, self.timing.guard_wait).await?;
+        Ok(Held { store: Arc::clone(self), how: How::Here(holder) })
     }
 }
-
 /// What other replicas, and the next process after a crash, know of it: as of a restore, which is dropped.
 fn pending_for(keys: Vec<Key>) -> Option<Pending> {
     let (mut name, mut manifests, mut tags, mut blobs): (Option<RepositoryName>, Vec<Digest>, Vec<Tag>, Vec<Digest>) =
