@@ -14,11 +14,7 @@ use ulid::Ulid;
 
 use crate::oci::{RepositoryName, Tag};
 
-use super::{
-    Error, Holder,
-    pending::{Operation, Pending},
-    store::Store,
-};
+use super::{Error, Holder, pending::Pending, store::Store};
 
 /// The changes of membership that run in this process, and those that got stuck.
 #[derive(Debug, Default)]
@@ -82,13 +78,15 @@ impl Changes {
 
     /// Hides tags from lists while their delete unlinks them.
     pub(super) fn hide(&self, pending: &Pending) {
-        lock(&self.hidden).extend(pending.tags.iter().map(|tag| (pending.repository.clone(), tag.clone())));
+        let Some((name, _)) = pending.deleted() else { return };
+        lock(&self.hidden).extend(pending.tags.iter().map(|tag| (name.clone(), tag.clone())));
     }
 
     fn unhide(&self, pending: &Pending) {
+        let Some((name, _)) = pending.deleted() else { return };
         let mut hidden = lock(&self.hidden);
         for tag in &pending.tags {
-            hidden.remove(&(pending.repository.clone(), tag.clone()));
+            hidden.remove(&(name.clone(), tag.clone()));
         }
     }
 
@@ -206,8 +204,10 @@ impl Store {
 
     /// Whether a change is a delete that has written its tombstone.
     pub(super) async fn is_buried(&self, id: Ulid, pending: &Pending) -> Result<bool, Error> {
-        let is_delete = pending.operation == Operation::Delete;
-        Ok(is_delete && self.has_tombstone(&pending.repository, &pending.digest, id).await?)
+        match pending.deleted() {
+            Some((name, subject)) => self.has_tombstone(name, &subject.digest, id).await,
+            None => Ok(false),
+        }
     }
 
     /// Ends what the last process left half-done. Nobody is served before this is over.
@@ -219,8 +219,10 @@ impl Store {
             let change = Change { id, pending };
             let settled = self.settle(&change).await?;
             self.remove_pending(id).await?;
-            let Pending { repository, digest, .. } = change.pending;
-            info!(%id, %repository, %digest, ?settled, "ended an interrupted change");
+            let Pending { operation, repository, subject, .. } = change.pending;
+            let repository = repository.map(|name| name.to_string()).unwrap_or_default();
+            let digest = subject.map(|subject| subject.digest.to_string()).unwrap_or_default();
+            info!(%id, ?operation, repository, digest, ?settled, "ended an interrupted change");
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::{
     delete_planned::PlannedDelete,
     facts::RevisionFact,
     layout::PathSpec,
-    pending::{Operation, Pending},
+    pending::{Operation, Pending, Subject},
     record::Lenient,
     store::Store,
     tag_pushes::TagPush,
@@ -196,9 +196,8 @@ impl Repository {
     async fn begin(&self, target: &Target, cause: &DeleteCause) -> Result<Change, Error> {
         let pending = Pending {
             operation: Operation::Delete,
-            repository: self.name.clone(),
-            kind: target.kind,
-            digest: target.digest.clone(),
+            repository: Some(self.name.clone()),
+            subject: Some(Subject { kind: target.kind, digest: target.digest.clone() }),
             manifests: Vec::new(),
             tags: target.tags.iter().cloned().collect(),
             policy: cause.policy.clone(),
@@ -322,11 +321,11 @@ impl Store {
     /// Removes the links of what a delete's tombstone covers, as far as they are still there, and then what any replica's
     /// memory knows of them. Repeating it changes nothing.
     pub(super) async fn unlink(&self, pending: &Pending) -> Result<(), Error> {
-        let (name, digest) = (&pending.repository, &pending.digest);
-        if pending.kind == TombstoneKind::Manifest {
+        let Some((name, Subject { kind, digest })) = pending.deleted() else { return Ok(()) };
+        if *kind == TombstoneKind::Manifest {
             self.remove_link_folder(PathSpec::RevisionFolder(name, digest)).await?;
         }
-        if pending.kind != TombstoneKind::Tag {
+        if *kind != TombstoneKind::Tag {
             self.remove_link_folder(PathSpec::LayerFolder(name, digest)).await?;
         }
         let untagged = pending.tags.iter().map(|tag| async move {

@@ -2,20 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
-
 use super::{
-    Error, TombstoneKind,
+    Error,
     changes::Change,
     guard::Key,
     pending::{Operation, Pending},
     replicas::Holder,
     store::Store,
 };
-
-/// The repository that a change of blobs alone is noted under. Blobs belong to none; who has one of this name waits for
-/// a moment, at worst.
-const NO_REPOSITORY: &str = "lagan.blobs";
 
 /// Frozen keys, until this is dropped.
 pub(super) struct Held {
@@ -46,7 +40,7 @@ impl Drop for Held {
 }
 
 impl Store {
-    /// Freezes keys: where other replicas serve the same store, at each of them.
+    /// Freezes keys, of blobs and of one repository: where other replicas serve the same store, at each of them.
     ///
     /// # Errors
     /// [`Error::Frozen`] where somebody is in the keys for too long, [`Error::NoLease`], [`Error::Driver`].
@@ -54,8 +48,7 @@ impl Store {
         let id = self.ids.next(self.clock.now());
         if self.replicas.is_some() {
             let store = self.for_change()?;
-            let Some(pending) = pending_for(keys) else { return Err(Error::Frozen { key: id.to_string() }) };
-            let change = store.begin(id, pending).await?;
+            let change = store.begin(id, pending_for(keys)).await?;
             return Ok(Held { store, how: How::Everywhere(Some(change)) });
         }
         let holder = Holder::Pending(id);
@@ -63,42 +56,40 @@ impl Store {
         Ok(Held { store: Arc::clone(self), how: How::Here(holder) })
     }
 }
-/// What other replicas, and the next process after a crash, know of it: as of a restore, which is dropped.
-fn pending_for(keys: Vec<Key>) -> Option<Pending> {
-    let (mut name, mut manifests, mut tags, mut blobs): (Option<RepositoryName>, Vec<Digest>, Vec<Tag>, Vec<Digest>) =
-        Default::default();
-    for key in keys {
-        match key {
-            Key::Blob(digest) => blobs.push(digest),
-            Key::Revision(repository, digest) => {
-                name = Some(repository);
-                manifests.push(digest);
-            }
-            Key::Tag(repository, tag) => {
-                name = Some(repository);
-                tags.push(tag);
-            }
-        }
-    }
-    // A change of tags alone is of no manifest: the digest of nothing stands for none.
-    let digest = manifests.first().or(blobs.first()).cloned().unwrap_or_else(|| Digest::of(Algorithm::Sha256, b""));
-    Some(Pending {
-        operation: Operation::Restore,
-        repository: name.or_else(|| NO_REPOSITORY.parse().ok())?,
-        kind: TombstoneKind::Blob,
-        digest,
-        manifests,
-        tags,
-        blobs,
+/// What other replicas, and the next process after a crash, know of it.
+fn pending_for(keys: Vec<Key>) -> Pending {
+    let mut pending = Pending {
+        operation: Operation::Inspection,
+        repository: None,
+        subject: None,
+        manifests: Vec::new(),
+        tags: Vec::new(),
+        blobs: Vec::new(),
         policy: None,
         replica: None,
         resumes: None,
-    })
+    };
+    for key in keys {
+        match key {
+            Key::Blob(digest) => pending.blobs.push(digest),
+            Key::Revision(repository, digest) => {
+                pending.repository = Some(repository);
+                pending.manifests.push(digest);
+            }
+            Key::Tag(repository, tag) => {
+                pending.repository = Some(repository);
+                pending.tags.push(tag);
+            }
+        }
+    }
+    pending
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use crate::oci::{Algorithm, Digest, RepositoryName};
 
     use super::*;
 
@@ -112,8 +103,9 @@ mod tests {
             vec![Key::Revision(name.clone(), digest("a")), Key::Blob(digest("a"))],
             vec![Key::Tag(name.clone(), "v1".parse().unwrap())],
         ] {
-            let noted: BTreeSet<Key> = pending_for(keys.clone()).unwrap().keys().into_iter().collect();
-            assert!(keys.iter().all(|key| noted.contains(key)), "{keys:?} became {noted:?}");
+            let keys: BTreeSet<Key> = keys.into_iter().collect();
+            let noted: BTreeSet<Key> = pending_for(keys.iter().cloned().collect()).keys().into_iter().collect();
+            assert_eq!(noted, keys, "no other key is in anybody's way");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Deletes and restores that have begun.
+//! Deletes, restores and inspections that have begun.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use super::{Error, TombstoneKind, driver::Durability, guard::Key, layout::PathSp
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Pending {
-    /// Whether something goes or comes back.
+    /// What happens.
     pub(super) operation: Operation,
-    /// Where.
-    pub(super) repository: RepositoryName,
-    /// What kind of thing.
-    pub(super) kind: TombstoneKind,
-    /// What.
-    pub(super) digest: Digest,
+    /// Where; nowhere, if it is about blobs alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) repository: Option<RepositoryName>,
+    /// What goes or comes back; an inspection has none.
+    #[serde(flatten)]
+    pub(super) subject: Option<Subject>,
     /// All manifests that come with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) manifests: Vec<Digest>,
@@ -41,18 +41,35 @@ pub(super) struct Pending {
     pub(super) resumes: Option<Ulid>,
 }
 
+/// What goes or comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Subject {
+    /// What kind of thing.
+    pub(super) kind: TombstoneKind,
+    /// What.
+    pub(super) digest: Digest,
+}
+
 impl Pending {
     /// What it changes, and so freezes.
     pub(super) fn keys(&self) -> Vec<Key> {
-        let digests: BTreeSet<&Digest> = self.manifests.iter().chain([&self.digest]).collect();
-        let revisions = digests.into_iter().map(|digest| Key::Revision(self.repository.clone(), digest.clone()));
-        let tags = self.tags.iter().map(|tag| Key::Tag(self.repository.clone(), tag.clone()));
-        let blobs = self.blobs.iter().map(|digest| Key::Blob(digest.clone()));
-        revisions.chain(tags).chain(blobs).collect()
+        let subject = self.subject.as_ref().map(|subject| &subject.digest);
+        let digests: BTreeSet<&Digest> = self.manifests.iter().chain(subject).collect();
+        let mut keys: Vec<Key> = self.blobs.iter().map(|digest| Key::Blob(digest.clone())).collect();
+        if let Some(name) = &self.repository {
+            keys.extend(digests.into_iter().map(|digest| Key::Revision(name.clone(), digest.clone())));
+            keys.extend(self.tags.iter().map(|tag| Key::Tag(name.clone(), tag.clone())));
+        }
+        keys
+    }
+
+    /// What goes, and where, if something does.
+    pub(super) fn deleted(&self) -> Option<(&RepositoryName, &Subject)> {
+        if self.operation == Operation::Delete { self.repository.as_ref().zip(self.subject.as_ref()) } else { None }
     }
 }
 
-/// Whether something goes or comes back.
+/// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Operation {
@@ -60,6 +77,8 @@ pub(super) enum Operation {
     Delete,
     /// It comes back.
     Restore,
+    /// It is looked at, and may be mended. Where that ends half-way, nothing is to be finished.
+    Inspection,
 }
 
 impl Store {
@@ -114,5 +133,29 @@ impl Store {
             }
         }
         Ok(ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_the_first_versions_are_read() {
+        let digest = Digest::of(crate::oci::Algorithm::Sha256, b"a");
+        for (operation, blobs) in [("delete", "[]".to_owned()), ("restore", format!("[\"{digest}\"]"))] {
+            let text = format!(
+                r#"{{"operation":"{operation}","repository":"app","kind":"manifest","digest":"{digest}","tags":["v1"],
+                "blobs":{blobs}}}"#
+            );
+            let pending: Pending = serde_json::from_str(&text).unwrap();
+            let keys = pending.keys();
+            assert!(keys.contains(&Key::Revision("app".parse().unwrap(), digest.clone())), "{keys:?}");
+            assert!(keys.contains(&Key::Tag("app".parse().unwrap(), "v1".parse().unwrap())), "{keys:?}");
+            assert_eq!(keys.contains(&Key::Blob(digest.clone())), operation == "restore");
+            assert_eq!(pending.deleted().is_some(), operation == "delete");
+            let again: Pending = serde_json::from_str(&serde_json::to_string(&pending).unwrap()).unwrap();
+            assert_eq!(again, pending);
+        }
     }
 }

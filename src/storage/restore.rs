@@ -14,7 +14,7 @@ use super::{
     closure::{Closure, ClosureManifest},
     guard::Key,
     layout::PathSpec,
-    pending::{Operation, Pending},
+    pending::{Operation, Pending, Subject},
     replicas::{Intent, IntentId, Promise},
     tag_pushes::TagPush,
 };
@@ -249,9 +249,8 @@ impl Repository {
     ) -> Result<Change, Error> {
         let pending = Pending {
             operation: Operation::Restore,
-            repository: self.name.clone(),
-            kind: tombstone.kind,
-            digest: tombstone.digest.clone(),
+            repository: Some(self.name.clone()),
+            subject: Some(Subject { kind: tombstone.kind, digest: tombstone.digest.clone() }),
             manifests,
             tags,
             policy: None,

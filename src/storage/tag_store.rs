@@ -12,7 +12,6 @@ use super::{
     driver::{self, Entry, Metadata},
     layout::PathSpec,
     link::Link,
-    pending::Operation,
     store::Store,
 };
 
@@ -82,7 +81,7 @@ impl Store {
             return Ok(dangling);
         }
         let pendings = self.pendings().await?.into_iter().map(|(_, pending)| pending);
-        let deletes = pendings.filter(|pending| pending.operation == Operation::Delete && pending.repository == *name);
+        let deletes = pendings.filter(|pending| pending.deleted().is_some_and(|(repository, _)| repository == name));
         for tag in deletes.flat_map(|pending| pending.tags) {
             let target = self.tag_target(name, &tag).await?;
             let leads = match &target {
