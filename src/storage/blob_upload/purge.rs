@@ -39,7 +39,7 @@ impl Catalog {
     /// What was removed is; the next call goes on.
     pub async fn purge_uploads(&self, unused_since: Timestamp) -> Result<PurgedUploads, Error> {
         let mut purged = PurgedUploads::default();
-        let mut walk = RepositoryWalk::begin(&self.store, None).await?;
+        let mut walk = RepositoryWalk::begin(&self.store, None);
         while let Some(name) = walk.next().await? {
             // Whoever may be taken for gone removes nothing.
             self.store.for_change()?;
