@@ -30,6 +30,11 @@ impl Server {
     /// `configuration` is the rest of its file: the storage, at least. With `LAGAN_BINARY` in the environment that
     /// program runs, else the one that was built with the test.
     pub(crate) fn start(folder: &Path, configuration: &str) -> Self {
+        Self::start_with(folder, configuration, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_with(folder: &Path, configuration: &str, environment: &[(&str, &str)]) -> Self {
         let [address, health] = [free_address(), free_address()];
         let file = folder.join("serve.yaml");
         fs::write(&file, format!("listen: {address}\nhealth: {{listen: '{health}'}}\n{configuration}\n")).unwrap();
@@ -40,6 +45,7 @@ impl Server {
         let process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", &binary, "serve", "--config"])
             .arg(&file)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)

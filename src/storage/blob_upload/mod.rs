@@ -3,11 +3,12 @@
 //! An upload is a staged file with the hash of its bytes. Whoever writes to it holds its lease; whoever is gone leaves
 //! it to the next request, of this process or another.
 
+mod block;
 mod purge;
 
-use std::{io, mem, sync::Arc};
+use std::{io, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{
     TryStreamExt as _,
     future::{self, BoxFuture},
@@ -28,6 +29,7 @@ use super::{
     upload_lease::UploadLease,
 };
 
+use block::Block;
 pub use purge::PurgedUploads;
 
 /// How much is gathered before it is written: enough that the hop to another thread and the system calls cost little
@@ -45,7 +47,7 @@ pub struct BlobUpload {
     /// How many bytes the file has.
     written: u64,
     /// What comes after them.
-    gathered: BytesMut,
+    gathered: Option<Block>,
     /// The hash of the first bytes of the file, in most cases of all. It is not there while it is being updated, or
     /// when an update was abandoned; then it is made again from the file.
     hash: Option<UploadHash>,
@@ -64,7 +66,7 @@ struct Staged {
 impl BlobUpload {
     fn new(repository: &Repository, id: &UploadId, staged: Staged, hash: Option<UploadHash>) -> Self {
         let (repository, id, written) = (repository.clone(), id.clone(), staged.file.length());
-        Self { repository, id, written, gathered: BytesMut::new(), hash, staged: Some(staged) }
+        Self { repository, id, written, gathered: None, hash, staged: Some(staged) }
     }
 
     /// Its name.
@@ -76,7 +78,7 @@ impl BlobUpload {
     /// How many bytes have arrived.
     #[must_use]
     pub fn offset(&self) -> u64 {
-        self.written + self.gathered.len() as u64
+        self.written + self.gathered.as_ref().map_or(0, Block::len) as u64
     }
 
     /// Adds bytes at the end.
@@ -88,10 +90,16 @@ impl BlobUpload {
     /// # Cancel safety
     /// A call that is dropped may still be writing: this value is of no use then, and whoever resumes the upload waits
     /// for the write.
-    pub async fn append(&mut self, chunk: Bytes) -> Result<(), Error> {
+    pub async fn append(&mut self, mut chunk: Bytes) -> Result<(), Error> {
         self.refuse_if_abandoned()?;
-        self.gathered.extend_from_slice(&chunk);
-        if self.gathered.len() >= FLUSH_BYTES { self.flush().await } else { Ok(()) }
+        while !chunk.is_empty() {
+            let gathered = self.gathered.get_or_insert_with(Block::new);
+            gathered.fill(&mut chunk);
+            if gathered.is_full() {
+                self.flush().await?;
+            }
+        }
+        Ok(())
     }
 
     fn refuse_if_abandoned(&self) -> Result<(), Error> {
@@ -128,10 +136,8 @@ impl BlobUpload {
     /// Writes what was gathered, and hashes it at the same time.
     async fn flush(&mut self) -> Result<(), Error> {
         self.refuse_if_abandoned()?;
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        let chunk = mem::take(&mut self.gathered).freeze();
+        let Some(gathered) = self.gathered.take() else { return Ok(()) };
+        let chunk = gathered.freeze();
         let length = chunk.len() as u64;
         let written = self.written;
         let hash = self.hash.take_if(|hash| hash.length() == written);

@@ -37,12 +37,17 @@ impl Subject {
 /// Runs everything. The driver's store must be empty of what the suite writes, under `suite/`.
 pub(super) async fn run(subject: Subject) {
     short_files(&subject).await;
+    long_files(&subject).await;
+    subject.driver.delete_directory(&path("")).await.unwrap();
+}
+
+/// Runs what is about files that do not fit into one request.
+pub(super) async fn long_files(subject: &Subject) {
     let Subject { driver, other, long_upload, .. } = subject;
-    a_long_staged_file_goes_on_elsewhere(&*driver, &*other, long_upload).await;
+    a_long_staged_file_goes_on_elsewhere(&**driver, &**other, *long_upload).await;
     if driver.is_shared() {
-        two_that_go_on_from_the_same_place_do_not_mix(&*driver, &*other, long_upload).await;
+        two_that_go_on_from_the_same_place_do_not_mix(&**driver, &**other, *long_upload).await;
     }
-    driver.delete_directory(&path("")).await.unwrap();
 }
 
 /// Runs what a store can do that has no parts.

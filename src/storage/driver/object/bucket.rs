@@ -16,7 +16,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::storage::driver::{ByteStream, Error, Metadata, StoragePath};
 
-use super::fault::{broken, fault, timed_out};
+use super::{
+    fault::{broken, fault, timed_out},
+    part_copies::PartCopies,
+};
 
 /// How long to wait before a write is tried again that met another one. The library tries again what the store says of
 /// itself, and takes this for an answer.
@@ -35,6 +38,8 @@ pub(super) struct Bucket {
     /// Lists a page at a time, where the store can.
     pub(super) pages: Option<Arc<dyn PaginatedListStore>>,
     pub(super) signer: Option<Arc<dyn Signer>>,
+    /// Copies within the store into the parts of an upload, where the store can.
+    copies: Option<Arc<PartCopies>>,
     prefix: Option<StoragePath>,
     /// How long a call may take; no limit but the client's own where it is not given.
     limit: Option<Duration>,
@@ -57,12 +62,22 @@ impl Bucket {
         prefix: Option<StoragePath>,
         limit: Option<Duration>,
     ) -> Self {
-        Self { objects, pages, signer, prefix, limit, forgets_absence: false }
+        Self { objects, pages, signer, copies: None, prefix, limit, forgets_absence: false }
     }
 
     /// The same, of a store that answers a delete of what is absent as if it had been there.
     pub(super) fn forgetting_absence(self) -> Self {
         Self { forgets_absence: true, ..self }
+    }
+
+    /// The same, of a store that copies into parts.
+    pub(super) fn copying_parts(self, copies: PartCopies) -> Self {
+        Self { copies: Some(Arc::new(copies)), ..self }
+    }
+
+    /// Whether the store copies into parts.
+    pub(super) fn copies_parts(&self) -> bool {
+        self.copies.is_some()
     }
 
     /// The key of a path. A folder's has no slash at its end.
@@ -167,6 +182,21 @@ impl Bucket {
         let key = self.key(path)?;
         let part = self.ask("send a part of", path, self.objects.put_part(&key, id, number, content)).await?;
         Ok(part.content_id)
+    }
+
+    /// Copies a part of an object, within the store, into the part with this number; what names it later. `None` where
+    /// the store cannot.
+    pub(super) async fn copy_part(
+        &self,
+        (from, range): (&StoragePath, Range<u64>),
+        to: &StoragePath,
+        id: &str,
+        number: usize,
+    ) -> Result<Option<String>, Error> {
+        let (from_key, to_key) = (self.key(from)?, self.key(to)?);
+        let Some(copies) = &self.copies else { return Ok(None) };
+        let copied = copies.copy((&from_key, range), &to_key, id, number).await;
+        copied.map(Some).map_err(|error| error.at("copy a part of", from))
     }
 
     pub(super) async fn join_parts(&self, path: &StoragePath, id: &String, parts: &[String]) -> Result<(), Error> {

@@ -120,6 +120,11 @@ impl Reservation {
         true
     }
 
+    /// Whether so many bytes may be held. More than the whole budget may by one that has all of it.
+    pub(super) fn covers(&self, bytes: usize) -> bool {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) >= bytes.min(self.budget.total)
+    }
+
     /// Whether others wait, and this was held for long.
     pub(super) fn is_over(&mut self) -> bool {
         self.budget.waiting.load(Ordering::Relaxed) > 0

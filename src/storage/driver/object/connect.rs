@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use object_store::{
-    BackoffConfig, Certificate, ClientOptions, RetryConfig,
+    BackoffConfig, ClientOptions, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::GoogleCloudStorageBuilder,
@@ -11,17 +11,16 @@ use object_store::{
 
 use super::{
     bucket::Bucket,
+    client::{CONNECT_TIMEOUT, Clients},
     options::{
         AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, ObjectStoreOptions, Provider, S3Addressing,
         S3Checksum, S3Credentials, S3Encryption, S3Options,
     },
+    part_copies::PartCopies,
 };
 
-/// How long a connection may take to come about. A store is near; one that takes longer is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long nothing may be heard of a request. A store that is asked to slow down, or that puts a large upload
-/// together, takes its time; and while a part is being sent nothing is heard: 128 MiB at 2 MiB/s.
+/// How long nothing may be heard of a request. A store that is asked to slow down takes its time; and while a part is
+/// being sent nothing is heard: 128 MiB at 2 MiB/s.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The whole time of a fenced request (PROTOCOL.md, assumption A4).
@@ -52,42 +51,48 @@ impl Purpose {
         }
     }
 
-    fn client(self, options: &ObjectStoreOptions, endpoint: Option<&str>) -> object_store::Result<ClientOptions> {
-        let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let mut client = ClientOptions::new().with_allow_http(plain).with_connect_timeout(CONNECT_TIMEOUT);
-        client = match self {
-            // A blob's stream lasts as long as its reader likes.
-            Self::Everything => client.with_timeout_disabled().with_read_timeout(SILENCE),
-            Self::Fenced => client.with_timeout(FENCED_TIMEOUT),
+    fn clients(self, options: &ObjectStoreOptions) -> object_store::Result<Clients> {
+        let silence = match self {
+            Self::Everything => SILENCE,
+            Self::Fenced => FENCED_TIMEOUT,
         };
-        if let Some(bundle) = &options.ca_bundle {
-            for certificate in Certificate::from_pem_bundle(bundle.as_bytes())? {
-                client = client.with_root_certificate(certificate);
-            }
-        }
-        Ok(client)
+        Clients::new(options.ca_bundle.as_deref(), silence, self == Self::Everything)
     }
+}
+
+/// Whether an endpoint is spoken to without TLS.
+fn is_plain(endpoint: Option<&str>) -> bool {
+    endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
+}
+
+fn client_options(endpoint: Option<&str>) -> ClientOptions {
+    ClientOptions::new().with_allow_http(is_plain(endpoint))
 }
 
 /// Makes a client; nothing is sent.
 pub(super) fn connect(options: &ObjectStoreOptions, purpose: Purpose) -> object_store::Result<Bucket> {
     let prefix = options.prefix.clone();
     let limit = (purpose == Purpose::Fenced).then_some(FENCED_TIMEOUT);
+    let clients = purpose.clients(options)?;
     Ok(match &options.provider {
         Provider::S3(s3) => {
-            let client = purpose.client(options, s3.endpoint.as_deref())?;
-            let store = Arc::new(s3_builder(s3)?.with_retry(purpose.retries()).with_client_options(client).build()?);
-            Bucket::new(store.clone(), Some(store.clone()), Some(store), prefix, limit).forgetting_absence()
+            let copying = clients.client(is_plain(s3.endpoint.as_deref()), CONNECT_TIMEOUT);
+            let builder = s3_builder(s3)?.with_retry(purpose.retries()).with_http_connector(clients);
+            let store = Arc::new(builder.with_client_options(client_options(s3.endpoint.as_deref())).build()?);
+            let copies = PartCopies::new(store.clone(), copying, s3);
+            let bucket = Bucket::new(store.clone(), Some(store.clone()), Some(store), prefix, limit);
+            let bucket = bucket.forgetting_absence();
+            // With checksums the store wants that of each part when they are joined, and some tell a wrong one of copies.
+            if s3.checksum.is_some() { bucket } else { bucket.copying_parts(copies) }
         }
         Provider::Gcs(gcs) => {
-            let client = purpose.client(options, gcs.endpoint.as_deref())?;
-            let store = Arc::new(gcs_builder(gcs).with_retry(purpose.retries()).with_client_options(client).build()?);
+            let builder = gcs_builder(gcs).with_retry(purpose.retries()).with_http_connector(clients);
+            let store = Arc::new(builder.with_client_options(client_options(gcs.endpoint.as_deref())).build()?);
             Bucket::new(store.clone(), Some(store.clone()), Some(store), prefix, limit).forgetting_absence()
         }
         Provider::Azure(azure) => {
-            let client = purpose.client(options, azure.endpoint.as_deref())?;
-            let store = azure_builder(azure).with_retry(purpose.retries()).with_client_options(client).build()?;
-            let store = Arc::new(store);
+            let builder = azure_builder(azure).with_retry(purpose.retries()).with_http_connector(clients);
+            let store = Arc::new(builder.with_client_options(client_options(azure.endpoint.as_deref())).build()?);
             Bucket::new(store.clone(), Some(store.clone()), Some(store), prefix, limit)
         }
     })

@@ -124,6 +124,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_refused_for_a_while_is_asked_again_but_not_by_the_client_without_retries() {
+        let path = "a/b".parse().unwrap();
+        for first in ["503 Slow Down", "500 Internal Server Error"] {
+            let busy = || store_that_says_at_first(first, 1, "200 OK");
+            driver(busy().await).put(&path, bytes::Bytes::new(), Durability::Durable).await.unwrap();
+            let fenced = driver(busy().await).fenced();
+            let refused = fenced.put(&path, bytes::Bytes::new(), Durability::Durable).await.unwrap_err();
+            assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+            // The store has had the one request, and would have taken the next.
+            fenced.put(&path, bytes::Bytes::new(), Durability::Durable).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
     async fn callers_learn_what_they_can_act_on() {
         for status in ["503 Slow Down", "429 Too Many Requests", "500 Internal Server Error"] {
             let error = error_of(store_that_says(status).await).await;

@@ -11,10 +11,13 @@
 
 mod bucket;
 mod budget;
+mod client;
 mod connect;
+mod dial;
 mod fault;
 mod listing;
 mod options;
+mod part_copies;
 mod sizes;
 #[cfg(test)]
 mod tests;

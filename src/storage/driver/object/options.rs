@@ -43,8 +43,9 @@ pub struct ObjectStoreOptions {
 impl ObjectStoreOptions {
     /// Four parts of the smallest size: two uploads that go on at full speed.
     pub const LEAST_BUFFER_BYTES: usize = 32 * 1024 * 1024;
-    /// Room for 32 parts of the smallest size. With it a replica stays below 512 MiB, whatever is pushed.
-    pub const DEFAULT_BUFFER_BYTES: usize = 256 * 1024 * 1024;
+    /// Room for twelve parts of the smallest size: six uploads go on at full speed, which are as many as a client has at
+    /// once. More than that take turns, which costs little while the store keeps up.
+    pub const DEFAULT_BUFFER_BYTES: usize = 96 * 1024 * 1024;
 
     /// With nothing but the bucket said.
     #[must_use]

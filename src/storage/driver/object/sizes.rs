@@ -11,21 +11,30 @@ pub(super) struct Sizes {
     pub(super) parts_between_states: usize,
     /// The longest object that the store copies in one request, in bytes.
     pub(super) longest_copy: u64,
+    /// The least that is copied into one part, in bytes, where the store copies in parts.
+    pub(super) copied_part: u64,
 }
 
 impl Sizes {
     /// What the stores of the world allow: parts of at least 5 MiB (S3), at most 10,000 of them (S3, GCS), a copy of at
     /// most 5 GiB (S3). 8 MiB keep a connection busy; 2,000 of each size are 109 GiB before a part is larger than
-    /// 32 MiB, and 484 GiB in all. Some stores want parts of one size: up to 15 GiB they are.
+    /// 32 MiB, and 484 GiB in all. Some stores want parts of one size: up to 15 GiB they are. A store takes a second or
+    /// two to copy 128 MiB, and does so with many parts at once.
     pub(super) const REAL: Self = Self {
         first_part: 8 * 1024 * 1024,
         parts_of_a_size: 2_000,
         parts_between_states: 16,
         longest_copy: 5 * 1024 * 1024 * 1024,
+        copied_part: 128 * 1024 * 1024,
     };
 
     /// The most parts that an object has.
     const MAX_PARTS: usize = 10_000;
+
+    /// How many bytes are copied into each part of an object of this length.
+    pub(super) fn copied_part(&self, length: u64) -> u64 {
+        self.copied_part.max(length.div_ceil(Self::MAX_PARTS as u64)).max(1)
+    }
 
     /// The size in bytes of the part with this number, counted from 0; `None` after the last.
     pub(super) fn part(&self, number: usize) -> Option<usize> {
@@ -52,5 +61,13 @@ mod tests {
         }
         assert!(parts < Sizes::MAX_PARTS);
         assert_eq!(Sizes::REAL.part(Sizes::MAX_PARTS), None);
+    }
+
+    #[test]
+    fn a_copy_of_any_length_has_less_than_the_parts_there_are() {
+        for (length, size) in [(0, 128 << 20), (6 << 30, 128 << 20), (5 << 40, (5 << 40) / 10_000 + 1)] {
+            let found = Sizes::REAL.copied_part(length);
+            assert!(found >= size && length.div_ceil(found) <= Sizes::MAX_PARTS as u64, "{length}: {found}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The driver over a store in memory, and over real ones.
 
+mod gcs_proxy;
 mod servers;
 mod uploads;
 mod watched;
@@ -12,7 +13,13 @@ use super::*;
 use watched::Watched;
 
 /// Sizes with which a few bytes are many parts.
-const TINY: Sizes = Sizes { first_part: 100_000, parts_of_a_size: 4, parts_between_states: 3, longest_copy: 2_000_000 };
+const TINY: Sizes = Sizes {
+    first_part: 100_000,
+    parts_of_a_size: 4,
+    parts_between_states: 3,
+    longest_copy: 2_000_000,
+    copied_part: 200_000,
+};
 
 /// A replica over a store in memory.
 fn replica(store: &Arc<Watched>, sizes: Sizes, buffer_bytes: usize) -> Arc<ObjectDriver> {

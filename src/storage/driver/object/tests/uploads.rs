@@ -1,5 +1,7 @@
 //! Uploads of a registry over the driver: several replicas, few bytes for buffers, a store that fails.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use futures::future;
 
@@ -215,6 +217,70 @@ async fn uploads_that_share_too_little_memory_all_come_to_their_end() {
         pushed.unwrap();
     }
     assert_eq!(store.open_uploads(), 0);
+}
+
+/// Bytes that are counted for as long as anybody holds them.
+struct Counted {
+    bytes: Bytes,
+    held: Arc<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Counted {
+    fn of(bytes: Bytes, held: &Arc<Held>) -> Bytes {
+        let now = held.now.fetch_add(bytes.len(), Ordering::SeqCst) + bytes.len();
+        held.most.fetch_max(now, Ordering::SeqCst);
+        Bytes::from_owner(Self { bytes, held: Arc::clone(held) })
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.held.now.fetch_sub(self.bytes.len(), Ordering::SeqCst);
+    }
+}
+
+/// Forty uploads of a mebibyte share less than half of one, and a chunk that each has in its hands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_wait_for_the_budget_and_never_hold_more_than_it() {
+    const BUDGET: usize = 450_000;
+    const UPLOADS: usize = 40;
+    const CHUNK: usize = 5_000;
+    let driver = replica(&Arc::new(Watched::default()), TINY, BUDGET);
+    let (held, content) = (Arc::new(Held::default()), content(8));
+    let uploads = (0..UPLOADS).map(|number| {
+        let (driver, held, content) = (Arc::clone(&driver), Arc::clone(&held), content.clone());
+        tokio::spawn(async move {
+            let mut file = driver.stage(&staging(&number.to_string()), Bytes::from("now")).await.unwrap();
+            for chunk in content.chunks(CHUNK) {
+                file.append(Counted::of(content.slice_ref(chunk), &held)).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            let _ = file.seal().await.unwrap();
+            let target = format!("done/{number}").parse().unwrap();
+            file.publish(&target).await.unwrap();
+            file.discard().await.unwrap();
+            assert!(driver.get(&target).await.unwrap() == content, "upload {number} has other content");
+        })
+    });
+    for upload in future::join_all(uploads.collect::<Vec<_>>()).await {
+        upload.unwrap();
+    }
+    let most = held.most.load(Ordering::SeqCst);
+    assert!(most <= BUDGET + UPLOADS * CHUNK, "{most} bytes were held at once");
+    assert!(most >= BUDGET / 2, "{most} bytes: they did not meet");
+    assert_eq!((held.now.load(Ordering::SeqCst), driver.shared.budget.free_bytes()), (0, BUDGET));
 }
 
 fn staging(name: &str) -> Staging {

@@ -28,6 +28,10 @@ impl Buffer {
     /// Adds bytes that there is a reservation for.
     pub(super) fn push(&mut self, chunk: Bytes) {
         self.length += chunk.len();
+        debug_assert!(
+            self.reservation.as_ref().is_none_or(|held| held.covers(self.length)),
+            "more is held than was reserved"
+        );
         self.chunks.push(chunk);
     }
 

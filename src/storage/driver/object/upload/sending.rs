@@ -77,7 +77,13 @@ impl StagedObject {
                 return Ok(());
             }
         }
-        self.put_aside().await?;
+        // With nothing in the buffer, there is nothing to leave with the store.
+        if self.tail_bytes() > 0 {
+            self.put_aside().await?;
+        } else {
+            self.settle().await?;
+            self.tail = Tail::Here(Buffer::default());
+        }
         self.recall_with(size).await
     }
 
