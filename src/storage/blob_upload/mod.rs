@@ -312,9 +312,14 @@ impl Repository {
 
     /// How many bytes of an upload have arrived and were written.
     ///
+    /// Whoever asks was cut off, mostly, and goes on from what it hears: so what it had sent before is awaited, as long as
+    /// a request that goes on would.
+    ///
     /// # Errors
     /// [`Error::UploadUnknown`], [`Error::Driver`].
     pub async fn upload_offset(&self, id: &UploadId) -> Result<u64, Error> {
+        // One that is busy for longer has a client that sends: what was written so far is the answer then.
+        let _lease = self.store.uploads.take(id, self.store.timing.upload_wait).await.ok();
         Ok(self.staged_upload(id).await?.length())
     }
 

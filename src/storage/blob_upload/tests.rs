@@ -114,6 +114,20 @@ async fn a_dropped_upload_keeps_what_was_written() {
 }
 
 #[tokio::test]
+async fn offset_is_that_of_the_end_while_a_request_ends() {
+    let world = World::new();
+    let repository = world.repository("a").await;
+    let mut upload = repository.create_upload().await.unwrap();
+    let id = upload.id().clone();
+    upload.append(content().slice(..100_000)).await.unwrap();
+    let mut asked = Box::pin(repository.upload_offset(&id));
+    assert!(asked.as_mut().now_or_never().is_none(), "the request before may still write");
+    upload.append(content().slice(100_000..700_000)).await.unwrap();
+    upload.suspend().await.unwrap();
+    assert_eq!(asked.await.unwrap(), 700_000);
+}
+
+#[tokio::test]
 async fn an_append_that_was_abandoned_ends_before_the_upload_goes_on() {
     let world = World::new();
     let repository = world.repository("a").await;
