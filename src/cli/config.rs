@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::api::FieldError;
-use crate::api::serve_config::{ServeConfig, StorageConfig, TracingConfig};
+use crate::api::serve_config::{ServeConfig, StorageConfig};
 
 use super::exit::InvalidUsage;
 
@@ -53,7 +53,7 @@ impl TryFrom<ServeConfig> for Config {
         check_storage(&raw.storage)?;
         raw.descriptor_cache.check().map_err(below("descriptorCache"))?;
         check_control(&raw)?;
-        raw.tracing.as_ref().map_or(Ok(()), check_tracing)?;
+        raw.tracing.as_ref().map_or(Ok(()), |tracing| tracing.check().map_err(below("tracing")))?;
         for (field, file) in files(&raw) {
             fs::File::open(&file)
                 .map_err(|error| FieldError::new(field, format!("{} {}", file.display(), unreadable(&error))))?;
@@ -149,21 +149,6 @@ pub(super) fn advertised(text: &str, port: u16) -> Option<String> {
         }
         None => is_name(text).then(|| format!("{text}:{port}")),
     }
-}
-
-fn check_tracing(tracing: &TracingConfig) -> Result<(), FieldError> {
-    if !(0.0..=1.0).contains(&tracing.sample_ratio) {
-        let message = format!("{} is no part of a whole: write a number between 0 and 1", tracing.sample_ratio);
-        return Err(FieldError::new("tracing.sampleRatio", message));
-    }
-    let endpoint = tracing.otlp_endpoint.parse::<http::Uri>().ok();
-    let right = endpoint.is_some_and(|uri| {
-        let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-        plain && matches!(uri.scheme_str(), Some("http" | "https"))
-    });
-    // The text is not repeated: a password that was written into it must not reach a log.
-    let message = "it is no address: write a scheme and a host, such as http://collector.example.com:4318";
-    if right { Ok(()) } else { Err(FieldError::new("tracing.otlpEndpoint", message)) }
 }
 
 /// Every file and folder that must be there, with the field that names it.

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::http::ServerOptions;
 
-/// Connections to one listener. Each reads ahead at most 128 KiB, so that all of them stay below what a small pod has;
+/// Connections to one listener. Each reads ahead at most 32 KiB, so that all of them stay below what a small pod has;
 /// a cluster of 1,000 nodes that all pull from one registry at once keeps three each.
 const MAX_CONNECTIONS: usize = 3000;
 

@@ -14,6 +14,7 @@ mod listener;
 mod object_storage;
 mod operator;
 mod output;
+mod probes;
 mod progress;
 mod redis;
 mod registry;

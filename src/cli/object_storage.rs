@@ -1,9 +1,9 @@
 //! The bucket of a configuration.
 
 use crate::api::serve_config::{AzureConfig, GcsConfig, S3Config, StorageConfig};
-use crate::api::v1alpha1::{Addressing, EncryptionSpec, EncryptionType, Redirect};
+use crate::api::v1alpha1::{Addressing, Checksum, EncryptionSpec, EncryptionType, Redirect};
 use crate::storage::driver::{
-    AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, ObjectStoreOptions, Provider, S3Addressing,
+    AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, ObjectStoreOptions, Provider, S3Addressing, S3Checksum,
     S3Credentials, S3Encryption, S3Options, Secret,
 };
 
@@ -51,6 +51,11 @@ fn s3(config: &S3Config) -> Result<ObjectStoreOptions, InvalidUsage> {
         },
         credentials,
         encryption: config.encryption.as_ref().map(encryption),
+        checksum: match config.checksum {
+            Checksum::None => None,
+            Checksum::Sha256 => Some(S3Checksum::Sha256),
+            Checksum::Crc64Nvme => Some(S3Checksum::Crc64Nvme),
+        },
         ..S3Options::new(config.bucket.as_str())
     });
     completed(provider, config.prefix.as_deref(), config.ca_bundle_file.as_deref())
@@ -156,6 +161,19 @@ mod tests {
         assert_eq!(credentials(read(&azure).unwrap()), signature);
         fs::write(folder.path().join("AZURE_STORAGE_ACCOUNT_KEY"), "key").unwrap();
         assert_eq!(credentials(read(&azure).unwrap()), AzureCredentials::AccessKey(Secret::new("key")));
+    }
+
+    #[test]
+    fn checksum_is_handed_on() {
+        for (text, expected) in [
+            ("", None),
+            (", checksum: None", None),
+            (", checksum: SHA256", Some(S3Checksum::Sha256)),
+            (", checksum: CRC64NVME", Some(S3Checksum::Crc64Nvme)),
+        ] {
+            let options = read(&format!("{{type: S3, s3: {{bucket: images{text}}}}}")).unwrap();
+            assert!(matches!(options.provider, Provider::S3(s3) if s3.checksum == expected), "{text}");
+        }
     }
 
     #[test]

@@ -96,9 +96,13 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn remote(client: &RegistryClient, request: &ScrubRequest) -> anyhow::Result<Report> {
     let mut progress = Progress::begin();
     let mut status: ScrubStatus = client.post(&["scrub"], request).await?;
+    let begun = status.id.clone();
     while status.state == ScrubState::Running {
         sleep(LOOK_EVERY).await;
         status = client.get(&["scrub"], &[]).await?;
+        if status.id != begun {
+            anyhow::bail!("scrub {begun} broke off, and somebody began another one, {}", status.id);
+        }
         show(&mut progress, &status);
     }
     let mut findings = Vec::new();
@@ -130,10 +134,10 @@ async fn scrub(scrubs: &Scrubs, request: &ScrubRequest) -> anyhow::Result<Report
     let status = loop {
         tokio::select! {
             status = scrubs.settled() => break status?,
-            () = sleep(LOOK_EVERY) => show(&mut progress, &scrubs.status()?),
+            () = sleep(LOOK_EVERY) => show(&mut progress, &scrubs.status().await?),
         }
     };
-    Ok(Report { status, findings: scrubs.findings(None, usize::MAX)?.findings })
+    Ok(Report { status, findings: scrubs.findings(None, usize::MAX).await?.findings })
 }
 
 fn show(progress: &mut Progress, status: &ScrubStatus) {

@@ -3,16 +3,16 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::serve_config::ServeConfig;
-use crate::http::{Health, Metrics, Readiness, Server, Service};
+use crate::http::{Metrics, Readiness};
 
 use super::config::Config;
 use super::credentials::Credentials;
 use super::exit::InvalidUsage;
-use super::listener::{bind, health_options, raise_file_limit};
+use super::listener::raise_file_limit;
+use super::probes::Probes;
 use super::registry_server::RegistryServer;
 use super::shutdown::Shutdown;
 use super::telemetry;
@@ -49,15 +49,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn serve(config: ServeConfig, credentials: Credentials, drain: CancellationToken) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
-    let readiness = Readiness::new();
-    let health = bind(config.health.listen, "probes and metrics").await?;
-    let answering = CancellationToken::new();
-    let mut probes = JoinSet::new();
-    let service = Service::Health(Arc::new(Health::new(Arc::clone(&metrics), readiness.clone())));
-    probes.spawn(Server::new(service, None, Arc::clone(&metrics), health_options()).serve(health, answering.clone()));
-    let served = serve_registry(&config, credentials, &metrics, &readiness, &drain).await;
-    answering.cancel();
-    probes.join_all().await;
+    let probes = Probes::start(config.health.listen, &metrics).await?;
+    let served = serve_registry(&config, credentials, &metrics, &probes.readiness, &drain).await;
+    probes.finish().await;
     served
 }
 

@@ -138,7 +138,10 @@ async fn append(
         Err(error) => {
             // What arrived is kept: the client comes back and asks where it was.
             upload.suspend().await?;
-            Err(error)
+            Err(match error {
+                Error::BodyStalled { after } => Error::UploadStalled { after },
+                other => other,
+            })
         }
     }
 }

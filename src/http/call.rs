@@ -1,8 +1,8 @@
 //! A request between its acceptance and its answer, on each listener.
 
 use hyper::{
-    HeaderMap, Method, Response, Version,
-    header::{CONNECTION, HOST, HeaderName, HeaderValue},
+    HeaderMap, Method, Response, StatusCode, Version,
+    header::{ALLOW, CONNECTION, HOST, HeaderName, HeaderValue},
     http::request::Parts,
 };
 
@@ -10,11 +10,11 @@ use crate::api::v1alpha1::AccessMode;
 
 use super::{
     App, Error, Malformed,
-    auth::Verb,
     body::{Body, RequestBody},
     observation::Observation,
     query::Query,
     request_id::REQUEST_ID,
+    router::Route,
 };
 
 /// Tells Docker's clients that they have found a registry.
@@ -32,13 +32,8 @@ pub(super) struct Call<'a> {
     pub(super) may_push: bool,
 }
 
-/// A registry that is read-only restores nothing either: a restore writes.
-pub(super) fn refuse_if_read_only(app: &App, verb: Verb) -> Result<(), Error> {
-    let writes = match verb {
-        Verb::Push | Verb::Delete | Verb::Restore => true,
-        // Runs plan in a read-only registry, and apply nothing: theirs to say.
-        Verb::Pull | Verb::Admin => false,
-    };
+/// Refuses what a registry that is read-only does not do.
+pub(super) fn refuse_if_read_only(app: &App, writes: bool) -> Result<(), Error> {
     if writes && app.settings.access_mode == AccessMode::ReadOnly { Err(Error::ReadOnly) } else { Ok(()) }
 }
 
@@ -48,11 +43,18 @@ pub(super) fn refuse_without_host(parts: &Parts) -> Result<(), Malformed> {
     if hosts == 1 || (hosts == 0 && parts.version < Version::HTTP_11) { Ok(()) } else { Err(Malformed::Host) }
 }
 
-/// Makes an answer of a result, and hands the observation to its body.
+/// What a refusal says that the request's route still has, for the `Allow` that goes with every 405.
+pub(super) fn allowed(app: &App, route: Option<&Route>, method: &Method) -> String {
+    route.map(|route| route.allowed_beside(method, app.settings.access_mode)).unwrap_or_default()
+}
+
+/// Makes an answer of a result, and hands the observation to its body. `allowed` is for a method that is refused although
+/// the route has it.
 pub(super) async fn finish(
     result: Result<Response<Body>, Error>,
     mut observation: Observation,
     mut body: RequestBody,
+    allowed: impl FnOnce() -> String,
 ) -> Response<Body> {
     let mut response = match result {
         Ok(response) => response,
@@ -63,6 +65,9 @@ pub(super) async fn finish(
             error.into_response()
         }
     };
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(ALLOW) {
+        response.headers_mut().extend(HeaderValue::try_from(allowed()).map(|allowed| (ALLOW, allowed)));
+    }
     observation.answered(response.status(), body.received());
     if !body.is_read() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -7,7 +7,7 @@ use tracing::Instrument as _;
 use super::{
     App, Error,
     body::{Body, RequestBody},
-    call::{Call, finish, refuse_if_read_only, refuse_without_host},
+    call::{Call, allowed, finish, refuse_if_read_only, refuse_without_host},
     extension,
     observation::Observation,
     peer::Peer,
@@ -24,27 +24,36 @@ const NAMELESS: &str = "control";
 pub(super) async fn respond(app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let mut body = RequestBody::new(incoming, &parts.headers);
-    let mut observation = Observation::begin(app.metrics.clone(), "control", &parts, peer);
+    let route = Route::parse(&parts.method, parts.uri.path());
+    let mut observation = Observation::begin(app.metrics.clone(), "control", &parts, route.as_ref().ok(), peer);
     let span = observation.span();
     let actor = peer.name.as_deref().unwrap_or(NAMELESS);
     observation.identified(actor);
-    let result = async {
-        refuse_without_host(&parts)?;
-        let query = Query::parse(parts.uri.query());
-        let call = Call { app, headers: &parts.headers, method: &parts.method, query: &query, actor, may_push: false };
-        if let Some(answer) = replica_calls::respond(&call, parts.uri.path(), &mut body).await {
-            observation.routed("replica", None);
-            return answer;
+    let query = Query::parse(parts.uri.query());
+    let call = Call { app, headers: &parts.headers, method: &parts.method, query: &query, actor, may_push: false };
+    let (route, result) = match (refuse_without_host(&parts), route) {
+        (Err(malformed), _) => (None, Err(malformed.into())),
+        (Ok(()), Ok(route)) => {
+            let result = administer(&call, &route, &mut body).instrument(span).await;
+            (Some(route), result)
         }
-        let route = Route::parse(&parts.method, parts.uri.path())?;
-        observation.routed(route.class(), None);
-        refuse_if_read_only(app, route.verb(&parts.method))?;
-        match route {
-            Route::Extension(route) => extension::respond(&call, route, &mut body).await,
-            _ => Err(Error::RouteUnknown),
-        }
+        // The replicas' calls are no routes: no other listener has them.
+        (Ok(()), Err(error)) => match replica_calls::respond(&call, parts.uri.path(), &mut body).instrument(span).await
+        {
+            Some(result) => {
+                observation.is_replicas();
+                (None, result)
+            }
+            None => (None, Err(error)),
+        },
+    };
+    finish(result, observation, body, || allowed(app, route.as_ref(), &parts.method)).await
+}
+
+async fn administer(call: &Call<'_>, route: &Route, body: &mut RequestBody) -> Result<Response<Body>, Error> {
+    refuse_if_read_only(call.app, route.writes(call.method))?;
+    match route {
+        Route::Extension(route) => extension::respond(call, route, body).await,
+        _ => Err(Error::RouteUnknown),
     }
-    .instrument(span)
-    .await;
-    finish(result, observation, body).await
 }

@@ -9,6 +9,9 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming, header::CONTE
 
 use super::{Metrics, body::Body, response::Answer};
 
+/// What is said of a process whose storage failed.
+const PULLS_ONLY: &str = "ready, for pulls only: a sync of the storage failed, nothing is written before a restart\n";
+
 /// How far the process is in its life. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<AtomicU8>);
@@ -35,8 +38,11 @@ impl Readiness {
         self.0.store(DRAINING, Ordering::Release);
     }
 
-    fn status(&self) -> (StatusCode, &'static str) {
+    /// `writes`: whether the storage takes any. Pulls go on where it does not, so requests are still welcome: no other
+    /// process could take the folder over, and a restart is for somebody to decide who has looked at the medium.
+    fn status(&self, writes: bool) -> (StatusCode, &'static str) {
         match self.0.load(Ordering::Acquire) {
+            READY if !writes => (StatusCode::OK, PULLS_ONLY),
             READY => (StatusCode::OK, "ready\n"),
             DRAINING => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "starting: waiting for the storage\n"),
@@ -65,7 +71,7 @@ impl Health {
         match request.uri().path() {
             "/healthz" => plain(StatusCode::OK, "ok\n"),
             "/readyz" => {
-                let (status, text) = self.readiness.status();
+                let (status, text) = self.readiness.status(!self.metrics.storage().is_poisoned());
                 plain(status, text)
             }
             "/metrics" => Answer::empty(StatusCode::OK)
@@ -88,11 +94,21 @@ mod tests {
     #[test]
     fn a_process_that_drains_does_not_become_ready_again() {
         let readiness = Readiness::new();
-        assert_eq!(readiness.status().0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(readiness.status(true).0, StatusCode::SERVICE_UNAVAILABLE);
         readiness.ready();
-        assert_eq!(readiness.status().0, StatusCode::OK);
+        assert_eq!(readiness.status(true).0, StatusCode::OK);
         readiness.draining();
         readiness.ready();
-        assert_eq!(readiness.status().0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(readiness.status(true).0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn a_process_whose_storage_failed_is_ready_for_pulls() {
+        let readiness = Readiness::new();
+        assert_eq!(readiness.status(false).0, StatusCode::SERVICE_UNAVAILABLE);
+        readiness.ready();
+        let (status, text) = readiness.status(false);
+        assert!(status == StatusCode::OK && text.contains("pulls only"), "{text}");
+        assert_eq!(readiness.status(true), (StatusCode::OK, "ready\n"));
     }
 }

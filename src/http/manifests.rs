@@ -33,18 +33,18 @@ const MAX_TAGS: usize = 64;
 pub(super) async fn respond(
     call: &Call<'_>,
     name: &RepositoryName,
-    reference: Reference,
+    reference: &Reference,
     body: &mut RequestBody,
 ) -> Result<Response<Body>, Error> {
     let repository = call.app.catalog.repository(name);
     match *call.method {
-        Method::HEAD => head(call, &repository, &reference).await,
+        Method::HEAD => head(call, &repository, reference).await,
         Method::PUT => put(call, &repository, reference, body).await,
         Method::DELETE => {
-            repository.delete_manifest(&reference, cause(call)).await?;
+            repository.delete_manifest(reference, cause(call)).await?;
             Ok(Answer::empty(StatusCode::ACCEPTED).build())
         }
-        _ => get(call, &repository, &reference).await,
+        _ => get(call, &repository, reference).await,
     }
 }
 
@@ -80,18 +80,18 @@ async fn head(call: &Call<'_>, repository: &Repository, reference: &Reference) -
 async fn put(
     call: &Call<'_>,
     repository: &Repository,
-    reference: Reference,
+    reference: &Reference,
     body: &mut RequestBody,
 ) -> Result<Response<Body>, Error> {
-    let parameters = tags_to_set(call, &reference)?;
+    let parameters = tags_to_set(call, reference)?;
     let media_type = content_type(call)?;
     let limit = call.app.settings.max_manifest_size;
     let body = body.collect(limit, &call.app.bodies).await?.ok_or(Error::ManifestTooLarge { limit })?;
     let manifest = pushed_manifest::parse(media_type, body.bytes()).await?;
     let subject = manifest.subject.as_ref().map(|subject| subject.digest.clone());
     let (digest, tags) = match reference {
-        Reference::Tag(tag) => (None, vec![tag]),
-        Reference::Digest(digest) => (Some(digest), parameters.clone()),
+        Reference::Tag(tag) => (None, vec![tag.clone()]),
+        Reference::Digest(digest) => (Some(digest.clone()), parameters.clone()),
     };
     let put = PutManifest { digest, tags, manifest, bytes: body.bytes().clone(), actor: call.actor.to_owned() };
     let digest = repository.put_manifest(put).await?;
@@ -119,7 +119,8 @@ fn tags_to_set(call: &Call<'_>, reference: &Reference) -> Result<Vec<Tag>, Error
 
 fn content_type(call: &Call<'_>) -> Result<Option<MediaType>, Error> {
     let Some(value) = call.headers.get(CONTENT_TYPE) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
+    // Types have no case (RFC 6838, section 4.2); the ones that a manifest has inside are written in one.
+    let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
     Ok(Some(text.parse().map_err(|source| Malformed::ContentType { source })?))
 }
 

@@ -22,6 +22,9 @@ use super::{
 /// What stands in the log for a request whose client went away before there was an answer (nginx's number).
 const CLIENT_GONE: u16 = 499;
 
+/// What stands where a route would, for what leads nowhere.
+const UNKNOWN: &str = "unknown";
+
 /// How much of a path, and of what a client says of itself, is written down, in characters. The longest path that means
 /// something has some 800: a repository's name, and a SHA-512 digest.
 const MAX_TEXT: usize = 1024;
@@ -49,10 +52,17 @@ pub(super) struct Observation {
 }
 
 impl Observation {
-    pub(super) fn begin(metrics: Arc<Metrics>, listener: &'static str, parts: &Parts, peer: &Peer) -> Self {
+    /// A request whose head was read. `route` is what it leads to, where there is such a route.
+    pub(super) fn begin(
+        metrics: Arc<Metrics>,
+        listener: &'static str,
+        parts: &Parts,
+        route: Option<&Route>,
+        peer: &Peer,
+    ) -> Self {
         metrics.request_begins();
         let id = RequestId::of(&parts.headers);
-        let span = span(listener, &id, parts);
+        let span = span(listener, &id, parts, route);
         Self {
             metrics,
             listener,
@@ -60,10 +70,10 @@ impl Observation {
             span,
             remote: peer.address.to_string(),
             user_agent: parts.headers.get(USER_AGENT).map(bounded_value),
-            route: "unknown",
+            route: route.map_or(UNKNOWN, Route::class),
             method: parts.method.clone(),
             path: bounded(parts.uri.path()),
-            repository: None,
+            repository: route.and_then(Route::repository).map(ToString::to_string),
             actor: None,
             status: None,
             began: Instant::now(),
@@ -81,13 +91,10 @@ impl Observation {
         &self.id
     }
 
-    pub(super) fn routed(&mut self, route: &'static str, repository: Option<String>) {
-        self.span.record("route", route);
-        if let Some(name) = &repository {
-            self.span.record("repository", name);
-        }
-        self.route = route;
-        self.repository = repository;
+    /// The request is one of another replica.
+    pub(super) fn is_replicas(&mut self) {
+        self.route = "replica";
+        self.span.record("route", self.route);
     }
 
     pub(super) fn identified(&mut self, actor: &str) {
@@ -141,11 +148,11 @@ impl Drop for Observation {
 }
 
 /// The span of a request, within the caller's trace if it says that there is one (W3C Trace Context).
-fn span(listener: &'static str, id: &RequestId, parts: &Parts) -> Span {
+fn span(listener: &'static str, id: &RequestId, parts: &Parts, route: Option<&Route>) -> Span {
     // A trace's name for it cannot be changed once work for it has begun.
-    let name = match Route::parse(&parts.method, parts.uri.path()) {
-        Ok(route) => format!("{} {}", method_label(&parts.method), route.class()),
-        Err(_) => method_label(&parts.method).to_owned(),
+    let name = match route {
+        Some(route) => format!("{} {}", method_label(&parts.method), route.class()),
+        None => method_label(&parts.method).to_owned(),
     };
     let span = info_span!(
         parent: None,
@@ -153,8 +160,8 @@ fn span(listener: &'static str, id: &RequestId, parts: &Parts) -> Span {
         request_id = %id,
         listener,
         method = method_label(&parts.method),
-        route = Empty,
-        repository = Empty,
+        route = route.map_or(UNKNOWN, Route::class),
+        repository = route.and_then(Route::repository).map(tracing::field::display),
         status = Empty,
         otel.kind = "server",
         otel.name = name,

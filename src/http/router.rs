@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::api::v1alpha1::AccessMode;
 use crate::maintenance::RunId;
 use crate::oci::{Digest, Reference, ReferenceError, RepositoryName};
 use crate::storage::{TombstoneId, UploadId};
@@ -30,11 +31,13 @@ pub(super) enum Route {
     Uploads { name: RepositoryName },
     /// `/v2/<name>/blobs/uploads/<uuid>`
     Upload { name: RepositoryName, id: UploadId },
+    /// `/v2/_lagan/token`
+    Token,
     /// `/v2/_lagan/…`
     Extension(ExtensionRoute),
 }
 
-/// A route under `/v2/_lagan/`.
+/// A route under `/v2/_lagan/` that both listeners have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ExtensionRoute {
     /// `/v2/_lagan/`
@@ -49,8 +52,6 @@ pub(super) enum ExtensionRoute {
     Restore,
     /// `…/history`
     History,
-    /// `…/token`
-    Token,
     /// `…/retention/runs`
     Runs,
     /// `…/retention/runs/<id>`
@@ -80,6 +81,7 @@ impl Route {
         let route = match segments.as_slice() {
             [] => Self::Base,
             ["_catalog"] => Self::Catalog,
+            ["_lagan", "token"] => Self::Token,
             ["_lagan", rest @ ..] => Self::Extension(ExtensionRoute::parse(rest)?),
             other => Self::in_repository(method, other)?,
         };
@@ -120,14 +122,32 @@ impl Route {
             Self::Blob { .. } => "GET, HEAD, DELETE",
             Self::Uploads { .. } => "POST",
             Self::Upload { .. } => "GET, HEAD, PATCH, PUT, DELETE",
+            Self::Token => "GET, POST",
             Self::Extension(route) => route.methods(),
         }
+    }
+
+    /// The methods that are left where `refused` is not to be had, as the `Allow` header lists them: in a registry that
+    /// is read-only, those that change nothing.
+    pub(super) fn allowed_beside(&self, refused: &Method, mode: AccessMode) -> String {
+        let is_left = |text: &&str| {
+            let method = Method::from_bytes(text.as_bytes()).unwrap_or_default();
+            method != *refused && (mode == AccessMode::ReadWrite || !self.writes(&method))
+        };
+        self.methods().split(", ").filter(is_left).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether a request changes what clients see. A restore does. Runs plan in a registry that is read-only, and apply
+    /// nothing: theirs to say.
+    pub(super) fn writes(&self, method: &Method) -> bool {
+        let reads = [Method::GET, Method::HEAD].contains(method);
+        !reads && matches!(self.verb(method), Verb::Push | Verb::Delete | Verb::Restore)
     }
 
     /// What a caller must be allowed to do.
     pub(super) fn verb(&self, method: &Method) -> Verb {
         match self {
-            Self::Base | Self::Catalog | Self::Tags { .. } | Self::Referrers { .. } => Verb::Pull,
+            Self::Base | Self::Token | Self::Catalog | Self::Tags { .. } | Self::Referrers { .. } => Verb::Pull,
             Self::Uploads { .. } | Self::Upload { .. } => Verb::Push,
             Self::Manifest { .. } | Self::Blob { .. } => match *method {
                 Method::DELETE => Verb::Delete,
@@ -148,6 +168,7 @@ impl Route {
             Self::Manifest { .. } => "manifest",
             Self::Blob { .. } => "blob",
             Self::Uploads { .. } | Self::Upload { .. } => "upload",
+            Self::Token => "token",
             Self::Extension(route) => route.class(),
         }
     }
@@ -161,7 +182,7 @@ impl Route {
             | Self::Blob { name, .. }
             | Self::Uploads { name }
             | Self::Upload { name, .. } => Some(name),
-            Self::Base | Self::Catalog | Self::Extension(_) => None,
+            Self::Base | Self::Token | Self::Catalog | Self::Extension(_) => None,
         }
     }
 }
@@ -177,7 +198,6 @@ impl ExtensionRoute {
             ["trash", id, "restore"] => Self::TrashRestore { id: tombstone(id)? },
             ["restore"] => Self::Restore,
             ["history"] => Self::History,
-            ["token"] => Self::Token,
             ["retention", "runs"] => Self::Runs,
             ["retention", "runs", id] => Self::Run { id: run(id)? },
             ["retention", "runs", id, "candidates"] => Self::Candidates { id: run(id)? },
@@ -197,7 +217,6 @@ impl ExtensionRoute {
             | Self::Run { .. }
             | Self::Candidates { .. }
             | Self::Findings => "GET, HEAD",
-            Self::Token => "GET, POST",
             Self::Scrub => "GET, HEAD, POST",
             Self::TrashRestore { .. } | Self::Restore | Self::Runs | Self::Apply { .. } => "POST",
         }
@@ -205,7 +224,7 @@ impl ExtensionRoute {
 
     fn verb(&self) -> Verb {
         match self {
-            Self::Version | Self::History | Self::Token => Verb::Pull,
+            Self::Version | Self::History => Verb::Pull,
             Self::Trash | Self::TrashEntry { .. } | Self::TrashRestore { .. } | Self::Restore => Verb::Restore,
             Self::Runs
             | Self::Run { .. }
@@ -220,7 +239,6 @@ impl ExtensionRoute {
         match self {
             Self::Version => "extension",
             Self::History => "history",
-            Self::Token => "token",
             Self::Trash | Self::TrashEntry { .. } => "trash",
             Self::TrashRestore { .. } | Self::Restore => "restore",
             Self::Runs | Self::Run { .. } | Self::Candidates { .. } | Self::Apply { .. } => "retention",
@@ -327,6 +345,19 @@ mod tests {
             Route::parse(&Method::GET, "/v2/a/blobs/uploads/"),
             Err(Error::MethodNotAllowed { allow: "POST" })
         ));
+    }
+
+    #[test]
+    fn what_is_left_of_a_refused_method_is_what_the_registry_does() {
+        let left =
+            |method: Method, path: &str, mode| Route::parse(&method, path).unwrap().allowed_beside(&method, mode);
+        let (writable, read_only) = (AccessMode::ReadWrite, AccessMode::ReadOnly);
+        let blob = format!("/v2/a/blobs/{DIGEST}");
+        assert_eq!(left(Method::DELETE, "/v2/a/manifests/v1", writable), "GET, HEAD, PUT");
+        assert_eq!(left(Method::DELETE, &blob, writable), "GET, HEAD");
+        assert_eq!(left(Method::PUT, "/v2/a/manifests/v1", read_only), "GET, HEAD");
+        assert_eq!(left(Method::POST, "/v2/a/blobs/uploads/", read_only), "");
+        assert_eq!(left(Method::POST, "/v2/_lagan/restore", read_only), "");
     }
 
     #[test]

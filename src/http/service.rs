@@ -6,6 +6,7 @@ use hyper::{
     Request, Response,
     body::Incoming,
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
+    http::request::Parts,
 };
 use tracing::Instrument as _;
 
@@ -16,14 +17,14 @@ use super::{
     auth::{Caller, Identity, Verb},
     blob_uploads, blobs,
     body::{Body, RequestBody},
-    call::{Call, finish, refuse_if_read_only, refuse_without_host},
+    call::{Call, allowed, finish, refuse_if_read_only, refuse_without_host},
     catalog, control, extension, manifests,
     observation::Observation,
     peer::Peer,
     query::Query,
     referrers,
     response::Answer,
-    router::{ExtensionRoute, Route},
+    router::Route,
     tags, token,
 };
 
@@ -60,19 +61,41 @@ impl Service {
 async fn registry(app: &App, authenticator: &Authenticator, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let mut body = RequestBody::new(incoming, &parts.headers);
-    let mut observation = Observation::begin(app.metrics.clone(), "registry", &parts, peer);
+    let hosted = refuse_without_host(&parts).map_err(Error::from);
+    let route = hosted.and_then(|()| Route::parse(&parts.method, parts.uri.path()));
+    let mut observation = Observation::begin(app.metrics.clone(), "registry", &parts, route.as_ref().ok(), peer);
     let span = observation.span();
-    let result = async {
-        refuse_without_host(&parts)?;
-        let route = Route::parse(&parts.method, parts.uri.path())?;
-        observation.routed(route.class(), route.repository().map(ToString::to_string));
-        let caller = Caller { headers: &parts.headers, peer };
-        let identity = authenticator.authenticate(&caller).await?;
+    let (route, result) = match route {
+        Ok(route) => {
+            let caller = Caller { headers: &parts.headers, peer };
+            let asked = Asked { app, authenticator, parts: &parts, caller, route: &route };
+            let result = asked.answer(&mut observation, &mut body).instrument(span).await;
+            (Some(route), result)
+        }
+        Err(error) => (None, Err(error)),
+    };
+    finish(result, observation, body, || allowed(app, route.as_ref(), &parts.method)).await
+}
+
+/// A request of a client, for a route that there is.
+struct Asked<'a> {
+    app: &'a App,
+    authenticator: &'a Authenticator,
+    parts: &'a Parts,
+    caller: Caller<'a>,
+    route: &'a Route,
+}
+
+impl Asked<'_> {
+    async fn answer(&self, observation: &mut Observation, body: &mut RequestBody) -> Result<Response<Body>, Error> {
+        let Self { app, authenticator, parts, caller, route } = self;
+        let identity = authenticator.authenticate(caller).await?;
         observation.identified(identity.actor());
         let verb = route.verb(&parts.method);
         if !authenticator.allows(&identity, verb) {
-            return Err(authenticator.unauthorized(&caller, route.repository().map(|name| (name, verb))));
+            return Err(authenticator.unauthorized(caller, route.repository().map(|name| (name, verb))));
         }
+        refuse_if_read_only(app, route.writes(&parts.method))?;
         let query = Query::parse(parts.uri.query());
         let call = Call {
             app,
@@ -82,35 +105,27 @@ async fn registry(app: &App, authenticator: &Authenticator, request: Request<Inc
             actor: identity.actor(),
             may_push: may_push(app, authenticator, &identity),
         };
-        refuse_if_read_only(app, verb)?;
-        match route {
-            Route::Base => base(authenticator, &caller),
-            Route::Extension(ExtensionRoute::Token) => token::issue(&call, authenticator, &caller, &mut body).await,
-            other => dispatch(&call, other, &mut body).await,
+        self.dispatch(&call, body).await
+    }
+
+    async fn dispatch(&self, call: &Call<'_>, body: &mut RequestBody) -> Result<Response<Body>, Error> {
+        match self.route {
+            Route::Base => base(self.authenticator, &self.caller),
+            Route::Token => token::issue(call, self.authenticator, &self.caller, body).await,
+            Route::Catalog => catalog::list(call).await,
+            Route::Tags { name } => tags::list(call, name).await,
+            Route::Referrers { name, subject } => referrers::list(call, name, subject).await,
+            Route::Manifest { name, reference } => manifests::respond(call, name, reference, body).await,
+            Route::Blob { name, digest } => blobs::respond(call, name, digest).await,
+            Route::Uploads { name } => blob_uploads::begin(call, name, body).await,
+            Route::Upload { name, id } => blob_uploads::go_on(call, name, id, body).await,
+            Route::Extension(route) => extension::respond(call, route, body).await,
         }
     }
-    .instrument(span)
-    .await;
-    finish(result, observation, body).await
 }
 
 fn may_push(app: &App, authenticator: &Authenticator, identity: &Identity) -> bool {
     app.settings.access_mode == AccessMode::ReadWrite && authenticator.allows(identity, Verb::Push)
-}
-
-async fn dispatch(call: &Call<'_>, route: Route, body: &mut RequestBody) -> Result<Response<Body>, Error> {
-    match route {
-        // Answered before.
-        Route::Base => Err(Error::RouteUnknown),
-        Route::Catalog => catalog::list(call).await,
-        Route::Tags { name } => tags::list(call, &name).await,
-        Route::Referrers { name, subject } => referrers::list(call, &name, &subject).await,
-        Route::Manifest { name, reference } => manifests::respond(call, &name, reference, body).await,
-        Route::Blob { name, digest } => blobs::respond(call, &name, &digest).await,
-        Route::Uploads { name } => blob_uploads::begin(call, &name, body).await,
-        Route::Upload { name, id } => blob_uploads::go_on(call, &name, &id, body).await,
-        Route::Extension(route) => extension::respond(call, route, body).await,
-    }
 }
 
 /// Where clients find out what this is, how to give a name, and whether their credentials are right.

@@ -42,13 +42,15 @@ pub enum Error {
         state: &'static str,
     },
     /// One scrub at a time: another one is in progress.
-    #[error("a scrub is in progress since {since}")]
+    #[error("scrub {id} is in progress since {since}")]
     Scrubbing {
+        /// Its name.
+        id: String,
         /// When it began.
         since: Timestamp,
     },
     /// There is no scrub to speak of.
-    #[error("the registry was not scrubbed since it started")]
+    #[error("no scrub of the registry is known")]
     NeverScrubbed,
     /// The storage failed.
     #[error("could not {action}")]

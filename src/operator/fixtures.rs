@@ -146,7 +146,7 @@ pub(crate) fn plain_client(address: std::net::SocketAddr) -> RegistryClient {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-    RegistryClient::new(format!("http://{address}/").parse().unwrap(), tls).unwrap()
+    RegistryClient::new(format!("http://{address}/").parse().unwrap(), tls, None).unwrap()
 }
 
 async fn serve(listener: TcpListener, cluster: Cluster) {

@@ -145,18 +145,16 @@ impl RegistryClient {
         let host = format!("{registry}-control.{namespace}.svc");
         let base = format!("https://{host}:{CONTROL_PORT}/");
         let base = base.parse().map_err(|error| credentials(format!("{base} is no address: {error}")))?;
-        let mut builder = builder(tls);
-        if let Some(replica) = one_of(&host).await {
-            builder = builder.resolve(&host, replica);
-        }
-        let http = builder.build().map_err(|error| credentials(error.to_string()))?;
-        Ok(Self { http, base })
+        Self::new(base, tls, one_of(&host).await).map_err(|error| credentials(error.to_string()))
     }
 
-    /// A client of the registry at `base`.
-    #[cfg(test)]
-    pub(super) fn new(base: Url, tls: ClientConfig) -> Result<Self, reqwest::Error> {
-        Ok(Self { http: builder(tls).build()?, base })
+    /// A client of the registry at `base`, which is at the address `replica` where that is known.
+    pub(super) fn new(base: Url, tls: ClientConfig, replica: Option<SocketAddr>) -> Result<Self, reqwest::Error> {
+        let mut builder = builder(tls);
+        if let (Some(host), Some(replica)) = (base.host_str(), replica) {
+            builder = builder.resolve(host, replica);
+        }
+        Ok(Self { http: builder.build()?, base })
     }
 
     /// Starts a run; of a run that is known already, the status.
@@ -343,7 +341,7 @@ mod tests {
     }
 
     async fn asked(base: Url, data: &BTreeMap<String, ByteString>) -> Result<CandidatePage, Error> {
-        RegistryClient::new(base, tls(data).unwrap()).unwrap().candidates("run", None).await
+        RegistryClient::new(base, tls(data).unwrap(), None).unwrap().candidates("run", None).await
     }
 
     #[tokio::test]

@@ -158,6 +158,12 @@ pub(super) enum PathSpec<'a> {
     Run(&'a PathComponent),
     /// Folders named for the runs.
     Runs,
+    /// A record of a scrub.
+    ScrubRecord(Ulid, &'a PathComponent),
+    /// The folder of a scrub's records.
+    Scrub(Ulid),
+    /// The folder of all scrubs.
+    Scrubs,
     /// When the store was first served, and who wrote it before.
     Adoption,
     /// The folder of all facts.
@@ -274,6 +280,9 @@ impl PathSpec<'_> {
             Self::RunRecord(run, record) => format!("{LAGAN}/runs/{run}/{record}"),
             Self::Run(run) => format!("{LAGAN}/runs/{run}"),
             Self::Runs => format!("{LAGAN}/runs"),
+            Self::ScrubRecord(scrub, record) => format!("{LAGAN}/scrubs/{scrub}/{record}"),
+            Self::Scrub(scrub) => format!("{LAGAN}/scrubs/{scrub}"),
+            Self::Scrubs => format!("{LAGAN}/scrubs"),
             Self::Adoption => format!("{LAGAN}/adoption"),
             Self::AllFacts => format!("{LAGAN}/facts"),
             Self::BlobFanOuts(algorithm) => format!("{DISTRIBUTION}/blobs/{algorithm}"),

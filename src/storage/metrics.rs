@@ -31,6 +31,12 @@ impl StorageMetrics {
         Self::default()
     }
 
+    /// Whether a sync of the medium failed: nothing is written any more before a restart.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.driver.poisoned.get() != 0
+    }
+
     /// Shows them, with what they mean.
     pub fn register(&self, registry: &mut Registry) {
         self.driver.register(registry.sub_registry_with_prefix("storage"));
@@ -60,6 +66,7 @@ pub(in crate::storage) struct DriverMetrics {
     durations: Durations,
     read: Counter,
     written: Counter,
+    poisoned: Gauge,
 }
 
 impl Default for DriverMetrics {
@@ -69,6 +76,7 @@ impl Default for DriverMetrics {
             durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             read: Counter::default(),
             written: Counter::default(),
+            poisoned: Gauge::default(),
         }
     }
 }
@@ -78,6 +86,11 @@ impl DriverMetrics {
     pub(in crate::storage) fn ended(&self, operation: &'static str, outcome: &'static str, took: Duration) {
         self.operations.get_or_create(&OperationLabels { operation, outcome }).inc();
         self.durations.get_or_create(&DurationLabels { operation }).observe(took.as_secs_f64());
+    }
+
+    /// A sync failed, which no later one can make good.
+    pub(in crate::storage) fn poisoned(&self) {
+        self.poisoned.set(1);
     }
 
     pub(in crate::storage) fn read(&self, bytes: usize) {
@@ -92,6 +105,8 @@ impl DriverMetrics {
         registry.register("operations", "Operations of the storage driver", self.operations.clone());
         let durations = "Time of an operation of the storage driver; of a read, until its first byte";
         registry.register_with_unit("operation_duration", durations, Unit::Seconds, self.durations.clone());
+        let poisoned = "Whether a sync failed, so that nothing is written before a restart";
+        registry.register("poisoned", poisoned, self.poisoned.clone());
         registry.register_with_unit("read", "Bytes read from the storage", Unit::Bytes, self.read.clone());
         registry.register_with_unit("written", "Bytes written to the storage", Unit::Bytes, self.written.clone());
     }

@@ -21,7 +21,7 @@ const BLOCK_BYTES: usize = 64;
 
 /// A hash of the first bytes of an upload.
 #[derive(Clone)]
-pub(super) struct UploadHash {
+pub struct UploadHash {
     hasher: Hasher,
     length: u64,
 }
@@ -40,7 +40,8 @@ impl std::fmt::Debug for UploadHash {
 
 impl UploadHash {
     /// The hash of nothing.
-    pub(super) fn new(algorithm: Algorithm) -> Self {
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
         let hasher = match algorithm {
             Algorithm::Sha256 => Hasher::Sha256(Sha256::new()),
             Algorithm::Sha512 => Hasher::Sha512(Sha512::new()),
@@ -57,12 +58,13 @@ impl UploadHash {
     }
 
     /// How many bytes it is the hash of.
-    pub(super) fn length(&self) -> u64 {
+    #[must_use]
+    pub fn length(&self) -> u64 {
         self.length
     }
 
     /// Goes on with what follows.
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.hasher {
             Hasher::Sha256(hasher) => hasher.update(bytes),
             Hasher::Sha512(hasher) => hasher.update(bytes),
@@ -71,7 +73,8 @@ impl UploadHash {
     }
 
     /// The digest of all that came; `None` cannot be, as a hash has its algorithm's length.
-    pub(super) fn finish(self) -> Option<Digest> {
+    #[must_use]
+    pub fn finish(self) -> Option<Digest> {
         match self.hasher {
             Hasher::Sha256(hasher) => Digest::from_raw(Algorithm::Sha256, &hasher.finalize()),
             Hasher::Sha512(hasher) => Digest::from_raw(Algorithm::Sha512, &hasher.finalize()),

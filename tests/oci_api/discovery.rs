@@ -176,3 +176,11 @@ async fn a_deleted_referrer_is_not_listed() {
     let listed = json_of(registry.get(&format!("/v2/app/referrers/{}", subject.digest)).await).await;
     assert_eq!(listed["manifests"], json!([]));
 }
+
+#[tokio::test]
+async fn capabilities_are_those_of_this_process() {
+    let registry = Registry::start().await;
+    let said: serde_json::Value = registry.get("/v2/_lagan/").await.json().await.unwrap();
+    assert_eq!(said["capabilities"], serde_json::json!(["trash", "restore", "history", "retention"]));
+    expect_error(registry.get("/v2/_lagan/scrub").await, 404, "UNSUPPORTED").await;
+}

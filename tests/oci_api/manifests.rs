@@ -195,3 +195,19 @@ async fn a_push_by_digest_sets_the_tags_of_its_parameters() {
     let refused = registry.put_manifest("app", &format!("{}?tag=.bad", manifest.digest), &manifest).await;
     expect_error(refused, 400, "MANIFEST_INVALID").await;
 }
+
+#[tokio::test]
+async fn the_case_of_a_content_type_means_nothing() {
+    let registry = Registry::start().await;
+    registry.push_blob("app", b"{}").await;
+    registry.push_blob("app", b"cargo").await;
+    for extra in [json!({}), json!({ "mediaType": MediaType::OCI_MANIFEST })] {
+        let manifest = image(b"cargo", &extra);
+        let sent = registry.request(Method::PUT, "/v2/app/manifests/v1");
+        let loud = MediaType::OCI_MANIFEST.to_uppercase();
+        let pushed = sent.header("content-type", loud).body(manifest.bytes.clone()).send().await.unwrap();
+        assert_eq!(pushed.status(), StatusCode::CREATED, "{}", pushed.text().await.unwrap());
+        let got = registry.get("/v2/app/manifests/v1").await;
+        assert_eq!(header(&got, "content-type"), MediaType::OCI_MANIFEST);
+    }
+}

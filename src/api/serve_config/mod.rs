@@ -7,6 +7,7 @@ mod descriptor_cache;
 mod object_storage;
 mod of_registry;
 mod storage;
+mod tracing;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -19,6 +20,7 @@ pub use descriptor_cache::{DescriptorCacheConfig, InMemoryCacheConfig, RedisConf
 pub use object_storage::{AzureConfig, GcsConfig, S3Config};
 pub use of_registry::{GCS_CREDENTIALS, Surroundings};
 pub use storage::{FilesystemConfig, StorageConfig, StorageMemberError, StorageType};
+pub use tracing::TracingConfig;
 
 /// What one registry process serves, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -215,21 +217,6 @@ pub struct LoggingConfig {
     /// For people or for programs.
     #[serde(default)]
     pub format: LogFormat,
-}
-
-/// Where traces go.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TracingConfig {
-    /// A collector that speaks OTLP over HTTP, such as `http://collector.example.com:4318`.
-    pub otlp_endpoint: String,
-    /// Which part of the requests is traced, between 0 and 1. A caller that says whether to trace decides.
-    #[serde(default = "every_request")]
-    pub sample_ratio: f64,
-}
-
-fn every_request() -> f64 {
-    1.0
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::api::FieldError;
-use crate::api::v1alpha1::{Addressing, EncryptionSpec, Redirect};
+use crate::api::v1alpha1::{Addressing, Checksum, EncryptionSpec, Redirect};
 
 /// A bucket of Amazon S3, or of a store that speaks its protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub struct S3Config {
     /// How the store encrypts; absent, as the bucket says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<EncryptionSpec>,
+    /// What the store checks each body with, beside the signature of a request.
+    #[serde(default)]
+    pub checksum: Checksum,
     /// Whether clients are sent to the store for what they pull.
     #[serde(default)]
     pub redirect: Redirect,

@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::api::FieldError;
-use crate::api::v1alpha1::{DescriptorCacheSpec, RedisSpec, RegistrySpec, StorageSpec, StorageType};
+use crate::api::v1alpha1::{DescriptorCacheSpec, RedisSpec, RegistrySpec, StorageSpec, StorageType, TracingSpec};
 
 use super::{
     AuthConfig, AzureConfig, ControlConfig, DeletionConfig, DescriptorCacheConfig, GcsConfig, HealthConfig,
     HtpasswdConfig, InMemoryCacheConfig, LimitsConfig, LoggingConfig, RedisConfig, RedisTlsConfig, S3Config,
-    ServeConfig, StorageConfig, TlsConfig, UploadsConfig,
+    ServeConfig, StorageConfig, TlsConfig, TracingConfig, UploadsConfig,
 };
 
 /// The key of a Secret, and the file's name, with the key of a service account of Google's.
@@ -53,6 +53,8 @@ impl ServeConfig {
         };
         storage.check().map_err(below("storage"))?;
         descriptor_cache.check().map_err(below("descriptorCache"))?;
+        let tracing = spec.tracing.as_ref().map(tracing);
+        tracing.as_ref().map_or(Ok(()), |tracing| tracing.check().map_err(below("tracing")))?;
         Ok(Self {
             listen: around.listen,
             control: around.control,
@@ -70,7 +72,7 @@ impl ServeConfig {
             },
             access_mode: spec.access_mode,
             logging: LoggingConfig { level: spec.logging.level, format: spec.logging.format },
-            tracing: None,
+            tracing,
         })
     }
 }
@@ -92,6 +94,7 @@ fn storage(spec: &StorageSpec, around: &Surroundings) -> Result<StorageConfig, F
                 credentials_directory: credentials,
                 ca_bundle_file,
                 encryption: s3.encryption,
+                checksum: s3.checksum.unwrap_or_default(),
                 redirect: s3.redirect.unwrap_or_default(),
             })
         }
@@ -117,6 +120,11 @@ fn storage(spec: &StorageSpec, around: &Surroundings) -> Result<StorageConfig, F
             })
         }
     })
+}
+
+fn tracing(spec: &TracingSpec) -> TracingConfig {
+    let percent = f64::from(spec.sample_percent.unwrap_or(100));
+    TracingConfig { otlp_endpoint: spec.otlp_endpoint.clone(), sample_ratio: percent / 100.0 }
 }
 
 fn descriptor_cache(spec: &DescriptorCacheSpec, around: &Surroundings) -> DescriptorCacheConfig {
@@ -162,17 +170,20 @@ mod tests {
     #[test]
     fn bucket_comes_with_the_files_of_what_the_spec_refers_to() {
         let s3 = json!({"bucket": "images", "prefix": "a", "credentialsSecretRef": {"name": "s"},
-            "caBundleRef": {"name": "c"}, "encryption": {"type": "KMS"}, "redirect": "Enabled"});
+            "caBundleRef": {"name": "c"}, "encryption": {"type": "KMS"}, "checksum": "CRC64NVME", "redirect": "Enabled"});
         let redis =
             json!({"address": "r:1", "tls": {"caBundleRef": {"name": "c"}}, "credentialsSecretRef": {"name": "s"}});
         let spec = json!({"storage": {"type": "S3", "s3": s3}, "descriptorCache": {"type": "Redis", "redis": redis},
-            "limits": {"maxBlobSize": "1Gi"}});
+            "limits": {"maxBlobSize": "1Gi"}, "tracing": {"otlpEndpoint": "http://collector:4318", "samplePercent": 5}});
         let text = serde_yaml::to_string(&config(spec).unwrap()).unwrap();
         for line in [
             "    credentialsDirectory: /storage",
             "    caBundleFile: /authorities/storage",
             "      type: KMS",
             "    redirect: Enabled",
+            "    checksum: CRC64NVME",
+            "  otlpEndpoint: http://collector:4318",
+            "  sampleRatio: 0.05",
             "    credentialsDirectory: /redis",
             "      caFile: /authorities/redis",
             "  maxBlobSize: 1Gi",
@@ -203,6 +214,8 @@ mod tests {
             (json!({"storage": {"type": "S3"}}), "spec.storage.s3"),
             (json!({"storage": {"type": "S3", "s3": {"bucket": "B"}}}), "spec.storage.s3.bucket"),
             (json!({"descriptorCache": {"type": "Redis"}}), "spec.descriptorCache.redis"),
+            (json!({"tracing": {"otlpEndpoint": "collector:4318"}}), "spec.tracing.otlpEndpoint"),
+            (json!({"tracing": {"otlpEndpoint": "http://c", "samplePercent": 101}}), "spec.tracing.sampleRatio"),
         ] {
             assert_eq!(config(spec).unwrap_err().path, field);
         }

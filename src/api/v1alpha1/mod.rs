@@ -9,13 +9,13 @@ mod retention_policy;
 mod rules;
 
 pub use registry::{
-    AccessMode, Addressing, Anonymous, AuthSpec, AzureSpec, CaBundleReference, ClaimTemplate, DeletionMode,
+    AccessMode, Addressing, Anonymous, AuthSpec, AzureSpec, CaBundleReference, Checksum, ClaimTemplate, DeletionMode,
     DeletionSpec, DescriptorCacheSpec, DescriptorCacheType, EmptyDirSpec, EncryptionSpec, EncryptionType, ExposeSpec,
     GcsSpec, HtpasswdSpec, ImageSpec, InMemoryCacheSpec, LimitsSpec, LogFormat, LogLevel, LoggingSpec, ManagementState,
     PersistentVolumeClaimSpec, PodDisruptionBudgetMode, PodDisruptionBudgetSpec, PullPolicy, Redirect, RedisSpec,
     RedisTlsSpec, Registry, RegistryEndpoints, RegistrySpec, RegistryStatus, S3Spec, SecretKeyReference,
-    SecretReference, ServiceSpec, ServiceType, StorageSpec, StorageStatus, StorageType, TlsMode, TlsSpec, UploadsSpec,
-    WhenDeleted, WorkloadSpec, default_cache_entries, default_drain_timeout, default_max_manifest_size,
+    SecretReference, ServiceSpec, ServiceType, StorageSpec, StorageStatus, StorageType, TlsMode, TlsSpec, TracingSpec,
+    UploadsSpec, WhenDeleted, WorkloadSpec, default_cache_entries, default_drain_timeout, default_max_manifest_size,
     default_restore_window, default_storage_size, default_upload_expiry,
 };
 pub use retention_policy::{

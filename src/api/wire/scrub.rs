@@ -29,7 +29,7 @@ pub enum ScrubState {
     Finished,
     /// Something could not be listed; the message says what.
     Failed,
-    /// The registry stopped.
+    /// The process stopped, or died, that was at it.
     Interrupted,
 }
 
@@ -37,6 +37,8 @@ pub enum ScrubState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScrubStatus {
+    /// Its name: a ULID.
+    pub id: String,
     /// How far it is.
     pub state: ScrubState,
     /// Whether it mends what it finds.

@@ -14,7 +14,7 @@ use super::{
     failure::Failure,
     locks::Locks,
     report::Tally,
-    retry::with_retries,
+    retry::Patience,
     selection::Selection,
     source::{FoundManifest, Source},
     target::Target,
@@ -107,11 +107,7 @@ impl Copier {
         }
         if !self.dry_run {
             self.contents(name, &found, 0).await?;
-            // A tag's manifest that is not addressed by SHA-256 has to be pushed by its digest first.
-            if found.digest.algorithm() != crate::oci::Algorithm::Sha256 {
-                self.target.put_manifest(name, &Reference::Digest(found.digest.clone()), &found).await?;
-            }
-            self.target.put_manifest(name, &reference, &found).await?;
+            self.target.put_tagged(name, tag, &found).await?;
             self.tally.manifest_copied();
             self.referrers(name, &found.digest, 0).await?;
         }
@@ -185,7 +181,7 @@ impl Copier {
         } else if self.mounted(name, digest).await {
             self.tally.blob_mounted();
         } else {
-            let length = with_retries(|| self.copy_blob(name, digest)).await?;
+            let length = self.copy_blob(name, digest).await?;
             self.tally.blob_copied(length);
         }
         self.homes.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone(), name.clone());
@@ -201,8 +197,16 @@ impl Copier {
         }
     }
 
+    /// Begins anew where what came is not what was announced. Connections that break are gone on with below.
     async fn copy_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<u64, Failure> {
-        let content = self.source.blob(name, digest).await?;
-        self.target.put_blob(name, digest, content).await
+        let mut patience = Patience::default();
+        loop {
+            match self.target.put_blob(name, digest, &self.source).await {
+                Err(failure @ (Failure::Content { .. } | Failure::Storage(_))) if failure.is_passing() => {
+                    patience.after(failure).await?;
+                }
+                other => return other,
+            }
+        }
     }
 }

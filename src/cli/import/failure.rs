@@ -29,8 +29,18 @@ impl Failure {
         match self {
             // Bytes that were changed on the way are asked for again.
             Self::Connection { .. } | Self::Content { .. } => true,
-            Self::Answer { status, .. } => matches!(status.as_u16(), 401 | 408 | 429 | 500 | 502 | 503 | 504),
+            Self::Answer { status, .. } => matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504),
             Self::Storage(error) => matches!(error, storage::Error::Frozen { .. }),
+        }
+    }
+
+    /// Whether a blob that broke off can be gone on with, from where it broke off.
+    pub(super) fn is_break(&self) -> bool {
+        match self {
+            // A token that ran out; a request whose end the target has not noticed yet.
+            Self::Answer { status, .. } if matches!(status.as_u16(), 401 | 409) => true,
+            Self::Connection { .. } | Self::Answer { .. } => self.is_passing(),
+            Self::Content { .. } | Self::Storage(_) => false,
         }
     }
 

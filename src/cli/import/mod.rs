@@ -2,8 +2,10 @@
 //!
 //! [`selection`] says what is copied; [`remote`] talks to a registry, with the [`challenge`]s that it answers with and
 //! [`retry`] for what fails; [`source`] asks it what it has. [`mod@target`] is where things go: another registry, or a
-//! folder. [`copier`] walks from a tag to everything that it needs, and [`report`] says what became of it.
+//! folder; [`blob_stream`] and [`blob_push`] are a blob's way there, over connections that may break. [`copier`] walks from a tag to everything that it needs, and [`report`] says what became of it.
 
+mod blob_push;
+mod blob_stream;
 mod challenge;
 mod copier;
 mod failure;
@@ -14,6 +16,8 @@ mod retry;
 mod selection;
 mod source;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
@@ -97,7 +101,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let selection = Selection::new(&arguments.repositories, &arguments.tags)?;
     let login = Login::new("FROM", arguments.from_username.as_ref(), arguments.from_password_file.as_ref())?;
-    let source = Source(Remote::new("--from", &arguments.from, login, arguments.from_ca.as_ref())?);
+    let source = Source(Arc::new(Remote::new("--from", &arguments.from, login, arguments.from_ca.as_ref())?));
     source.0.check().await?;
     let (target, folder) = target(&arguments).await?;
     let tally = Arc::new(Tally::new(arguments.dry_run));

@@ -106,7 +106,8 @@ impl Remote {
     /// [`Unreachable`] or [`InvalidUsage`], with what to do.
     pub(super) async fn check(&self) -> anyhow::Result<()> {
         let (flag, base) = (self.flag, &self.base);
-        match self.get("", "/v2/").await {
+        // Once: somebody who made a mistake wants to know it now.
+        match self.send("", "/v2/", |url| self.http.get(url)).await {
             Ok(_) => Ok(()),
             // With anonymous access nothing is granted before a repository is named.
             Err(Failure::Answer { status: StatusCode::UNAUTHORIZED, .. }) if self.login.is_none() => {

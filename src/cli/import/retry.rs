@@ -20,25 +20,55 @@ pub(super) async fn with_retries<T, F>(attempt: impl FnMut() -> F) -> Result<T, 
 where
     F: Future<Output = Result<T, Failure>>,
 {
-    waiting(FIRST_WAIT, attempt).await
+    retrying(Patience::default(), attempt).await
 }
 
-async fn waiting<T, F>(mut wait: Duration, mut attempt: impl FnMut() -> F) -> Result<T, Failure>
+async fn retrying<T, F>(mut patience: Patience, mut attempt: impl FnMut() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
-    for _ in 1..ATTEMPTS {
+    loop {
         match attempt().await {
-            Err(failure) if failure.is_passing() => {
-                tracing::debug!(failure = %failure, "trying again");
-                let asked = failure.retry_after().unwrap_or_default().min(LONGEST_WAIT);
-                sleep(asked.max(wait.mul_f64(1.0 + rand::random::<f64>() / 2.0))).await;
-                wait *= 2;
-            }
+            Err(failure) if failure.is_passing() => patience.after(failure).await?,
             other => return other,
         }
     }
-    attempt().await
+}
+
+/// How often something is tried again before it is given up.
+#[derive(Debug)]
+pub(super) struct Patience {
+    attempts: u32,
+    wait: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { attempts: ATTEMPTS, wait: FIRST_WAIT }
+    }
+}
+
+impl Patience {
+    /// Waits until it is time for another attempt after `failure`.
+    ///
+    /// # Errors
+    /// That failure, if it was the last attempt's.
+    pub(super) async fn after(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.attempts = self.attempts.saturating_sub(1);
+        if self.attempts == 0 {
+            return Err(failure);
+        }
+        tracing::debug!(failure = %failure, "trying again");
+        let asked = failure.retry_after().unwrap_or_default().min(LONGEST_WAIT);
+        sleep(asked.max(self.wait.mul_f64(1.0 + rand::random::<f64>() / 2.0))).await;
+        self.wait *= 2;
+        Ok(())
+    }
+
+    /// Something came of the last attempt: what fails from here on is a new failure.
+    pub(super) fn renew(&mut self) {
+        *self = Self::default();
+    }
 }
 
 #[cfg(test)]
@@ -54,11 +84,15 @@ mod tests {
         Failure::Answer { what: "it".into(), status, said: None, retry_after: None }
     }
 
+    fn hurried() -> Patience {
+        Patience { wait: Duration::ZERO, ..Patience::default() }
+    }
+
     #[tokio::test]
     async fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
-        for (status, expected) in [(503, 6), (429, 6), (404, 1), (400, 1), (403, 1)] {
+        for (status, expected) in [(503, 6), (429, 6), (404, 1), (400, 1), (401, 1), (403, 1)] {
             let attempts = Cell::new(0);
-            let tried = waiting(Duration::ZERO, || {
+            let tried = retrying(hurried(), || {
                 attempts.set(attempts.get() + 1);
                 async { Err::<(), _>(answer(status)) }
             });
@@ -66,7 +100,7 @@ mod tests {
             assert_eq!(attempts.get(), expected, "after {status}");
         }
         let attempts = Cell::new(0);
-        let tried = waiting(Duration::ZERO, || {
+        let tried = retrying(hurried(), || {
             attempts.set(attempts.get() + 1);
             let number = attempts.get();
             async move { if number < 3 { Err(answer(502)) } else { Ok(number) } }

@@ -1,7 +1,9 @@
 //! What a registry has.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, header::RANGE};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::oci::{Algorithm, Descriptor, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
@@ -19,7 +21,8 @@ const PAGE: usize = 500;
 const MAX_MANIFEST: usize = 64 << 20;
 
 /// A registry that is copied from.
-pub(super) struct Source(pub(super) Remote);
+#[derive(Clone)]
+pub(super) struct Source(pub(super) Arc<Remote>);
 
 /// A manifest as it came.
 pub(super) struct FoundManifest {
@@ -168,10 +171,13 @@ impl Source {
         Ok(found.map(|found| found.manifest.manifests).unwrap_or_default())
     }
 
-    /// A blob's bytes, as they come.
-    pub(super) async fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Response, Failure> {
+    /// A blob's bytes from one of them on, as they come; from the first where the source knows no ranges.
+    pub(super) async fn blob(&self, name: &RepositoryName, digest: &Digest, from: u64) -> Result<Response, Failure> {
         let path = format!("/v2/{name}/blobs/{digest}");
-        let client = |url| self.0.request(Method::GET, url);
+        let client = |url| match from {
+            0 => self.0.request(Method::GET, url),
+            _ => self.0.request(Method::GET, url).header(RANGE, format!("bytes={from}-")),
+        };
         self.0.send(name.as_str(), &path, client).await
     }
 }

@@ -1,22 +1,21 @@
 //! Where things go.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-
-use bytes::Bytes;
-use futures::{
-    Stream, StreamExt as _,
-    stream::{self, BoxStream},
-};
-use reqwest::{Body, Method, Response, StatusCode};
-use sha2::Digest as _;
+use reqwest::{Method, Response, StatusCode};
 
 use crate::oci::{Algorithm, Digest, Reference, RepositoryName, Tag};
 use crate::storage::{self, Audience, Catalog, PutManifest};
 
-use super::{failure::Failure, remote::Remote, retry::with_retries, source::FoundManifest};
+use super::{
+    blob_push::{BlobPush, cancel, location},
+    blob_stream::BlobStream,
+    failure::Failure,
+    remote::Remote,
+    retry::with_retries,
+    source::{FoundManifest, Source},
+};
+
+/// Says which of a request's tags were set (distribution-spec, development version).
+const OCI_TAG: &str = "OCI-Tag";
 
 /// Who pushes, in a folder's history of tags.
 const ACTOR: &str = "lagan import";
@@ -83,41 +82,60 @@ impl Target {
         }
     }
 
-    /// Stores what comes, if it is what was announced; how many bytes that were.
+    /// Stores a blob of the source, if what comes is what was announced; how many bytes that were.
     pub(super) async fn put_blob(
         &self,
         name: &RepositoryName,
         digest: &Digest,
-        content: Response,
+        source: &Source,
     ) -> Result<u64, Failure> {
         match self {
-            Self::Remote(remote) => push_blob(remote, name, digest, content).await,
+            Self::Remote(remote) => BlobPush::new(remote, source, name, digest).run().await,
             Self::Folder(catalog) => {
-                let what = format!("{name}@{digest}");
+                let mut content = BlobStream::new(source.clone(), name.clone(), digest.clone(), 0, None);
                 let mut upload = catalog.repository(name).create_upload().await?;
-                let mut content = content.bytes_stream();
-                let mut length = 0;
-                while let Some(chunk) = content.next().await {
-                    match chunk {
-                        Ok(chunk) => {
-                            length += chunk.len() as u64;
-                            upload.append(chunk).await?;
-                        }
-                        Err(error) => {
+                loop {
+                    match content.next().await {
+                        Ok(Some(piece)) => upload.append(piece).await?,
+                        Ok(None) => break,
+                        Err(failure) => {
                             upload.cancel().await?;
-                            return Err(Failure::connection(&what, &error));
+                            return Err(failure);
                         }
                     }
                 }
+                let length = upload.offset();
                 match upload.commit(digest).await {
                     Ok(_) => Ok(length),
                     Err(error @ storage::Error::DigestMismatch { .. }) => {
-                        Err(Failure::Content { what, reason: error.to_string() })
+                        Err(Failure::Content { what: format!("{name}@{digest}"), reason: error.to_string() })
                     }
                     Err(error) => Err(error.into()),
                 }
             }
         }
+    }
+
+    /// Stores a manifest and lets a tag point to it.
+    pub(super) async fn put_tagged(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        found: &FoundManifest,
+    ) -> Result<(), Failure> {
+        if let Self::Remote(remote) = self
+            && found.digest.algorithm() != Algorithm::Sha256
+        {
+            // A push by tag has no way to say how the digest is computed, and registries take SHA-256. The development
+            // version of the specification has one: a push by digest that names tags, and says which it set.
+            let query = format!("{}?tag={tag}", found.digest);
+            let answer = put_manifest(remote, name, &query, found).await?;
+            let set = answer.headers().get_all(OCI_TAG).iter().filter_map(|value| value.to_str().ok());
+            if set.flat_map(|tags| tags.split(',')).any(|set| set.trim() == tag.as_str()) {
+                return Ok(());
+            }
+        }
+        self.put_manifest(name, &Reference::Tag(tag.clone()), found).await
     }
 
     pub(super) async fn put_manifest(
@@ -127,15 +145,7 @@ impl Target {
         found: &FoundManifest,
     ) -> Result<(), Failure> {
         match self {
-            Self::Remote(remote) => {
-                let path = format!("/v2/{name}/manifests/{reference}");
-                let put = |url| {
-                    let request = remote.request(Method::PUT, url).header("Content-Type", found.media_type.as_str());
-                    request.body(found.bytes.clone())
-                };
-                // The same manifest twice is the same manifest.
-                with_retries(|| remote.send(name.as_str(), &path, put)).await.map(drop)
-            }
+            Self::Remote(remote) => put_manifest(remote, name, &reference.to_string(), found).await.map(drop),
             Self::Folder(catalog) => {
                 let tags = match reference {
                     Reference::Tag(tag) => vec![tag.clone()],
@@ -154,147 +164,17 @@ impl Target {
     }
 }
 
-async fn push_blob(remote: &Remote, name: &RepositoryName, digest: &Digest, content: Response) -> Result<u64, Failure> {
-    let what = format!("{name}@{digest}");
-    let begin = format!("/v2/{name}/blobs/uploads/");
-    let begun = remote.send(name.as_str(), &begin, |url| remote.request(Method::POST, url)).await?;
-    let Some(place) = location(remote, &begun) else {
-        let reason = "the target began an upload and did not say where".to_owned();
-        return Err(Failure::Content { what, reason });
+async fn put_manifest(
+    remote: &Remote,
+    name: &RepositoryName,
+    reference: &str,
+    found: &FoundManifest,
+) -> Result<Response, Failure> {
+    let path = format!("/v2/{name}/manifests/{reference}");
+    let put = |url| {
+        let request = remote.request(Method::PUT, url).header("Content-Type", found.media_type.as_str());
+        request.body(found.bytes.clone())
     };
-    let mut url = remote.url(&place)?;
-    url.query_pairs_mut().append_pair("digest", &digest.to_string());
-    let mut request = remote.request(Method::PUT, url).header("Content-Type", "application/octet-stream");
-    if let Some(length) = content.content_length() {
-        request = request.header("Content-Length", length);
-    }
-    let state = Arc::new(Mutex::new(Arrived::default()));
-    let body = Body::wrap_stream(verified(content.bytes_stream(), digest.clone(), Arc::clone(&state)));
-    let pushed = remote.send_stream(name.as_str(), request.body(body), &what).await;
-    let arrived = state.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match (pushed, arrived.problem) {
-        (Ok(_), _) => Ok(arrived.length),
-        (Err(_), Some(reason)) => {
-            cancel(remote, name, Some(place)).await;
-            Err(Failure::Content { what, reason })
-        }
-        (Err(failure), None) => {
-            cancel(remote, name, Some(place)).await;
-            Err(failure)
-        }
-    }
-}
-
-/// What is known of a stream that is passed on.
-#[derive(Debug, Clone, Default)]
-struct Arrived {
-    length: u64,
-    problem: Option<String>,
-}
-
-/// Passes a stream on, with the last piece held back until all of it is verified: what is not what was announced never
-/// arrives whole, whether or not the target verifies.
-fn verified(
-    content: impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static,
-    digest: Digest,
-    state: Arc<Mutex<Arrived>>,
-) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
-    let passing = Passing {
-        content: Box::pin(content),
-        held: None,
-        hasher: Some(Hasher::new(digest.algorithm())),
-        digest,
-        state,
-    };
-    stream::unfold(passing, |mut passing| async move { passing.next().await.map(|piece| (piece, passing)) })
-}
-
-/// A stream on its way.
-struct Passing {
-    content: BoxStream<'static, reqwest::Result<Bytes>>,
-    /// What came last.
-    held: Option<Bytes>,
-    /// There until the end.
-    hasher: Option<Hasher>,
-    digest: Digest,
-    state: Arc<Mutex<Arrived>>,
-}
-
-impl Passing {
-    async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
-        self.hasher.as_ref()?;
-        loop {
-            match self.content.next().await {
-                Some(Ok(piece)) => {
-                    self.arrived().length += piece.len() as u64;
-                    if let Some(hasher) = &mut self.hasher {
-                        hasher.update(&piece);
-                    }
-                    if let Some(before) = self.held.replace(piece) {
-                        return Some(Ok(before));
-                    }
-                }
-                Some(Err(error)) => {
-                    self.hasher = None;
-                    return Some(Err(self.refuse(format!("the source broke off: {error}"))));
-                }
-                None => {
-                    let actual = self.hasher.take().and_then(Hasher::finish);
-                    return match actual.filter(|actual| *actual != self.digest) {
-                        Some(actual) => Some(Err(self.refuse(format!("what the source sent hashes to {actual}")))),
-                        None => self.held.take().map(Ok),
-                    };
-                }
-            }
-        }
-    }
-
-    fn arrived(&self) -> MutexGuard<'_, Arrived> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refuse(&self, reason: String) -> io::Error {
-        self.arrived().problem = Some(reason.clone());
-        io::Error::other(reason)
-    }
-}
-
-enum Hasher {
-    Sha256(sha2::Sha256),
-    Sha512(sha2::Sha512),
-}
-
-impl Hasher {
-    fn new(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hasher) => hasher.update(bytes),
-            Self::Sha512(hasher) => hasher.update(bytes),
-        }
-    }
-
-    fn finish(self) -> Option<Digest> {
-        match self {
-            Self::Sha256(hasher) => Digest::from_raw(Algorithm::Sha256, &hasher.finalize()),
-            Self::Sha512(hasher) => Digest::from_raw(Algorithm::Sha512, &hasher.finalize()),
-        }
-    }
-}
-
-fn location(remote: &Remote, answer: &Response) -> Option<String> {
-    let text = answer.headers().get("Location")?.to_str().ok()?;
-    remote.url(text).ok().map(|url| url.to_string())
-}
-
-/// Ends an upload that came to nothing. Where that fails too, the target forgets it in time.
-async fn cancel(remote: &Remote, name: &RepositoryName, place: Option<String>) {
-    if let Some(place) = place {
-        let _ = remote.send(name.as_str(), &place, |url| remote.request(Method::DELETE, url)).await;
-    }
+    // The same manifest twice is the same manifest.
+    with_retries(|| remote.send(name.as_str(), &path, put)).await
 }

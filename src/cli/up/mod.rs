@@ -1,4 +1,4 @@
-//! `lagan up [--listen ADDRESS] [--data DIR] [-f FILE…]`: the objects of a cluster on one machine.
+//! `lagan up [--listen ADDRESS] [--health-listen ADDRESS] [--data DIR] [-f FILE…]`: the objects of a cluster on one machine.
 //!
 //! [`objects`] reads the files and checks them as an API server would; [`site`] makes of each Registry what this
 //! machine serves; [`serving`] serves one, [`policies`] runs its policies, [`keys`] keeps its password and certificate.
@@ -45,6 +45,10 @@ pub(super) struct Arguments {
     /// Address of the first registry; others take the next ports. Port 0 asks for a free one.
     #[arg(long, value_name = "ADDRESS", env = "LAGAN_LISTEN", default_value = "127.0.0.1:5000", value_parser = address)]
     listen: SocketAddr,
+    /// Address of the first registry's /healthz, /readyz and /metrics; others take the next ports. Where it is not given,
+    /// there are none.
+    #[arg(long, value_name = "ADDRESS", env = "LAGAN_HEALTH_LISTEN", value_parser = address)]
+    health_listen: Option<SocketAddr>,
     /// Folder of all data; with files, DIR/NAMESPACE/NAME of each registry.
     #[arg(long, value_name = "DIR", env = "LAGAN_DATA", default_value = "lagan-data")]
     data: PathBuf,
@@ -65,8 +69,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 /// # Errors
 /// [`InvalidUsage`] for the command line and the files; else what the system refuses.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { listen, data, file, allow_anonymous } = arguments;
-    let place = Place { listen, data, allow_anonymous };
+    let Arguments { listen, health_listen, data, file, allow_anonymous } = arguments;
+    let place = Place { listen, health_listen, data, allow_anonymous };
     let mut up = Up {
         place,
         files: file,

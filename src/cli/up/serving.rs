@@ -6,10 +6,12 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::serve_config::ServeConfig;
 use crate::api::wire::PolicySource;
 use crate::cli::clock::SystemClock;
 use crate::cli::credentials::Credentials;
 use crate::cli::output;
+use crate::cli::probes::Probes;
 use crate::cli::registry_server::RegistryServer;
 use crate::http::Metrics;
 use crate::storage::Clock;
@@ -37,7 +39,27 @@ pub(super) async fn serve(
     let (keys, config) = Keys::prepare(&site, SystemClock.now())?;
     let credentials = Credentials::load(&config).with_context(|| site.name())?;
     let metrics = Arc::new(Metrics::new());
-    let mut starting = std::pin::pin!(RegistryServer::start(&config, credentials, &metrics, &stop));
+    let probes = match site.health {
+        Some(listen) => Some(Probes::start(listen, &metrics).await.with_context(|| site.name())?),
+        None => None,
+    };
+    let served =
+        serve_registry(&site, (&keys, &config), credentials, policies, (&metrics, probes.as_ref()), &stop).await;
+    if let Some(probes) = probes {
+        probes.finish().await;
+    }
+    served
+}
+
+async fn serve_registry(
+    site: &Site,
+    (keys, config): (&Keys, &ServeConfig),
+    credentials: Credentials,
+    policies: watch::Receiver<DeclaredPolicies>,
+    (metrics, probes): (&Arc<Metrics>, Option<&Probes>),
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut starting = std::pin::pin!(RegistryServer::start(config, credentials, metrics, stop));
     let started = tokio::select! {
         started = &mut starting => started,
         () = tokio::time::sleep(PATIENCE) => {
@@ -48,11 +70,18 @@ pub(super) async fn serve(
     };
     let started = started.with_context(|| format!("could not serve {}", site.name()))?;
     let Some(server) = started else { return Ok(()) };
-    output::print(&announcement(&site, &keys, server.address)?)?;
+    output::print(&announcement(site, keys, server.address)?)?;
+    if let Some(probes) = probes {
+        output::print(&format!("  metrics: http://{}/metrics", probes.address))?;
+        probes.readiness.ready();
+    }
     for policy in &policies.borrow().all {
         output::print(&format!("  policy:  {}", described(&policy.source)))?;
     }
-    tokio::join!(PolicyLoop::run(&server.registry, policies, &stop), renew_keys(&site, &stop));
+    tokio::join!(PolicyLoop::run(&server.registry, policies, stop), renew_keys(site, stop));
+    if let Some(probes) = probes {
+        probes.readiness.draining();
+    }
     server.finish().await;
     Ok(())
 }

@@ -17,7 +17,7 @@ use super::objects::{Declared, Key, Objects};
 use super::referred::{self, Referred};
 
 /// Fields of a Registry that only a cluster can honour.
-const CLUSTER_FIELDS: [&str; 8] = [
+const CLUSTER_FIELDS: [&str; 9] = [
     "managementState",
     "image",
     "storage/persistentVolumeClaim",
@@ -26,6 +26,7 @@ const CLUSTER_FIELDS: [&str; 8] = [
     "podDisruptionBudget",
     "workload",
     "logging",
+    "tracing",
 ];
 
 /// One registry to serve.
@@ -37,6 +38,8 @@ pub(super) struct Site {
     pub(super) folder: PathBuf,
     /// What to serve, and where; users and certificate are not in it yet.
     pub(super) config: ServeConfig,
+    /// Where probes and metrics are answered, if they are.
+    pub(super) health: Option<SocketAddr>,
     /// Who may log in.
     pub(super) users: Users,
     /// What clients see.
@@ -86,6 +89,8 @@ pub(super) struct SitePolicy {
 pub(super) struct Place {
     /// The first one's address; the others take the next ports.
     pub(super) listen: SocketAddr,
+    /// The address of the first one's probes and metrics, if there are any; the others take the next ports.
+    pub(super) health_listen: Option<SocketAddr>,
     /// The folder with all data.
     pub(super) data: PathBuf,
     /// Whether anybody may do everything from elsewhere, too.
@@ -104,6 +109,7 @@ impl Place {
             key: Key::default(),
             folder: self.data.clone(),
             config: serve_config(&spec, self.listen, &self.data).map_err(|error| InvalidUsage(error.to_string()))?,
+            health: self.health_listen,
             users: Users::Everybody,
             certificate: Certificate::None,
             referred: Referred::default(),
@@ -119,9 +125,11 @@ impl Place {
     pub(super) fn sites(&self, objects: &Objects) -> Result<Vec<Site>, InvalidUsage> {
         let mut sites = Vec::new();
         for (key, Declared { object, .. }) in objects.registries.iter().filter(|(_, r)| r.object.spec.replicas > 0) {
-            let listen = self.nth_address(sites.len())?;
+            let listen = nth_address("--listen", self.listen, sites.len())?;
             let site = self.site(key, object, listen, objects);
-            let site = site.map_err(|reason| InvalidUsage(format!("Registry {}/{}: {reason}", key.0, key.1)))?;
+            let mut site = site.map_err(|reason| InvalidUsage(format!("Registry {}/{}: {reason}", key.0, key.1)))?;
+            let health = self.health_listen.map(|first| nth_address("--health-listen", first, sites.len()));
+            site.health = health.transpose()?;
             self.check_exposure(&site)?;
             sites.push(site);
         }
@@ -159,18 +167,7 @@ impl Place {
         };
         let config = serve_config(spec, listen, &folder).map_err(|error| error.to_string())?;
         let referred = Referred::find(spec, namespace, objects)?;
-        Ok(Site { key: key.clone(), folder, config, users, certificate, referred })
-    }
-
-    /// The address of a registry by its place in the files. Port 0 stays 0: the system chooses.
-    fn nth_address(&self, place: usize) -> Result<SocketAddr, InvalidUsage> {
-        let mut address = self.listen;
-        if address.port() != 0 {
-            let port = u16::try_from(place).ok().and_then(|place| address.port().checked_add(place));
-            let port = port.ok_or_else(|| InvalidUsage("--listen: there are not enough ports after it".to_owned()))?;
-            address.set_port(port);
-        }
-        Ok(address)
+        Ok(Site { key: key.clone(), folder, config, health: None, users, certificate, referred })
     }
 
     fn check_exposure(&self, site: &Site) -> Result<(), InvalidUsage> {
@@ -184,6 +181,17 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// The address of a registry by its place in the files. Port 0 stays 0: the system chooses.
+fn nth_address(flag: &str, first: SocketAddr, place: usize) -> Result<SocketAddr, InvalidUsage> {
+    let mut address = first;
+    if address.port() != 0 {
+        let port = u16::try_from(place).ok().and_then(|place| address.port().checked_add(place));
+        let port = port.ok_or_else(|| InvalidUsage(format!("{flag}: there are not enough ports after it")))?;
+        address.set_port(port);
+    }
+    Ok(address)
 }
 
 impl Site {
@@ -287,7 +295,8 @@ mod tests {
     use super::*;
 
     fn place(listen: &str, allow_anonymous: bool) -> Place {
-        Place { listen: listen.parse().unwrap(), data: "data".into(), allow_anonymous }
+        let health_listen = Some("127.0.0.1:6000".parse().unwrap());
+        Place { listen: listen.parse().unwrap(), health_listen, data: "data".into(), allow_anonymous }
     }
 
     fn objects(text: &str) -> Objects {
@@ -316,6 +325,8 @@ mod tests {
         let found: Vec<_> =
             sites.iter().map(|site| (site.config.listen.port(), site.config.storage.to_string())).collect();
         assert_eq!(found, [(5000, "data/default/b".to_owned()), (5001, "data/default/a".to_owned())]);
+        let health: Vec<_> = sites.iter().map(|site| site.health.unwrap().port()).collect();
+        assert_eq!(health, [6000, 6001]);
     }
 
     #[test]

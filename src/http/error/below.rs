@@ -1,9 +1,6 @@
 //! What goes wrong in the layers below.
 
-use hyper::{
-    StatusCode as S,
-    header::{ALLOW, RETRY_AFTER},
-};
+use hyper::{StatusCode as S, header::RETRY_AFTER};
 use serde_json::{Value, json};
 
 use crate::api::wire::{ErrorEntry, TrashDetail};
@@ -46,7 +43,6 @@ pub(super) fn storage(error: &storage::Error) -> Reply {
         }
         E::DeletionDisabled => {
             Reply::new(S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "deletion is disabled in this registry")
-                .header(ALLOW, "GET, HEAD, PUT")
         }
         E::TombstoneUnknown { .. } => unknown("NOT_FOUND", TOMBSTONE_UNKNOWN),
         E::NotInTrash { .. } => unknown("NOT_FOUND", "neither the repository nor its trash has what was asked for"),
@@ -84,9 +80,9 @@ pub(super) fn maintenance(error: &maintenance::Error) -> Reply {
         E::NotReady { state, .. } => {
             Reply::new(S::CONFLICT, "CONFLICT", "the run is not that far yet").detail(json!({ "state": state }))
         }
-        E::Scrubbing { since } => Reply::new(S::CONFLICT, "CONFLICT", "another scrub is in progress")
-            .detail(json!({ "since": since.to_string() })),
-        E::NeverScrubbed => Reply::new(S::NOT_FOUND, "NOT_FOUND", "the registry was not scrubbed since it started"),
+        E::Scrubbing { id, since } => Reply::new(S::CONFLICT, "CONFLICT", "another scrub is in progress")
+            .detail(json!({ "scrub": id, "since": since.to_string() })),
+        E::NeverScrubbed => Reply::new(S::NOT_FOUND, "NOT_FOUND", "no scrub of the registry is known"),
         E::Storage { source, .. } => storage(source),
         E::Corrupt { .. } => internal(),
     }

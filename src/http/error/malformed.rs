@@ -68,7 +68,9 @@ impl Malformed {
             Self::Parameter { name } => {
                 bad("UNSUPPORTED", "a query parameter is malformed").detail(json!({ "parameter": name }))
             }
-            Self::PageSize => bad("PAGINATION_NUMBER_INVALID", "n must be a whole number that is not negative"),
+            Self::PageSize => {
+                bad("UNSUPPORTED", "n must be a whole number that is not negative").detail(json!({ "parameter": "n" }))
+            }
             Self::ContentType { source } => bad("MANIFEST_INVALID", "malformed Content-Type").reason(source),
             Self::Manifest { source } => bad("MANIFEST_INVALID", "manifest invalid").reason(source),
             Self::ManifestDepth { limit } => {

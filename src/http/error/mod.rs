@@ -1,8 +1,8 @@
 //! The one table from what went wrong to what the client is told.
 //!
 //! The client gets a fixed message and the code of the distribution specification; the log gets the chain of causes.
-//! Codes that the specification has no word for are used under `/v2/_lagan/` and for answers of the 5xx class only,
-//! besides distribution's own for a malformed page size.
+//! Codes that the specification has no word for are used under `/v2/_lagan/` and for answers of the 5xx class only. What
+//! a 405 has in `Allow` depends on the route: [`finish`](crate::http::call::finish) adds it.
 
 mod below;
 mod malformed;
@@ -55,6 +55,8 @@ pub(super) enum Error {
     BodyBroken { source: hyper::Error },
     #[error("the request's body stalled for {} s", .after.as_secs())]
     BodyStalled { after: Duration },
+    #[error("what was uploaded stalled for {} s", .after.as_secs())]
+    UploadStalled { after: Duration },
     #[error("the request's body is larger than {limit} bytes")]
     BodyTooLarge { limit: u64 },
     #[error("authentication is required")]
@@ -119,6 +121,9 @@ impl Error {
                 Reply::new(S::BAD_REQUEST, "SIZE_INVALID", message)
             }
             Self::BodyStalled { .. } => {
+                Reply::new(S::REQUEST_TIMEOUT, "SIZE_INVALID", "the body stalled before its end")
+            }
+            Self::UploadStalled { .. } => {
                 Reply::new(S::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", "the body stalled; the upload can be resumed")
             }
             Self::BodyTooLarge { limit } => {
@@ -133,7 +138,6 @@ impl Error {
             }
             Self::ReadOnly => {
                 Reply::new(S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "the registry is read-only: accessMode is ReadOnly")
-                    .header(ALLOW, "GET, HEAD")
             }
             Self::Storage(source) => below::storage(source),
             Self::Maintenance(source) => below::maintenance(source),
@@ -185,11 +189,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn disabled_deletion_is_a_method_that_is_not_there() {
-        let response = response(storage::Error::DeletionDisabled);
-        assert_eq!(response.status(), S::METHOD_NOT_ALLOWED);
-        assert!(response.headers().contains_key(ALLOW));
+    #[tokio::test]
+    async fn only_an_upload_that_stalls_can_be_resumed() {
+        use http_body_util::BodyExt as _;
+        let after = Duration::from_secs(1);
+        for (error, code, resumed) in [
+            (Error::BodyStalled { after }, "SIZE_INVALID", false),
+            (Error::UploadStalled { after }, "BLOB_UPLOAD_INVALID", true),
+        ] {
+            let answer = response(error);
+            assert_eq!(answer.status(), S::REQUEST_TIMEOUT);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let text = std::str::from_utf8(&body).unwrap();
+            assert!(text.contains(code) && text.contains("resumed") == resumed, "{text}");
+        }
     }
 
     #[test]

@@ -27,38 +27,35 @@ const MAX_BODY: u64 = 32 << 20;
 #[serde(rename_all = "camelCase")]
 struct Version {
     version: &'static str,
-    capabilities: &'static [&'static str],
+    capabilities: Vec<&'static str>,
 }
 
 pub(super) async fn respond(
     call: &Call<'_>,
-    route: ExtensionRoute,
+    route: &ExtensionRoute,
     body: &mut RequestBody,
 ) -> Result<Response<Body>, Error> {
     match route {
         ExtensionRoute::Version => Ok(version(call)),
         ExtensionRoute::Trash => trash::list(call).await,
-        ExtensionRoute::TrashEntry { id } => trash::show(call, &id).await,
-        ExtensionRoute::TrashRestore { id } => trash::restore(call, &id, body).await,
+        ExtensionRoute::TrashEntry { id } => trash::show(call, id).await,
+        ExtensionRoute::TrashRestore { id } => trash::restore(call, id, body).await,
         ExtensionRoute::Restore => trash::restore_reference(call, body).await,
         ExtensionRoute::History => history::list(call).await,
-        // For clients of the registry's own listener only, and answered there.
-        ExtensionRoute::Token => Err(Error::RouteUnknown),
         ExtensionRoute::Runs => retention::start(call, body).await,
-        ExtensionRoute::Run { id } => retention::show(call, &id).await,
-        ExtensionRoute::Candidates { id } => retention::candidates(call, &id).await,
-        ExtensionRoute::Apply { id } => retention::apply(call, &id, body).await,
+        ExtensionRoute::Run { id } => retention::show(call, id).await,
+        ExtensionRoute::Candidates { id } => retention::candidates(call, id).await,
+        ExtensionRoute::Apply { id } => retention::apply(call, id, body).await,
         ExtensionRoute::Scrub if call.method == hyper::Method::POST => scrub::start(call, body).await,
-        ExtensionRoute::Scrub => scrub::show(call),
-        ExtensionRoute::Findings => scrub::findings(call),
+        ExtensionRoute::Scrub => scrub::show(call).await,
+        ExtensionRoute::Findings => scrub::findings(call).await,
     }
 }
 
 fn version(call: &Call<'_>) -> Response<Body> {
-    let capabilities: &[_] = match call.app.runs {
-        Some(_) => &["trash", "restore", "history", "retention", "scrub"],
-        None => &["trash", "restore", "history"],
-    };
+    let mut capabilities = vec!["trash", "restore", "history"];
+    capabilities.extend(call.app.runs.as_ref().map(|_| "retention"));
+    capabilities.extend(call.app.scrubs.as_ref().map(|_| "scrub"));
     let version = Version { version: env!("CARGO_PKG_VERSION"), capabilities };
     Answer::json(StatusCode::OK, &version).build()
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
+use ulid::Ulid;
 
 use crate::api::wire::{
     FindingCount, FindingKind, FindingPage, FindingView, ScrubProgress, ScrubState, ScrubStatus, Treatment,
@@ -16,6 +17,7 @@ const MAX_KEPT: usize = 10_000;
 /// A scrub, running or ended.
 #[derive(Debug)]
 pub(super) struct Report {
+    id: Ulid,
     state: ScrubState,
     repair: bool,
     started_at: Timestamp,
@@ -28,8 +30,9 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn begin(repair: bool, now: Timestamp, progress: Arc<InspectionProgress>) -> Self {
+    pub(super) fn begin(id: Ulid, repair: bool, now: Timestamp, progress: Arc<InspectionProgress>) -> Self {
         Self {
+            id,
             state: ScrubState::Running,
             repair,
             started_at: now,
@@ -46,8 +49,13 @@ impl Report {
         self.state == ScrubState::Running
     }
 
-    pub(super) fn started_at(&self) -> Timestamp {
-        self.started_at
+    pub(super) fn id(&self) -> Ulid {
+        self.id
+    }
+
+    /// What was found, as far as it was kept.
+    pub(super) fn findings(&self) -> &[FindingView] {
+        &self.kept
     }
 
     pub(super) fn note(&mut self, finding: &Finding) {
@@ -68,6 +76,7 @@ impl Report {
 
     pub(super) fn status(&self) -> ScrubStatus {
         ScrubStatus {
+            id: self.id.to_string(),
             state: self.state,
             repair: self.repair,
             started_at: self.started_at,
@@ -78,14 +87,15 @@ impl Report {
             message: self.message.clone(),
         }
     }
+}
 
-    pub(super) fn page(&self, after: Option<usize>, limit: usize) -> FindingPage {
-        let from = after.map_or(0, |last| last.saturating_add(1)).min(self.kept.len());
-        let to = from.saturating_add(limit).min(self.kept.len());
-        let findings = self.kept.get(from..to).unwrap_or_default().to_vec();
-        let next = (to < self.kept.len()).then(|| to.saturating_sub(1).to_string());
-        FindingPage { findings, next }
-    }
+/// At most `limit` of what was found, after that of number `after`.
+pub(super) fn page(found: &[FindingView], after: Option<usize>, limit: usize) -> FindingPage {
+    let from = after.map_or(0, |last| last.saturating_add(1)).min(found.len());
+    let to = from.saturating_add(limit).min(found.len());
+    let findings = found.get(from..to).unwrap_or_default().to_vec();
+    let next = (to < found.len()).then(|| to.saturating_sub(1).to_string());
+    FindingPage { findings, next }
 }
 
 fn progress(progress: &InspectionProgress) -> ScrubProgress {

@@ -54,6 +54,9 @@ impl<'a> Call<'a> {
     async fn of<T>(mut self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let answer = call.instrument(self.span.clone()).await;
         self.outcome = outcome(answer.as_ref().err());
+        if let Err(Error::Poisoned) = &answer {
+            self.metrics.poisoned();
+        }
         answer
     }
 }
@@ -247,6 +250,17 @@ mod tests {
             let counted = format!("storage_operations_total{{operation=\"{operation}\",outcome=\"ok\"}}");
             assert!(page.contains(&counted), "{operation} in {page}");
         }
+    }
+
+    #[tokio::test]
+    async fn failed_sync_shows_from_then_on() {
+        let metrics = StorageMetrics::new();
+        let (path, call): (StoragePath, _) = ("a/b".parse().unwrap(), |path| Call::begin(&metrics.driver, "put", path));
+        assert!(call(&path).of(async { Ok(()) }).await.is_ok());
+        assert!(!metrics.is_poisoned() && page(&metrics).contains("storage_poisoned 0"));
+        assert!(call(&path).of(async { Err::<(), _>(Error::Poisoned) }).await.is_err());
+        assert!(call(&path).of(async { Ok(()) }).await.is_ok());
+        assert!(metrics.is_poisoned() && page(&metrics).contains("storage_poisoned 1"));
     }
 
     #[tokio::test]

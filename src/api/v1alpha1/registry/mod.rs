@@ -5,6 +5,7 @@ mod object_storage;
 mod serving;
 mod status;
 mod storage;
+mod tracing;
 mod workload;
 
 use kube::CustomResource;
@@ -15,7 +16,7 @@ use crate::api::v1alpha1::rules::rules;
 
 pub use access::{Anonymous, AuthSpec, HtpasswdSpec, SecretKeyReference, SecretReference, TlsMode, TlsSpec};
 pub use object_storage::{
-    Addressing, AzureSpec, CaBundleReference, EncryptionSpec, EncryptionType, GcsSpec, Redirect, S3Spec,
+    Addressing, AzureSpec, CaBundleReference, Checksum, EncryptionSpec, EncryptionType, GcsSpec, Redirect, S3Spec,
 };
 pub use serving::{
     AccessMode, DeletionMode, DeletionSpec, DescriptorCacheSpec, DescriptorCacheType, ExposeSpec, InMemoryCacheSpec,
@@ -27,6 +28,7 @@ pub use status::{RegistryEndpoints, RegistryStatus, StorageStatus};
 pub use storage::{
     ClaimTemplate, EmptyDirSpec, PersistentVolumeClaimSpec, StorageSpec, StorageType, WhenDeleted, default_storage_size,
 };
+pub use tracing::TracingSpec;
 pub use workload::{ImageSpec, PodDisruptionBudgetMode, PodDisruptionBudgetSpec, PullPolicy, WorkloadSpec};
 
 /// A container registry that the operator runs.
@@ -103,6 +105,9 @@ pub struct RegistrySpec {
     pub workload: Option<WorkloadSpec>,
     /// What the registry writes to its log.
     pub logging: LoggingSpec,
+    /// Where traces of requests go. Nowhere where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<TracingSpec>,
 }
 
 fn one_replica() -> i32 {

@@ -7,6 +7,12 @@ use crate::api::v1alpha1::rules::rules;
 
 use super::SecretReference;
 
+/// A server's address: a scheme, a host, perhaps a port and a path; nobody's password.
+pub(super) const ADDRESS: &str = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$";
+
+/// What keys begin with: names with a slash between them, none of which leads upwards.
+const PREFIX: &str = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$";
+
 /// A bucket of Amazon S3, or of a store that speaks its protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -20,14 +26,11 @@ pub struct S3Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// The store's address, for stores other than Amazon's, such as `https://s3.example.com`.
-    #[schemars(length(max = 512), regex(pattern = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"))]
+    #[schemars(length(max = 512), regex(pattern = ADDRESS))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// What the key of every object begins with, such as team/images: no slash at either end. Cannot change.
-    #[schemars(
-        length(min = 1, max = 512),
-        regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")
-    )]
+    #[schemars(length(min = 1, max = 512), regex(pattern = PREFIX))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// Where in an address the bucket stands. Auto where it is not given: Path where an endpoint is given, and
@@ -45,6 +48,10 @@ pub struct S3Spec {
     /// How the store encrypts what the registry writes. As the bucket says, where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<EncryptionSpec>,
+    /// What the store checks each body with that the registry writes. None where it is not given: the signature of a
+    /// request has a SHA-256 of its body, which stores check. Not every store of S3's protocol knows the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
     /// Enabled: a pull is answered with an address of the store that is good for a few minutes, so that layers do not
     /// pass the registry; clients must reach the store. Disabled where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,14 +67,11 @@ pub struct GcsSpec {
     #[schemars(length(min = 3, max = 222), regex(pattern = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"))]
     pub bucket: String,
     /// What the name of every object begins with, such as team/images: no slash at either end. Cannot change.
-    #[schemars(
-        length(min = 1, max = 512),
-        regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")
-    )]
+    #[schemars(length(min = 1, max = 512), regex(pattern = PREFIX))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The store's address, for stores other than Google's.
-    #[schemars(length(max = 512), regex(pattern = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"))]
+    #[schemars(length(max = 512), regex(pattern = ADDRESS))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// A Secret of this namespace whose key credentials.json is the key of a service account. When it changes, the pods are
@@ -92,14 +96,11 @@ pub struct AzureSpec {
     #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9]+(-[a-z0-9]+)*$"))]
     pub container: String,
     /// What the name of every blob begins with, such as team/images: no slash at either end. Cannot change.
-    #[schemars(
-        length(min = 1, max = 512),
-        regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")
-    )]
+    #[schemars(length(min = 1, max = 512), regex(pattern = PREFIX))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The store's address, for clouds other than the public one.
-    #[schemars(length(max = 512), regex(pattern = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"))]
+    #[schemars(length(max = 512), regex(pattern = ADDRESS))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// A Secret of this namespace with the key AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN. When it changes, the
@@ -153,6 +154,20 @@ pub enum Redirect {
     /// The registry hands everything through.
     #[default]
     Disabled,
+}
+
+/// What the store checks bodies with, beside the signature of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Checksum {
+    /// Nothing.
+    #[default]
+    None,
+    /// SHA-256, which the store keeps with the object.
+    #[serde(rename = "SHA256")]
+    Sha256,
+    /// CRC-64/NVME, which Amazon recommends, and which the store keeps with the object.
+    #[serde(rename = "CRC64NVME")]
+    Crc64Nvme,
 }
 
 /// How the store encrypts what the registry writes.

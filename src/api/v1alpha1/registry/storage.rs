@@ -44,6 +44,50 @@ const BUCKET_STAYS: &str = "bucket and prefix cannot change: make a new Registry
 /// field appears or goes. They spell out what is absent with `has`, for the evaluator that works without an API
 /// server knows no optional values.
 fn storage_rules() -> Value {
+    let buckets = bucket_rules();
+    let claims = claim_rules();
+    let all = buckets.iter().chain(&claims).map(|(rule, message)| (rule.as_str(), *message));
+    rules(&all.collect::<Vec<_>>())
+}
+
+type Rule = (String, &'static str);
+
+/// What belongs to the types of object storage.
+fn bucket_rules() -> Vec<Rule> {
+    let stays = |member: &str, fields: &[&str]| {
+        let same = fields.iter().map(|field| {
+            let value = |object| {
+                let given = format!("has({object}.{member}) && has({object}.{member}.{field})");
+                format!("({given} ? {object}.{member}.{field} : '')")
+            };
+            format!("{} == {}", value("self"), value("oldSelf"))
+        });
+        same.collect::<Vec<_>>().join(" && ")
+    };
+    vec![
+        (
+            "(self.type == 'S3') == has(self.s3)".to_owned(),
+            "s3 goes with type S3: write the bucket there, or remove it and use another type",
+        ),
+        (
+            "(self.type == 'GCS') == has(self.gcs)".to_owned(),
+            "gcs goes with type GCS: write the bucket there, or remove it and use another type",
+        ),
+        (
+            "(self.type == 'Azure') == has(self.azure)".to_owned(),
+            "azure goes with type Azure: write account and container there, or remove it and use another type",
+        ),
+        (stays("s3", &["bucket", "prefix"]), BUCKET_STAYS),
+        (stays("gcs", &["bucket", "prefix"]), BUCKET_STAYS),
+        (
+            stays("azure", &["account", "container", "prefix"]),
+            "account, container and prefix cannot change: make a new Registry and copy the images",
+        ),
+    ]
+}
+
+/// What belongs to the types that are volumes, and that the type stays.
+fn claim_rules() -> Vec<Rule> {
     let claim_name =
         |object| format!("(has({object}.persistentVolumeClaim) && has({object}.persistentVolumeClaim.claimName))");
     let template = |object, field, value: &str, default| {
@@ -56,63 +100,33 @@ fn storage_rules() -> Value {
         format!("{named} || {} == {}", template("self", field, "$", default), template("oldSelf", field, "$", default))
     };
     let size = |object| template(object, "size", "string($)", "'20Gi'");
-    let stays = |member: &str, field: &str| {
-        let value = |object| {
-            let given = format!("has({object}.{member}) && has({object}.{member}.{field})");
-            format!("({given} ? {object}.{member}.{field} : '')")
-        };
-        format!("{} == {}", value("self"), value("oldSelf"))
-    };
-    rules(&[
+    vec![
         (
-            "(self.type == 'S3') == has(self.s3)",
-            "s3 goes with type S3: write the bucket there, or remove it and use another type",
-        ),
-        (
-            "(self.type == 'GCS') == has(self.gcs)",
-            "gcs goes with type GCS: write the bucket there, or remove it and use another type",
-        ),
-        (
-            "(self.type == 'Azure') == has(self.azure)",
-            "azure goes with type Azure: write account and container there, or remove it and use another type",
-        ),
-        (&format!("{} && {}", stays("s3", "bucket"), stays("s3", "prefix")), BUCKET_STAYS),
-        (&format!("{} && {}", stays("gcs", "bucket"), stays("gcs", "prefix")), BUCKET_STAYS),
-        (
-            &format!(
-                "{} && {} && {}",
-                stays("azure", "account"),
-                stays("azure", "container"),
-                stays("azure", "prefix")
-            ),
-            "account, container and prefix cannot change: make a new Registry and copy the images",
-        ),
-        (
-            "self.type == 'EmptyDir' || !has(self.emptyDir)",
+            "self.type == 'EmptyDir' || !has(self.emptyDir)".to_owned(),
             "emptyDir is for type EmptyDir: remove it, or set storage.type to EmptyDir when the Registry is created",
         ),
         (
-            "self.type == 'PersistentVolumeClaim' || !has(self.persistentVolumeClaim)",
+            "self.type == 'PersistentVolumeClaim' || !has(self.persistentVolumeClaim)".to_owned(),
             "persistentVolumeClaim is for type PersistentVolumeClaim: remove it, or set storage.type to PersistentVolumeClaim when the Registry is created",
         ),
-        ("self.type == oldSelf.type", "storage.type cannot change: make a new Registry and copy the images"),
+        ("self.type == oldSelf.type".to_owned(), "storage.type cannot change: make a new Registry and copy the images"),
         (
-            &format!("{named} || !{}", claim_name("oldSelf")),
+            format!("{named} || !{}", claim_name("oldSelf")),
             "claimName cannot be removed: the registry's content lies on that claim",
         ),
         (
-            &same("storageClassName", "''"),
+            same("storageClassName", "''"),
             "template.storageClassName cannot change: restore a snapshot into a claim of the other class and name it in claimName",
         ),
         (
-            &same("accessModes", "['ReadWriteOnce']"),
+            same("accessModes", "['ReadWriteOnce']"),
             "template.accessModes cannot change: restore a snapshot into a claim with other modes and name it in claimName",
         ),
         (
-            &format!("{named} || quantity({}).compareTo(quantity({})) >= 0", size("self"), size("oldSelf")),
+            format!("{named} || quantity({}).compareTo(quantity({})) >= 0", size("self"), size("oldSelf")),
             "template.size can only grow, and is 20Gi where it is not given: a volume never shrinks",
         ),
-    ])
+    ]
 }
 
 /// The kind of storage.

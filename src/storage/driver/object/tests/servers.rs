@@ -1,4 +1,4 @@
-//! Real servers, which `tests/run drivers` starts and names in the environment.
+//! Real servers, which `tests/run --only drivers` starts and names in the environment.
 
 use std::{env, sync::Arc};
 
@@ -19,7 +19,7 @@ use super::*;
 const LONG: usize = 20_000_017;
 
 fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/run drivers"))
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/run --only drivers"))
 }
 
 /// A folder of its own for each run.
@@ -93,7 +93,7 @@ async fn the_store_copies_in_parts(options: &ObjectStoreOptions) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs LAGAN_TEST_S3_ENDPOINT: tests/run drivers"]
+#[ignore = "needs LAGAN_TEST_S3_ENDPOINT: tests/run --only drivers"]
 async fn the_suite_passes_over_s3() {
     let options = options(Provider::S3(s3("LAGAN_TEST_S3_ENDPOINT")));
     suite::run(subject(&options, COPIED_IN_PARTS)).await;
@@ -101,14 +101,14 @@ async fn the_suite_passes_over_s3() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs LAGAN_TEST_S3_ENDPOINT_2: tests/run drivers"]
+#[ignore = "needs LAGAN_TEST_S3_ENDPOINT_2: tests/run --only drivers"]
 async fn the_suite_passes_over_another_s3() {
     let subject = subject(&options(Provider::S3(s3("LAGAN_TEST_S3_ENDPOINT_2"))), COPIED_IN_PARTS);
     suite::run(Subject { shows_folders: true, ..subject }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs LAGAN_TEST_S3_ENDPOINT: tests/run drivers"]
+#[ignore = "needs LAGAN_TEST_S3_ENDPOINT: tests/run --only drivers"]
 async fn long_uploads_pass_over_s3_with_each_checksum() {
     for checksum in [S3Checksum::Sha256, S3Checksum::Crc64Nvme] {
         let s3 = S3Options { checksum: Some(checksum), ..s3("LAGAN_TEST_S3_ENDPOINT") };
@@ -118,7 +118,7 @@ async fn long_uploads_pass_over_s3_with_each_checksum() {
 }
 
 #[tokio::test]
-#[ignore = "needs LAGAN_TEST_S3_ENDPOINT and LAGAN_TEST_S3_ENDPOINT_2: tests/run drivers"]
+#[ignore = "needs LAGAN_TEST_S3_ENDPOINT and LAGAN_TEST_S3_ENDPOINT_2: tests/run --only drivers"]
 async fn s3_copies_in_parts() {
     for endpoint in ["LAGAN_TEST_S3_ENDPOINT", "LAGAN_TEST_S3_ENDPOINT_2"] {
         the_store_copies_in_parts(&options(Provider::S3(s3(endpoint)))).await;
@@ -128,7 +128,7 @@ async fn s3_copies_in_parts() {
 /// An upload that was left in its midst is found by its age, and goes with its parts. Not on the other S3, which does not
 /// tell what uploads it has, and whose names of files are too long for such a place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs LAGAN_TEST_S3_ENDPOINT: tests/run drivers"]
+#[ignore = "needs LAGAN_TEST_S3_ENDPOINT: tests/run --only drivers"]
 async fn an_upload_left_on_s3_is_purged_with_its_parts() {
     let options = options(Provider::S3(s3("LAGAN_TEST_S3_ENDPOINT")));
     let content = Bytes::from(vec![b'x'; LONG]);
@@ -159,7 +159,7 @@ fn azure(credentials: AzureCredentials) -> ObjectStoreOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs LAGAN_TEST_AZURE_ENDPOINT: tests/run drivers"]
+#[ignore = "needs LAGAN_TEST_AZURE_ENDPOINT: tests/run --only drivers"]
 async fn the_suite_passes_over_azure() {
     let key = AzureCredentials::AccessKey(Secret::new(variable("LAGAN_TEST_AZURE_KEY")));
     suite::run(subject(&azure(key), Sizes::REAL)).await;
@@ -167,7 +167,7 @@ async fn the_suite_passes_over_azure() {
 
 /// All but deletes: with a signature, Azurite answers the request that the library makes of them with 500.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs LAGAN_TEST_AZURE_SAS: tests/run drivers"]
+#[ignore = "needs LAGAN_TEST_AZURE_SAS: tests/run --only drivers"]
 async fn a_shared_access_signature_is_accepted_by_azure() {
     let sas = variable("LAGAN_TEST_AZURE_SAS");
     for signature in [sas.clone(), format!("?{sas}")] {
@@ -195,7 +195,7 @@ async fn a_shared_access_signature_is_accepted_by_azure() {
 
 /// The server has no uploads in parts in the form that the real one has them: whatever needs parts is not shown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs LAGAN_TEST_GCS_ENDPOINT: tests/run drivers"]
+#[ignore = "needs LAGAN_TEST_GCS_ENDPOINT: tests/run --only drivers"]
 async fn the_suite_for_short_files_passes_over_gcs() {
     let gcs = GcsOptions {
         bucket: variable("LAGAN_TEST_GCS_BUCKET"),

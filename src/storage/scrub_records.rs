@@ -1,0 +1,52 @@
+//! Records of scrubs.
+
+use bytes::Bytes;
+use ulid::Ulid;
+
+use super::{
+    Catalog, Error,
+    driver::{self, Durability, PathComponent},
+    layout::PathSpec,
+};
+
+impl Catalog {
+    /// Keeps a record of a scrub, in place of one of the same name. It needs to be seen, not to survive.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn put_scrub(&self, scrub: Ulid, record: &PathComponent, content: Bytes) -> Result<(), Error> {
+        let path = PathSpec::ScrubRecord(scrub, record).path();
+        let written = self.store.driver.put(&path, content, Durability::Visible).await;
+        written.map_err(|source| Error::driver("write a scrub's record", source))
+    }
+
+    /// A record of a scrub; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn scrub(&self, scrub: Ulid, record: &PathComponent) -> Result<Option<Bytes>, Error> {
+        match self.store.driver.get(&PathSpec::ScrubRecord(scrub, record).path()).await {
+            Ok(content) => Ok(Some(content)),
+            Err(driver::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(Error::driver("read a scrub's record", source)),
+        }
+    }
+
+    /// The ids of the scrubs that have records, in order.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn scrubs(&self) -> Result<Vec<Ulid>, Error> {
+        let names = self.store.names(PathSpec::Scrubs).await?;
+        Ok(names.iter().filter_map(|name| Ulid::from_string(name).ok()).collect())
+    }
+
+    /// Forgets a scrub with all of its records. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn remove_scrub(&self, scrub: Ulid) -> Result<(), Error> {
+        let removed = self.store.driver.delete_directory(&PathSpec::Scrub(scrub).path()).await;
+        removed.map_err(|source| Error::driver("remove a scrub's records", source))
+    }
+}
