@@ -281,7 +281,10 @@ mod tests {
 
     async fn open(folder: &Path) -> OpenRegistry {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let config = Place { listen, health_listen: None, data: folder.to_owned(), allow_anonymous: false }.default_site().unwrap().config;
+        let config = Place { listen, health_listen: None, data: folder.to_owned(), allow_anonymous: false }
+            .default_site()
+            .unwrap()
+            .config;
         OpenRegistry::open(&config, Medium::Folder, options(&config, None, StorageMetrics::new())).await.unwrap()
     }
 
