@@ -234,7 +234,7 @@ async fn tags_that_lead_nowhere_are_removed_with_their_history_kept() {
     world.memory.put_now(&PathSpec::TagIndex(&name, &tag("begun"), &digest).path(), &digest.to_string());
     let gone = sha256(b"gone");
     world.memory.put_now(&PathSpec::TagCurrent(&name, &tag("left")).path(), &gone.to_string());
-    assert_eq!(tags(&repository).await, ["begun", "left", "v1"]);
+    // Not listed before: a list takes the first one back by itself.
     assert_mended(&world, &[K::DanglingTag, K::DanglingTag]).await;
     assert_eq!(tags(&repository).await, ["v1"]);
     assert!(is_there(&repository, &reference("v1")).await);
