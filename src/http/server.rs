@@ -116,10 +116,12 @@ async fn next_connection(
         let permit = room.permits.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, from)) => match room.shares.take(from.ip()) {
-                    Some(seat) => return Some(((stream, from.ip()), (permit, seat))),
-                    None => debug!(client = %from.ip(), "closed a connection: its address has its share of them"),
-                },
+                Ok((stream, from)) => {
+                    if let Some(seat) = room.shares.take(from.ip()) {
+                        return Some(((stream, from.ip()), (permit, seat)));
+                    }
+                    debug!(client = %from.ip(), "closed a connection: its address has its share of them");
+                }
                 Err(error) => {
                     warn!(error = &error as &(dyn std::error::Error + 'static), "could not accept a connection");
                     sleep(ACCEPT_PAUSE).await;
