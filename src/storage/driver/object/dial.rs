@@ -61,8 +61,19 @@ impl Dialer {
         if let Some(login) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(login.clone());
         }
-        HttpsConnector::from((tunnel, self.tls)).call(to).await
+        HttpsConnector::from((tunnel, self.tls)).call(with_port(to)).await
     }
+}
+
+/// The same place with its port: a tunnel takes 443 for the port of what says none, also without TLS.
+fn with_port(to: Uri) -> Uri {
+    if to.port().is_some() || to.scheme() != Some(&Scheme::HTTP) {
+        return to;
+    }
+    let mut parts = to.clone().into_parts();
+    let authority = parts.authority.as_ref().and_then(|authority| format!("{authority}:80").parse().ok());
+    parts.authority = authority.or(parts.authority);
+    Uri::from_parts(parts).unwrap_or(to)
 }
 
 impl Service<Uri> for Dialer {
