@@ -32,12 +32,15 @@ fn of_start(storage: &StorageConfig, error: Error) -> anyhow::Error {
         }
         // What the test reads it has written: so it is the bucket that is absent.
         Error::NotFound { .. } => Unreachable(format!("{storage}: there is no such bucket: make it first")).into(),
-        Error::Unavailable { .. } => {
+        Error::Unavailable { .. } | Error::Busy { .. } => {
             Unreachable(format!("{storage}: the store does not answer: {}", causes(error))).into()
         }
-        Error::NoSpace { .. } | Error::ReadOnly { .. } | Error::Poisoned | Error::Fenced { .. } | Error::Io { .. } => {
-            Unreachable(format!("{storage}: {}", causes(error))).into()
-        }
+        Error::NoSpace { .. }
+        | Error::ReadOnly { .. }
+        | Error::Rejected { .. }
+        | Error::Poisoned
+        | Error::Fenced { .. }
+        | Error::Io { .. } => Unreachable(format!("{storage}: {}", causes(error))).into(),
     }
 }
 

@@ -97,11 +97,14 @@ fn driver(error: &driver::Error) -> Reply {
         driver::Error::ReadOnly { .. } => unavailable("the registry's storage is read-only"),
         driver::Error::Poisoned => poisoned(),
         driver::Error::Fenced { .. } => no_lease(),
-        driver::Error::Unavailable { .. } => {
+        driver::Error::Unavailable { .. } | driver::Error::Busy { .. } => {
             unavailable("the registry's storage does not answer").header(RETRY_AFTER, RETRY_SECONDS)
         }
         // The registry's own credentials: nothing that the client could do better.
-        driver::Error::NotFound { .. } | driver::Error::Denied { .. } | driver::Error::Io { .. } => internal(),
+        driver::Error::NotFound { .. }
+        | driver::Error::Denied { .. }
+        | driver::Error::Rejected { .. }
+        | driver::Error::Io { .. } => internal(),
     }
 }
 

@@ -76,6 +76,8 @@ fn outcome(error: Option<&Error>) -> &'static str {
         Some(Error::NoSpace { .. }) => "no_space",
         Some(Error::ReadOnly { .. }) => "read_only",
         Some(Error::Unavailable { .. }) => "unavailable",
+        Some(Error::Busy { .. }) => "busy",
+        Some(Error::Rejected { .. }) => "rejected",
         Some(Error::Denied { .. }) => "denied",
         Some(Error::Poisoned) => "poisoned",
         Some(Error::Fenced { .. }) => "fenced",

@@ -92,6 +92,28 @@ pub enum Error {
         /// What it said.
         source: io::Error,
     },
+    /// As [`Self::Unavailable`], and it is known that the call did nothing and will not: the medium itself said so when it
+    /// asked for fewer requests, or was not reached at all. Of a client that tries again by itself this is what the last
+    /// attempt came to.
+    #[error("the medium is too busy to {action} {path}")]
+    Busy {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The path concerned.
+        path: StoragePath,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The medium refuses the call as it is: it did nothing, and trying again would come to the same.
+    #[error("the medium refuses to {action} {path}")]
+    Rejected {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The path concerned.
+        path: StoragePath,
+        /// What it said.
+        source: io::Error,
+    },
     /// The medium does not accept the credentials, or they do not allow the call.
     #[error("the medium does not allow to {action} {path}")]
     Denied {

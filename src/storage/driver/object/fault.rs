@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, io};
 
+use object_store::client::{HttpError, HttpErrorKind};
+
 use crate::storage::driver::{Error, StoragePath};
 
 /// What a call on `path` came to.
@@ -14,11 +16,15 @@ pub(super) fn fault(action: &'static str, path: &StoragePath, error: object_stor
             Error::Denied { action, path, source: io::Error::other(error) }
         }
         // No write here has conditions, so that this is a 409: something else is going on at this place.
-        E::AlreadyExists { .. } => Error::Unavailable { action, path, source: io::Error::other(error) },
+        E::AlreadyExists { .. } => Error::Busy { action, path, source: io::Error::other(error) },
         E::Generic { .. } => match status(&error) {
             Some(507) => Error::NoSpace { path },
-            // Asked to come again, or the store's own failure, which five more attempts did not end.
-            Some(408 | 429 | 500..) => Error::Unavailable { action, path, source: io::Error::other(error) },
+            Some(429) => Error::Busy { action, path, source: io::Error::other(error) },
+            Some(503) if is_stores_own(&error) => Error::Busy { action, path, source: io::Error::other(error) },
+            // Given up half-way by the store or a proxy, which five more attempts did not end.
+            Some(408 | 500..) => Error::Unavailable { action, path, source: io::Error::other(error) },
+            Some(400..=499) => Error::Rejected { action, path, source: io::Error::other(error) },
+            None if was_not_sent(&error) => Error::Busy { action, path, source: io::Error::other(error) },
             None if is_transport(&error) => Error::Unavailable { action, path, source: io::Error::other(error) },
             Some(_) | None => Error::Io { action, path, source: io::Error::other(error) },
         },
@@ -42,7 +48,28 @@ fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + '
 }
 
 fn is_transport(error: &object_store::Error) -> bool {
-    chain(error).any(<dyn StdError>::is::<object_store::client::HttpError>)
+    transport(error).is_some()
+}
+
+fn transport(error: &object_store::Error) -> Option<&HttpError> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+/// Whether there was no connection to send the request over.
+fn was_not_sent(error: &object_store::Error) -> bool {
+    transport(error).is_some_and(|error| error.kind() == HttpErrorKind::Connect)
+}
+
+/// What stores say when they have not begun with a request, of S3 and of Azure.
+const NOT_BEGUN: [&str; 3] = ["<Code>SlowDown</Code>", "<Code>ServiceUnavailable</Code>", "<Code>ServerBusy</Code>"];
+
+/// Whether a 503 is the store's own, which has then not begun with the request. A proxy says it too, and also of a request
+/// that it had passed on.
+fn is_stores_own(error: &object_store::Error) -> bool {
+    chain(error).any(|error| {
+        let text = error.to_string();
+        NOT_BEGUN.iter().any(|code| text.contains(code))
+    })
 }
 
 /// The status that the store answered with. The library keeps it in a type of its own that it does not show, so that
@@ -75,20 +102,34 @@ mod tests {
         store_that_says_at_first(status, usize::MAX, status).await
     }
 
+    /// A store that says this in every answer's body; its address.
+    async fn store_that_explains(status: &'static str, code: &str) -> String {
+        let body = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");
+        let length = body.len();
+        answering(move |_| format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"))
+            .await
+    }
+
     /// A store that answers so often with one status, and then with another; its address.
     async fn store_that_says_at_first(first: &'static str, count: usize, then: &'static str) -> String {
+        answering(move |answered| {
+            let status = if answered < count { first } else { then };
+            format!("HTTP/1.1 {status}\r\netag: \"1\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        })
+        .await
+    }
+
+    /// A store that gives the answer which `answer` makes of how many it gave before; its address.
+    async fn answering(answer: impl Fn(usize) -> String + Send + 'static) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             let mut answered = 0;
             while let Ok((mut connection, _)) = listener.accept().await {
-                let status = if answered < count { first } else { then };
-                answered += 1;
                 let mut request = [0; 4096];
                 let _ = connection.read(&mut request).await;
-                let answer =
-                    format!("HTTP/1.1 {status}\r\netag: \"1\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                let _ = connection.write_all(answer.as_bytes()).await;
+                let _ = connection.write_all(answer(answered).as_bytes()).await;
+                answered += 1;
             }
         });
         format!("http://{address}")
@@ -120,7 +161,7 @@ mod tests {
         let busy = || store_that_says_at_first("409 Conflict", 2, "200 OK");
         write(driver(busy().await)).await.unwrap();
         let refused = write(driver(busy().await).fenced()).await.unwrap_err();
-        assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+        assert!(matches!(refused, Error::Busy { .. }), "{refused:?}");
     }
 
     #[tokio::test]
@@ -139,24 +180,38 @@ mod tests {
 
     #[tokio::test]
     async fn callers_learn_what_they_can_act_on() {
-        for status in ["503 Slow Down", "429 Too Many Requests", "500 Internal Server Error"] {
+        for status in ["503 Service Unavailable", "504 Gateway Timeout", "500 Internal Server Error"] {
             let error = error_of(store_that_says(status).await).await;
             assert!(matches!(error, Error::Unavailable { .. }), "{status}: {error:?}");
         }
+        let error = error_of(store_that_says("429 Too Many Requests").await).await;
+        assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+        for code in ["SlowDown", "ServiceUnavailable", "ServerBusy"] {
+            let error = error_of(store_that_explains("503 Service Unavailable", code).await).await;
+            assert!(matches!(error, Error::Busy { .. }), "{code}: {error:?}");
+        }
+        let error = error_of(store_that_explains("500 Internal Server Error", "InternalError").await).await;
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
         for status in ["403 Forbidden", "401 Unauthorized"] {
             let error = error_of(store_that_says(status).await).await;
             assert!(matches!(error, Error::Denied { .. }), "{status}: {error:?}");
         }
         assert!(matches!(error_of(store_that_says("404 Not Found").await).await, Error::NotFound { .. }));
         assert!(matches!(error_of(store_that_says("507 Insufficient Storage").await).await, Error::NoSpace { .. }));
-        assert!(matches!(error_of(store_that_says("400 Bad Request").await).await, Error::Io { .. }));
+        assert!(matches!(error_of(store_that_says("400 Bad Request").await).await, Error::Rejected { .. }));
     }
 
     #[tokio::test]
-    async fn a_store_that_nobody_answers_for_is_unavailable() {
+    async fn a_store_that_nobody_answers_for_has_done_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        assert!(matches!(error_of(endpoint).await, Error::Unavailable { .. }));
+        assert!(matches!(error_of(endpoint).await, Error::Busy { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_before_the_answer_leaves_the_outcome_open() {
+        let error = error_of(answering(|_| String::new()).await).await;
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     }
 }

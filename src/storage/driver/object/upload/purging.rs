@@ -58,7 +58,10 @@ impl StagedObject {
         let staged = Self::from_folder(Arc::clone(shared), at, &folder).await;
         let mut staged = match staged {
             Ok(staged) => staged,
-            Err(error @ (Error::Unavailable { .. } | Error::Denied { .. })) => return Err(error),
+            Err(
+                error
+                @ (Error::Unavailable { .. } | Error::Busy { .. } | Error::Rejected { .. } | Error::Denied { .. }),
+            ) => return Err(error),
             // It is damaged. What it says of its parts is in other objects, too.
             Err(_) => Self::new(Arc::clone(shared), at, State::nothing(), None),
         };

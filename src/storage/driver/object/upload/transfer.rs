@@ -65,7 +65,7 @@ impl StagedObject {
             Ok(Some(first)) => first,
             Ok(None) => return Ok(None),
             // There are stores that know no such request, and stores whose rules do not allow it.
-            Err(error @ (Error::Io { .. } | Error::Denied { .. })) => {
+            Err(error @ (Error::Io { .. } | Error::Rejected { .. } | Error::Denied { .. })) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(path = %from, error, "the store does not copy in parts: a blob is read and written again");
                 return Ok(None);
