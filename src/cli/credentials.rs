@@ -33,6 +33,7 @@ impl Credentials {
     /// Names the field and what is wrong with its file; never a secret.
     pub(super) fn load(config: &ServeConfig) -> Result<Self, InvalidUsage> {
         let htpasswd = config.auth.htpasswd.as_ref().map(|htpasswd| htpasswd.file.as_path());
+        let redis = config.descriptor_cache.redis.as_ref();
         let tls = config.tls.as_ref().map(|tls| TlsIdentity::load(&tls.certificate, &tls.key));
         let control = config.control.as_ref().map(|control| &control.tls);
         let control = control.map(|tls| TlsIdentity::load_mutual(&tls.certificate, &tls.key, &tls.client_authority));
@@ -44,7 +45,7 @@ impl Credentials {
                 None => Medium::Folder,
                 Some(options) => Medium::Bucket { options: Box::new(options), replica: replica(config)? },
             },
-            redis: config.descriptor_cache.redis.as_ref().map(redis::target).transpose()?,
+            redis: redis.map(|redis| redis::target(redis, &config.storage)).transpose()?,
         })
     }
 }

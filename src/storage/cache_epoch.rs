@@ -5,19 +5,26 @@
 //!
 //! A process looks at the entries of the greatest epoch that it knows. Whoever clears reads the record first and clears
 //! there, so that no entry of an epoch that somebody raised, and did not live to tell of, outlives its content.
+//!
+//! The record says where the store lay when the epoch was raised. In a copy of the store it lies elsewhere, and the first
+//! process there begins an epoch of its own: what the original's processes remember is not true of the copy for long.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use ulid::Ulid;
 
-use super::{Error, driver::Durability, layout::PathSpec, store::Store};
+use super::{Error, driver::Durability, layout::PathSpec, record::Lenient, store::Store};
 
-/// What the file of an epoch says, for people: its name is what counts.
+/// What the file of an epoch says, beside its name.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CacheEpoch {
+    /// For people.
     raised_at: Timestamp,
+    /// Where the store lay.
+    #[serde(default)]
+    place: String,
 }
 
 impl Store {
@@ -32,22 +39,45 @@ impl Store {
         self.descriptors.redis.as_ref().is_some_and(|redis| redis.adopt(told))
     }
 
-    /// Adopts the greatest epoch that the store knows, if it knows one.
+    /// Adopts the greatest epoch that the store knows, if it knows one. A process that has none yet takes none of a store
+    /// that this one was copied from.
     ///
     /// # Errors
     /// [`Error::Driver`].
     pub(super) async fn adopt_recorded_epoch(&self) -> Result<(), Error> {
+        let Some(greatest) = self.recorded_epoch().await? else { return Ok(()) };
+        if self.cache_epoch().is_none() && !self.is_epoch_of_this_store(greatest).await? {
+            return self.raise_cache_epoch_after(Some(greatest)).await;
+        }
+        self.adopt_epoch(greatest);
+        Ok(())
+    }
+
+    /// The greatest epoch that the store knows, if it knows one.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(super) async fn recorded_epoch(&self) -> Result<Option<Ulid>, Error> {
         let names = self.names(PathSpec::CacheEpochs).await?;
         let mut epochs: Vec<Ulid> = names.iter().filter_map(|name| Ulid::from_string(name).ok()).collect();
         epochs.sort_unstable();
-        let Some(greatest) = epochs.pop() else { return Ok(()) };
-        self.adopt_epoch(greatest);
+        let greatest = epochs.pop();
         for outdated in epochs {
             if let Err(error) = self.remove_record(PathSpec::CacheEpoch(outdated)).await {
                 warn!(%outdated, error = &error as &dyn std::error::Error, "could not remove an outdated cache epoch");
             }
         }
-        Ok(())
+        Ok(greatest)
+    }
+
+    /// Whether an epoch was begun here, and not in a store that this one was copied from.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(super) async fn is_epoch_of_this_store(&self, epoch: Ulid) -> Result<bool, Error> {
+        let Some(redis) = &self.descriptors.redis else { return Ok(true) };
+        let record: Lenient<CacheEpoch> = self.lenient_record(PathSpec::CacheEpoch(epoch)).await?;
+        Ok(record.read().is_some_and(|record| record.place == redis.place()))
     }
 
     /// Begins an epoch that nobody has looked at yet; durable when answered.
@@ -55,12 +85,21 @@ impl Store {
     /// # Errors
     /// [`Error::Driver`].
     pub(super) async fn raise_cache_epoch(&self) -> Result<(), Error> {
+        self.raise_cache_epoch_after(None).await
+    }
+
+    /// The same, where the store knows an epoch that was not adopted.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(super) async fn raise_cache_epoch_after(&self, recorded: Option<Ulid>) -> Result<(), Error> {
         let Some(redis) = &self.descriptors.redis else { return Ok(()) };
         loop {
             let now = self.clock.now();
-            let after_known = redis.epoch().map_or(0, |known| known.0.saturating_add(1));
+            let after_known = redis.epoch().max(recorded).map_or(0, |known| known.0.saturating_add(1));
             let next = self.ids.next(now).max(Ulid(after_known));
-            self.put_record(PathSpec::CacheEpoch(next), &CacheEpoch { raised_at: now }, Durability::Durable).await?;
+            let record = CacheEpoch { raised_at: now, place: redis.place().to_owned() };
+            self.put_record(PathSpec::CacheEpoch(next), &record, Durability::Durable).await?;
             if redis.adopt(next) {
                 info!(epoch = %next, "gave up what the shared cache holds");
                 self.options.metrics.cache.epoch_raised();

@@ -158,12 +158,16 @@ impl Store {
     /// [`Error::Driver`] where the epoch cannot be read.
     pub(super) async fn join_descriptor_caches(&self) -> Result<(), Error> {
         if let Some(redis) = &self.descriptors.redis {
-            self.adopt_recorded_epoch().await?;
-            if redis.epoch().is_none()
-                && let Err(error) = self.raise_cache_epoch().await
-            {
+            let recorded = self.recorded_epoch().await?;
+            let own = match recorded {
+                Some(epoch) if self.is_epoch_of_this_store(epoch).await? => Some(epoch),
+                _ => None,
+            };
+            if let Some(epoch) = own {
+                self.adopt_epoch(epoch);
+            } else if let Err(error) = self.raise_cache_epoch_after(recorded).await {
                 let error = &error as &dyn std::error::Error;
-                warn!(error, "could not begin the first epoch of the shared cache; going on without it");
+                warn!(error, "could not begin an epoch of the shared cache; going on without it");
             }
             redis.connected().await;
         }

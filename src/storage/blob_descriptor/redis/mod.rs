@@ -8,9 +8,11 @@
 //!   was cleared, or evicted, or everything was.
 //! - A clear removes the entry with its nonce. The next look-up makes another, so that every right from before is void.
 //!
-//! An entry's key names, beside the content, the cache's epoch and the process of Redis. Redis may lose a clear that it
-//! has confirmed, when it is restarted from an older snapshot or a standby takes over that had not seen it; but then it
-//! is another process, and its older entries are never looked at.
+//! An entry's key names, beside the content, the cache's epoch, the process of Redis and its data set. Redis may lose a
+//! clear that it has confirmed, when it is restarted from an older snapshot or a standby takes over that had not seen it;
+//! but then it is another process, and its older entries are never looked at. A process may also get back what it had
+//! forgotten, from a standby whose standby it became; but when it is made a master again, it names its data set anew, as
+//! every promotion does. So each command says for which data set it is meant.
 //!
 //! # Assumptions
 //! One process of Redis, or several of which one answers at a time; it may forget what it likes, whenever it likes.
@@ -49,6 +51,14 @@ const NONCE_TTL_MS: u64 = 30 * 1000;
 /// The longest descriptor that is kept, in bytes of JSON. Those of this registry have some 200.
 const MAX_DESCRIPTOR: usize = 4 << 10;
 
+/// What a script begins with: the server must still have the data set of which the entry's key speaks. The last argument
+/// names that; it is empty where the server names none.
+const CHECK: &str = r"
+if ARGV[#ARGV] ~= '' and not string.find(redis.call('INFO', 'replication'), 'master_replid:' .. ARGV[#ARGV], 1, true) then
+  return redis.error_reply('LAGANMOVED the server has the data of another one by now')
+end
+";
+
 const LOOK_UP: &str = r"
 local entry = redis.call('HMGET', KEYS[1], 'descriptor', 'nonce')
 if entry[1] then return {entry[1], false} end
@@ -65,6 +75,12 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 ";
 
+const CLEAR: &str = "return redis.call('DEL', unpack(KEYS))";
+
+fn script(code: &str) -> Script {
+    Script::new(&format!("{CHECK}{code}"))
+}
+
 /// The shared cache.
 #[derive(Debug)]
 pub(in crate::storage) struct RedisDescriptors {
@@ -74,6 +90,7 @@ pub(in crate::storage) struct RedisDescriptors {
     epoch: Mutex<Option<Ulid>>,
     look_up: Script,
     fill: Script,
+    clear: Script,
     metrics: CacheMetrics,
 }
 
@@ -91,8 +108,9 @@ impl RedisDescriptors {
             sessions: Sessions::keep(target.clone()),
             target,
             epoch: Mutex::default(),
-            look_up: Script::new(LOOK_UP),
-            fill: Script::new(FILL),
+            look_up: script(LOOK_UP),
+            fill: script(FILL),
+            clear: script(CLEAR),
             metrics,
         }
     }
@@ -100,6 +118,11 @@ impl RedisDescriptors {
     /// Waits for the connection, for as long as connecting may take: a delete that finds none has to do without.
     pub(in crate::storage) async fn connected(&self) {
         self.sessions.wait(self.target.timeouts.connect).await;
+    }
+
+    /// Where the store lies whose content is remembered.
+    pub(in crate::storage) fn place(&self) -> &str {
+        &self.target.place
     }
 
     /// The epoch whose entries are looked at.
@@ -119,7 +142,7 @@ impl RedisDescriptors {
 
     /// The name of an entry; `None` while the epoch is not known.
     fn entry(&self, session: &Session, key: &DescriptorKey) -> Option<String> {
-        let (prefix, server) = (&self.target.key_prefix, &session.server);
+        let (prefix, server) = (&self.target.key_prefix, session.server());
         let scope = match key.scope {
             LinkScope::Layers => "l",
             LinkScope::Manifests => "m",
@@ -132,7 +155,7 @@ impl RedisDescriptors {
         let Some(entry) = self.entry(&session, key) else { return Ok(Lookup::Unknown(None)) };
         let look_up = |mut connection| {
             let mut invocation = self.look_up.key(&entry);
-            invocation.arg(fresh_nonce()).arg(NONCE_TTL_MS);
+            invocation.arg(fresh_nonce()).arg(NONCE_TTL_MS).arg(session.data_set());
             async move { invocation.invoke_async(&mut connection).await }
         };
         let (found, nonce): (Option<Vec<u8>>, Option<String>) =
@@ -153,7 +176,7 @@ impl RedisDescriptors {
         let session = self.sessions.current()?;
         let set = |mut connection| {
             let mut invocation = self.fill.key(&fill.entry);
-            invocation.arg(&fill.nonce).arg(json).arg(ENTRY_TTL_MS);
+            invocation.arg(&fill.nonce).arg(json).arg(ENTRY_TTL_MS).arg(session.data_set());
             async move { invocation.invoke_async(&mut connection).await }
         };
         session.run(self.target.timeouts.lookup, set).await
@@ -165,7 +188,14 @@ impl RedisDescriptors {
         if entries.is_empty() {
             return Ok(());
         }
-        let clear = |mut connection| async move { redis::cmd("DEL").arg(entries).query_async(&mut connection).await };
+        let clear = |mut connection| {
+            let mut invocation = self.clear.prepare_invoke();
+            for entry in &entries {
+                invocation.key(entry);
+            }
+            invocation.arg(session.data_set());
+            async move { invocation.invoke_async(&mut connection).await }
+        };
         session.run(self.target.timeouts.clear, clear).await
     }
 

@@ -27,6 +27,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// A connection that has answered so often was a good one, so the next attempt after its end need not wait long.
 const PROVEN: u64 = 100;
 
+/// The code of the error that a script gives where the server has other data than it was meant for.
+const MOVED: &str = "LAGANMOVED";
+
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::storage::blob_descriptor) enum CommandError {
@@ -44,8 +47,10 @@ pub(in crate::storage::blob_descriptor) enum CommandError {
 #[derive(Debug)]
 pub(in crate::storage::blob_descriptor) struct Session {
     connection: MultiplexedConnection,
-    /// Names the process: it changes with each start.
-    pub(super) server: String,
+    /// Names the process, which changes with each start, and its data set.
+    server: String,
+    /// Names the data set, which changes with each promotion; empty where the server does not say.
+    data_set: String,
     broken: CancellationToken,
     strikes: AtomicU32,
     answers: AtomicU64,
@@ -60,16 +65,32 @@ impl Session {
         let mut connection = connecting.map_err(|source| CommandError::Connect { source })?;
         // As slow as look-ups may be: one that is slower would only be given up again.
         let limit = target.timeouts.lookup;
-        let mut command = redis::cmd("INFO");
-        command.arg("server");
-        let about: String = flatten(timeout(limit, command.query_async(&mut connection)).await, limit)?;
+        let mut ask = async |section| {
+            let mut command = redis::cmd("INFO");
+            command.arg(section);
+            let about: String = flatten(timeout(limit, command.query_async(&mut connection)).await, limit)?;
+            Ok::<_, CommandError>(about)
+        };
+        let (about, replication) = (ask("server").await?, ask("replication").await?);
+        let (process, data_set) = (field(&about, "run_id"), field(&replication, "master_replid"));
         Ok(Arc::new(Self {
             connection,
-            server: run_id(&about).unwrap_or_default().to_owned(),
+            server: format!("{process}:{data_set}"),
+            data_set: data_set.to_owned(),
             broken: CancellationToken::new(),
             strikes: AtomicU32::new(0),
             answers: AtomicU64::new(0),
         }))
+    }
+
+    /// What its entries' keys name.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// What a command is meant for: the server refuses it with [`MOVED`] where it has another one.
+    pub(super) fn data_set(&self) -> &str {
+        &self.data_set
     }
 
     /// Runs a command, for at most so long, and for as long as the connection is good.
@@ -98,6 +119,7 @@ impl Session {
                 false
             }
             Err(CommandError::Redis { source }) if source.is_io_error() || source.is_connection_dropped() => true,
+            Err(CommandError::Redis { source }) if source.code() == Some(MOVED) => true,
             Err(_) => self.strikes.fetch_add(1, Ordering::Relaxed) + 1 >= STRIKES,
         };
         if gone {
@@ -110,9 +132,10 @@ fn flatten<T>(answer: Result<RedisResult<T>, Elapsed>, limit: Duration) -> Resul
     answer.map_err(|_| CommandError::Late { limit })?.map_err(|source| CommandError::Redis { source })
 }
 
-/// The name that a process of Redis gives itself when it starts.
-fn run_id(about: &str) -> Option<&str> {
-    about.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim)
+/// What a server says of itself under a name; empty where it says nothing.
+fn field<'a>(about: &'a str, name: &str) -> &'a str {
+    let named = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    about.lines().find_map(named).unwrap_or_default().trim()
 }
 
 /// The connection of the moment. A task connects, again and again, so that no request waits for that.
@@ -178,8 +201,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_is_named_by_its_run_id() {
-        assert_eq!(run_id("# Server\r\nredis_version:7.0.15\r\nrun_id:0a1b\r\ntcp_port:0\r\n"), Some("0a1b"));
-        assert_eq!(run_id("# Server\r\n"), None);
+    fn what_a_server_says_of_itself_is_found_by_its_whole_name() {
+        assert_eq!(field("# Server\r\nredis_version:7.0.15\r\nrun_id:0a1b\r\ntcp_port:0\r\n", "run_id"), "0a1b");
+        assert_eq!(field("role:master\r\nmaster_replid2:2c\r\nmaster_replid:3d\r\n", "master_replid"), "3d");
+        assert_eq!(field("# Server\r\n", "run_id"), "");
     }
 }

@@ -17,8 +17,11 @@ pub struct RedisOptions {
     pub password: Option<String>,
     /// The number of its database.
     pub database: u32,
-    /// What all keys begin with. Stores that share a Redis are told apart without it, unless one is a copy of the other.
+    /// What all keys begin with. Stores that share a Redis are told apart without it.
     pub key_prefix: String,
+    /// Where the store lies whose content is remembered, so that a copy of it is told from it. Processes that write the
+    /// same store under another name work together, but empty the cache for each other when they start.
+    pub place: String,
     /// How long it may take over things.
     pub timeouts: RedisTimeouts,
 }
@@ -67,6 +70,7 @@ impl RedisOptions {
             password: None,
             database: 0,
             key_prefix: "lagan".into(),
+            place: String::new(),
             timeouts: RedisTimeouts::default(),
         }
     }
@@ -95,7 +99,7 @@ impl RedisOptions {
 
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, tls, username, password, database, key_prefix, timeouts } = self;
+        let Self { address, tls, username, password, database, key_prefix, place, timeouts } = self;
         f.debug_struct("RedisOptions")
             .field("address", address)
             .field("tls", &tls.is_some())
@@ -103,6 +107,7 @@ impl fmt::Debug for RedisOptions {
             .field("password", &password.as_ref().map(|_| "…"))
             .field("database", database)
             .field("key_prefix", key_prefix)
+            .field("place", place)
             .field("timeouts", timeouts)
             .finish()
     }
@@ -133,6 +138,7 @@ pub struct RedisTarget {
     pub(super) client: Client,
     pub(super) address: String,
     pub(super) key_prefix: String,
+    pub(super) place: String,
     pub(super) timeouts: RedisTimeouts,
 }
 
@@ -162,6 +168,7 @@ impl RedisTarget {
             client: client.map_err(unusable)?,
             address: options.address,
             key_prefix: options.key_prefix,
+            place: options.place,
             timeouts: options.timeouts,
         })
     }

@@ -119,6 +119,44 @@ async fn what_redis_brings_back_from_an_older_snapshot_is_not_looked_at() {
 }
 
 #[tokio::test]
+async fn what_a_master_gets_back_from_its_standby_is_not_looked_at() {
+    let (first, second) = (RedisServer::start().await, RedisServer::start().await);
+    // The first standby that comes makes a master name its data set anew.
+    second.follow(&first).await;
+    let cache = cache(first.target()).await;
+    let key = layer_key("a", b"flotsam");
+    remember(&cache, &key).await;
+    let replicated = async {
+        while second.keys().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), replicated).await.unwrap();
+    // The standby hears nothing of the clear, takes over, and gives its data to the first one, which takes over again.
+    second.promote().await;
+    cache.clear(std::slice::from_ref(&key)).await.unwrap();
+    first.follow(&second).await;
+    assert_eq!(first.keys().await.len(), 1, "the entry is back");
+    assert_unknown(&cache, &key, "the data are another server's").await;
+    first.promote().await;
+    assert_unknown(&cache, &key, "it was cleared, whether or not the connection is the same").await;
+    until_it_answers(&cache).await;
+    assert_unknown(&cache, &key, "it was cleared").await;
+    remember(&cache, &key).await;
+}
+
+#[tokio::test]
+async fn a_clear_that_a_server_with_other_data_would_carry_out_is_not_one() {
+    let (first, second) = (RedisServer::start().await, RedisServer::start().await);
+    let cache = cache(first.target()).await;
+    let key = layer_key("a", b"flotsam");
+    remember(&cache, &key).await;
+    first.follow(&second).await;
+    first.promote().await;
+    assert_eq!(cache.clear(std::slice::from_ref(&key)).await, Err(NotCleared));
+}
+
+#[tokio::test]
 async fn a_redis_that_is_down_fails_nothing_and_is_found_again() {
     let mut server = RedisServer::start().await;
     let cache = cache(server.target()).await;

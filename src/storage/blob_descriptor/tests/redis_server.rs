@@ -51,6 +51,46 @@ impl RedisServer {
         target(&self.address())
     }
 
+    /// The same, for a store that lies there.
+    pub(in crate::storage) fn target_for(&self, place: &str) -> RedisTarget {
+        target_of(RedisOptions { place: place.into(), ..RedisOptions::at(self.address()) })
+    }
+
+    /// Lets others replicate it: its address for them.
+    async fn listen(&self) -> (String, String) {
+        for _ in 0..100 {
+            // Free just now, and with some luck still when it is taken.
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+            let client = redis::Client::open(format!("unix://{}", self.socket().display())).unwrap();
+            let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+            let mut command = redis::cmd("CONFIG");
+            command.arg("SET").arg("port").arg(&free);
+            if command.query_async::<()>(&mut connection).await.is_ok() {
+                return ("127.0.0.1".to_owned(), free);
+            }
+        }
+        panic!("redis-server finds no port");
+    }
+
+    /// Makes it the standby of another one, and waits until it has all that the other one has.
+    pub(in crate::storage) async fn follow(&self, master: &Self) {
+        let (host, port) = master.listen().await;
+        let () = self.command(&["REPLICAOF", &host, &port]).await;
+        for _ in 0..1500 {
+            let about: String = self.command(&["INFO", "replication"]).await;
+            if about.contains("master_link_status:up") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("redis-server does not follow");
+    }
+
+    /// Makes it a master.
+    pub(in crate::storage) async fn promote(&self) {
+        let () = self.command(&["REPLICAOF", "NO", "ONE"]).await;
+    }
+
     /// Runs a command, as an administrator does.
     pub(in crate::storage) async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let client = redis::Client::open(format!("unix://{}", self.socket().display())).unwrap();
@@ -106,6 +146,7 @@ fn launch(folder: &Path, options: &[&str]) -> Child {
     assert!(BlockingStream::connect(&socket).is_err(), "the one before is gone");
     let mut command = Command::new("redis-server");
     command.args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
+    command.args(["--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"]);
     command.arg("--unixsocket").arg(socket).arg("--dir").arg(folder).args(options);
     let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     started.expect("redis-server is installed: tests/cluster/tools does that")

@@ -11,6 +11,7 @@ use crate::storage::{
     Audience, CallError, Catalog, Error, Options, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, Repository,
     Timing,
     blob_descriptor::{BlobDescriptorService as _, DescriptorKey},
+    driver::{Durability, StorageDriver as _},
     fixtures::{World, name, open, options, sha256},
     layout::PathSpec,
     linked_blob_store::blob_descriptor,
@@ -56,6 +57,50 @@ async fn a_replica_that_starts_finds_redis_warm() {
     assert!(sees(&replica(&world, &server).await, &digest).await, "nothing told redis that the link is gone");
     let () = server.command(&["FLUSHALL"]).await;
     assert!(!sees(&replica(&world, &server).await, &digest).await, "the links say it");
+}
+
+/// The registry of a store in another place, with the same Redis.
+async fn registry(world: &World, server: &RedisServer, place: &str) -> Catalog {
+    let redis = server.target_for(place);
+    open(Arc::clone(&world.driver) as _, Options { redis: Some(redis), ..options() }, world.clock.clone()).await
+}
+
+#[tokio::test]
+async fn registries_whose_stores_are_copies_do_not_answer_for_each_other() {
+    let (world, copied, server) = (World::new(), World::new(), RedisServer::start().await);
+    let original = registry(&world, &server, "s3://images").await;
+    let digest = push(&original).await;
+    for path in world.memory.paths() {
+        let content = world.memory.get(&path).await.unwrap();
+        copied.memory.put(&path, content, Durability::Durable).await.unwrap();
+    }
+    let copy = registry(&copied, &server, "s3://images-copy").await;
+    assert!(sees(&original, &digest).await && sees(&copy, &digest).await);
+    assert_ne!(copy.store.cache_epoch(), original.store.cache_epoch());
+    delete(&copy, &digest).await;
+    // Whoever asks the original teaches its cache again.
+    original.store.descriptors.memory.clear_all();
+    assert!(sees(&original, &digest).await);
+    assert!(!sees(&copy, &digest).await, "it is deleted here");
+    assert!(!sees(&registry(&copied, &server, "s3://images-copy").await, &digest).await);
+    let again = registry(&world, &server, "s3://images").await;
+    assert_eq!(again.store.cache_epoch(), original.store.cache_epoch(), "the original's cache stays warm");
+}
+
+#[tokio::test]
+async fn a_copy_that_cannot_be_written_is_read_without_redis() {
+    let (world, server) = (World::new(), RedisServer::start().await);
+    let original = registry(&world, &server, "s3://images").await;
+    let digest = push(&original).await;
+    let before = server.keys().await;
+    world.driver.crash(0, crate::storage::driver::faulty::Fault::Refused);
+    let copy = registry(&world, &server, "s3://images-copy").await;
+    assert!(sees(&copy, &digest).await);
+    assert_eq!(copy.store.cache_epoch(), None);
+    assert_eq!(server.keys().await.len(), before.len(), "nothing was looked up there");
+    world.driver.heal();
+    delete(&copy, &digest).await;
+    assert!(copy.store.cache_epoch() > original.store.cache_epoch(), "it begins its own as soon as it can");
 }
 
 #[tokio::test]
