@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use futures::future;
 use jiff::Timestamp;
 use tracing::warn;
 
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
 use super::{
-    DeleteCause, Error, Repository, Tombstone, TombstoneId, TombstoneKind, Trash,
+    DeleteCause, Error, Repository, Tombstone, TombstoneId, TombstoneKind, TombstoneState, Trash,
     changes::Change,
     closure::{Closure, ClosureManifest},
     guard::Key,
@@ -102,29 +101,33 @@ impl Trash {
         actor: &str,
     ) -> Result<Restored, Error> {
         let here = self.repository(repository);
-        match here.stat_manifest(reference).await {
-            Ok(found) => Ok(Restored {
+        let present = match here.stat_manifest(reference).await {
+            Ok(found) => Some(found.digest),
+            Err(Error::ManifestUnknown { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let found = self.store.tombstones_for(repository, reference).await?;
+        let of_it = |tombstone: &Tombstone| match &present {
+            None => tombstone.kind != TombstoneKind::Blob,
+            Some(digest) => is_unfinished(tombstone, digest, reference),
+        };
+        match (found.into_iter().find(of_it), present) {
+            (Some(tombstone), _) => {
+                // Who says Replace wants all of the entry as it was.
+                let wanted = (conflict == Conflict::Fail).then(|| reference.clone());
+                self.restore_for(tombstone.id, wanted, conflict, actor).await
+            }
+            (None, Some(digest)) => Ok(Restored {
                 repository: repository.clone(),
-                manifests: vec![found.digest.clone()],
-                digest: found.digest,
+                manifests: vec![digest.clone()],
+                digest,
                 tags: match reference {
                     Reference::Tag(tag) => vec![tag.clone()],
                     Reference::Digest(_) => Vec::new(),
                 },
                 already_present: true,
             }),
-            Err(Error::ManifestUnknown { .. }) => {
-                let found = self.store.tombstones_for(repository, reference).await?;
-                match found.into_iter().find(|tombstone| tombstone.kind != TombstoneKind::Blob) {
-                    Some(tombstone) => {
-                        // Who says Replace wants all of the entry as it was.
-                        let wanted = (conflict == Conflict::Fail).then(|| reference.clone());
-                        self.restore_for(tombstone.id, wanted, conflict, actor).await
-                    }
-                    None => Err(Error::NotInTrash { repository: repository.clone(), reference: reference.clone() }),
-                }
-            }
-            Err(error) => Err(error),
+            (None, None) => Err(Error::NotInTrash { repository: repository.clone(), reference: reference.clone() }),
         }
     }
 
@@ -321,7 +324,8 @@ impl Repository {
         for part in parts {
             tags.push(self.retag(&part.tombstone, actor, now).await?);
         }
-        for part in parts {
+        // What was asked for last: as long as it stands, who asks again finds the others.
+        for part in parts.iter().rev() {
             self.store.exhume(&part.tombstone).await?;
         }
         self.store.end_intent(intent).await;
@@ -435,22 +439,41 @@ impl Repository {
                 continue;
             }
             tags.push(tag.clone());
-            if store.tag_target(name, tag).await?.as_ref() == Some(digest) {
-                continue;
+            if store.tag_target(name, tag).await?.as_ref() != Some(digest) {
+                self.put_tag(tag, digest, actor, now).await?;
             }
-            // Unknown counts as young, and so is kept.
-            let pushed_at = store.last_push_to(name, tag, digest).await?.unwrap_or(now);
-            let push = TagPush { digest: digest.clone(), pushed_at, actor: actor.to_owned(), restored: true };
-            let index = store.put_link(PathSpec::TagIndex(name, tag, digest), digest);
-            let (index, push) = future::join(index, store.put_tag_push(name, tag, &push)).await;
-            index.and(push)?;
-            let tagged = store.put_link(PathSpec::TagCurrent(name, tag), digest).await;
-            store.reach.tags.note(name, digest, tag.clone());
-            store.tag_names.note(name, tag, &tagged);
-            tagged?;
+            // After the link, other than by a push: a list shows what has a folder, and nobody comes back to remove an
+            // index that a restore left which broke or died here.
+            let index = PathSpec::TagIndex(name, tag, digest);
+            if store.age(index).await?.is_none() {
+                store.put_link(index, digest).await?;
+            }
         }
         Ok(tags)
     }
+
+    async fn put_tag(&self, tag: &Tag, digest: &Digest, actor: &str, now: Timestamp) -> Result<(), Error> {
+        let (store, name) = (&self.store, &self.name);
+        // Unknown counts as young, and so is kept.
+        let pushed_at = store.last_push_to(name, tag, digest).await?.unwrap_or(now);
+        let push = TagPush { digest: digest.clone(), pushed_at, actor: actor.to_owned(), restored: true };
+        store.put_tag_push(name, tag, &push).await?;
+        let tagged = store.put_link(PathSpec::TagCurrent(name, tag), digest).await;
+        store.reach.tags.note(name, digest, tag.clone());
+        store.tag_names.note(name, tag, &tagged);
+        tagged
+    }
+}
+
+/// Whether what can be seen was brought back by a restore that broke half-way, or came back with another entry: a push
+/// would have marked this one. The manifest of a tag's entry was never gone.
+fn is_unfinished(tombstone: &Tombstone, digest: &Digest, reference: &Reference) -> bool {
+    let is_of_it = match tombstone.kind {
+        TombstoneKind::Manifest => true,
+        TombstoneKind::Tag => matches!(reference, Reference::Tag(_)),
+        TombstoneKind::Blob => false,
+    };
+    is_of_it && tombstone.digest == *digest && tombstone.state == TombstoneState::Restorable
 }
 
 fn manifests_of(parts: &[Part]) -> impl Iterator<Item = &ClosureManifest> {

@@ -8,7 +8,7 @@ use crate::{
     oci::Digest,
     storage::{
         Audience, Catalog, Conflict, DeleteCause, Error, Repository, Tombstone,
-        driver::StorageDriver as _,
+        driver::{StorageDriver as _, faulty::Fault},
         fixtures::{World, name, sha256},
         layout::PathSpec,
     },
@@ -143,6 +143,58 @@ async fn a_tag_comes_back_alone_where_the_others_of_its_entry_point_elsewhere_by
     assert_eq!(replaced.tags, [tag("latest")]);
     assert_eq!(repository.stat_manifest(&reference("latest")).await.unwrap().digest, new);
     assert!(is_there(&repository, &by(&newest)).await);
+}
+
+#[tokio::test]
+async fn a_restore_that_broke_at_any_write_is_whole_when_it_is_asked_for_again() {
+    for after in 0.. {
+        assert!(after < 200);
+        let world = World::new();
+        let (catalog, repository) = opened(&world).await;
+        let digest = image("a").push(&repository, Some("te")).await.unwrap();
+        image("a").push(&repository, Some("ue")).await.unwrap();
+        let signature = image("signature").about(&digest);
+        signature.push(&repository, None).await.unwrap();
+        let tombstone = delete(&repository, &digest).await;
+        let group = DeleteCause { group: Some(tombstone.group.clone()), ..cause() };
+        repository.delete_manifest(&by(&signature.digest()), group).await.unwrap();
+        let wanted = if after % 2 == 0 { by(&digest) } else { reference("te") };
+        let restore =
+            || async { catalog.trash().restore_reference(&name("app"), &wanted, Conflict::Fail, "restorer").await };
+        let writes = world.driver.writes();
+        world.driver.crash(after, Fault::Refused);
+        let broken = restore().await;
+        let is_over = world.driver.writes() - writes <= after;
+        world.driver.heal();
+        for shown in tags(&repository).await {
+            assert!(is_there(&repository, &reference(&shown)).await, "after {after} writes {shown} leads nowhere");
+        }
+        restore().await.unwrap();
+        assert_eq!(tags(&repository).await, ["te", "ue"], "after {after} writes");
+        assert_consistent(&repository).await;
+        assert!(is_there(&repository, &by(&signature.digest())).await, "after {after} writes");
+        let left = crate::storage::tests::paths_below(&world.memory, "lagan/v1/trash/app/_t");
+        assert!(left.is_empty(), "after {after} writes: {left:?}");
+        if is_over {
+            assert!(broken.is_ok());
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_pushed_again_is_present_whatever_its_entry_held() {
+    let world = World::new();
+    let (catalog, repository) = opened(&world).await;
+    let digest = image("a").push(&repository, Some("v1")).await.unwrap();
+    delete(&repository, &digest).await;
+    image("a").push(&repository, Some("v2")).await.unwrap();
+    let tag_alone = repository.delete_manifest(&reference("v2"), cause()).await.unwrap();
+    for wanted in [by(&digest), by(&tag_alone.digest)] {
+        let found = catalog.trash().restore_reference(&name("app"), &wanted, Conflict::Fail, "restorer").await.unwrap();
+        assert!(found.already_present, "its push took it out of the trash, and its tag is another entry");
+        assert_eq!(tags(&repository).await, Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
