@@ -63,6 +63,7 @@ async fn serve_registry(
     drain: &CancellationToken,
 ) -> anyhow::Result<()> {
     let Some(server) = RegistryServer::start(config, credentials, metrics, drain).await? else { return Ok(()) };
+    readiness.serving(server.registry.catalog.clone());
     readiness.ready();
     tracing::info!(listen = %server.address, storage = %config.storage, "serving");
     drain.cancelled().await;

@@ -1,11 +1,13 @@
 //! Probes and metrics.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU8, Ordering},
 };
 
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE};
+
+use crate::storage::Catalog;
 
 use super::{Metrics, body::Body, response::Answer};
 
@@ -14,7 +16,14 @@ const PULLS_ONLY: &str = "ready, for pulls only: a sync of the storage failed, n
 
 /// How far the process is in its life. Clones share one state.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicU8>);
+pub struct Readiness(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    life: AtomicU8,
+    /// What it serves, once it does.
+    catalog: OnceLock<Catalog>,
+}
 
 const STARTING: u8 = 0;
 const READY: u8 = 1;
@@ -27,21 +36,30 @@ impl Readiness {
         Self::default()
     }
 
+    /// What is served: requests are not welcome where it has lost its place among other replicas.
+    pub fn serving(&self, catalog: Catalog) {
+        // A process serves one.
+        let _ = self.0.catalog.set(catalog);
+    }
+
     /// Requests are welcome.
     pub fn ready(&self) {
         // A process that drains never becomes ready again.
-        let _ = self.0.compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.0.life.compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// No new requests, please: the process ends.
     pub fn draining(&self) {
-        self.0.store(DRAINING, Ordering::Release);
+        self.0.life.store(DRAINING, Ordering::Release);
     }
 
     /// `writes`: whether the storage takes any. Pulls go on where it does not, so requests are still welcome: no other
     /// process could take the folder over, and a restart is for somebody to decide who has looked at the medium.
     fn status(&self, writes: bool) -> (StatusCode, &'static str) {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.life.load(Ordering::Acquire) {
+            READY if self.0.catalog.get().is_some_and(Catalog::is_left_behind) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "no lease: the storage or the other replicas cannot be reached\n")
+            }
             READY if !writes => (StatusCode::OK, PULLS_ONLY),
             READY => (StatusCode::OK, "ready\n"),
             DRAINING => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),

@@ -9,6 +9,10 @@ use crate::storage::{Catalog, Error, store::Store};
 
 use super::{Membership, ReplicaAnswer, ReplicaCall, ReplicaSetup};
 
+/// How many leases long a replica may be without one before it says that it is not ready: 40 s. Shorter, and every store
+/// that is out of breath for a moment would take all replicas away at once.
+const LEASES_UNTIL_LEFT_BEHIND: u32 = 2;
+
 impl Store {
     /// Does what is asked, whoever asks.
     pub(super) async fn obey(&self, call: &ReplicaCall) -> ReplicaAnswer {
@@ -69,6 +73,14 @@ impl Catalog {
     pub fn replica_id(&self) -> Option<Ulid> {
         let term = self.store.replicas.as_ref().and_then(|replicas| replicas.term())?;
         term.is_valid().then(|| term.id())
+    }
+
+    /// Whether this process has been without a lease for so long that clients are better served elsewhere: it reads, and
+    /// takes no push. Where there is nobody to be told of, never.
+    #[must_use]
+    pub fn is_left_behind(&self) -> bool {
+        let Some(replicas) = &self.store.replicas else { return false };
+        replicas.term().is_some_and(|term| term.lapsed_for() >= self.store.timing.lease * LEASES_UNTIL_LEFT_BEHIND)
     }
 
     /// Waits until this process has joined the others on its store, where there may be any.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::future::{self, Either};
@@ -26,6 +27,43 @@ pub struct ReplicaSetup {
     pub address: String,
     /// The way to them.
     pub calls: Arc<dyn ReplicaCalls>,
+}
+
+/// A replica that is evicted within so many times the time after which it is gone is one that still cannot be reached:
+/// ten minutes, twice as long as it stays away at most.
+const FOLLOWING: u32 = 20;
+
+/// A replica that is evicted again and again stays away for at most so many times the time after which it is gone: five
+/// minutes. Each time that it is back, a delete waits for a minute until it is gone again.
+const LONGEST_AWAY: u32 = 10;
+
+/// How a term came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Others could not reach it.
+    Evicted,
+    /// It was too late with its sign of life, or could not give it.
+    Lapsed,
+    /// The process leaves.
+    Stopped,
+}
+
+/// What came of a sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beat {
+    /// The lease is renewed.
+    Stands,
+    /// The term is over.
+    Ends(Ended),
+}
+
+/// How long to wait before registering anew, after so many evictions that followed each other. The first may have been an
+/// accident.
+fn away(timing: &Timing, evictions: u32) -> Duration {
+    match evictions {
+        0 | 1 => timing.beat / 5,
+        _ => timing.gone_after() * 2_u32.saturating_pow(evictions - 2).min(LONGEST_AWAY),
+    }
 }
 
 /// A process among others on the same store.
@@ -118,21 +156,36 @@ impl Membership {
     }
 
     async fn live(&self, store: &Arc<Store>) {
-        let pause = store.timing.beat / 5;
+        let mut evictions = 0;
         while !self.stop.is_cancelled() {
+            let began = store.clock.boot_time();
             match self.register(store).await {
-                Ok(term) => self.serve(store, &term).await,
+                Ok(term) => match self.serve(store, &term).await {
+                    Ended::Evicted => {
+                        let lasted = store.clock.boot_time().saturating_sub(began);
+                        evictions = if lasted < store.timing.gone_after() * FOLLOWING { evictions + 1 } else { 1 };
+                    }
+                    Ended::Lapsed | Ended::Stopped => {}
+                },
                 Err(error) => warn!(error = &error as &dyn std::error::Error, "could not register"),
+            }
+            let away = away(&store.timing, evictions);
+            if evictions > 1 && !self.stop.is_cancelled() {
+                let seconds = away.as_secs();
+                warn!(
+                    evictions,
+                    seconds, "others cannot reach this replica: it stays away, so that they need not wait"
+                );
             }
             let stopped = self.stop.cancelled();
             futures::pin_mut!(stopped);
-            future::select(stopped, store.clock.sleep(pause)).await;
+            future::select(stopped, store.clock.sleep(away)).await;
         }
     }
 
     async fn register(&self, store: &Store) -> Result<Arc<Term>, Error> {
         let term = Arc::new(Term::new(store.ids.next(store.clock.now()), Arc::clone(&store.clock)));
-        if !self.beat(store, &term, 0).await? {
+        if self.beat(store, &term, 0).await? != Beat::Stands {
             return Err(Error::NoLease);
         }
         info!(replica = %term.id(), address = self.setup.address, "registered");
@@ -141,28 +194,30 @@ impl Membership {
     }
 
     /// Until the lease has lapsed, or the process stops.
-    async fn serve(&self, store: &Arc<Store>, term: &Arc<Term>) {
+    async fn serve(&self, store: &Arc<Store>, term: &Arc<Term>) -> Ended {
         let beats = self.keep_beating(store, term);
         let looks = self.keep_looking(store, term);
         let stopped = self.stop.cancelled();
         futures::pin_mut!(beats, looks, stopped);
-        if let Either::Left(_) = future::select(stopped, future::select(beats, looks)).await {
-            return;
-        }
+        let ended = match future::select(stopped, future::select(beats, looks)).await {
+            Either::Left(_) => return Ended::Stopped,
+            Either::Right((Either::Left((ended, _)) | Either::Right((ended, _)), _)) => ended,
+        };
         term.end();
         store.options.metrics.replicas.lease(false);
-        warn!(replica = %term.id(), "lost the lease; registering anew");
+        warn!(replica = %term.id(), ?ended, "lost the lease; registering anew");
+        ended
     }
 
-    async fn keep_beating(&self, store: &Store, term: &Term) {
+    async fn keep_beating(&self, store: &Store, term: &Term) -> Ended {
         let mut number = 0;
         loop {
             store.clock.sleep(store.timing.beat).await;
             number += 1;
             match self.beat(store, term, number).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(_) if !term.is_alive() => return,
+                Ok(Beat::Stands) => {}
+                Ok(Beat::Ends(ended)) => return ended,
+                Err(_) if !term.is_alive() => return Ended::Lapsed,
                 Err(error) => warn!(error = &error as &dyn std::error::Error, "a sign of life was not written"),
             }
         }
@@ -170,7 +225,7 @@ impl Membership {
 
     /// Writes the key, then looks for the eviction; whether the lease stands. An attempt that takes longer than a beat
     /// makes room for the next one.
-    async fn beat(&self, store: &Store, term: &Term, number: u64) -> Result<bool, Error> {
+    async fn beat(&self, store: &Store, term: &Term, number: u64) -> Result<Beat, Error> {
         let sent = store.clock.boot_time();
         let registration = Registration { address: self.setup.address.clone(), beat: number };
         let attempt = async {
@@ -178,15 +233,16 @@ impl Membership {
             store.is_evicted(term.id()).await
         };
         match within(&*store.clock, store.timing.beat, attempt).await {
-            Some(Ok(true)) => Ok(false),
-            Some(Ok(false)) => Ok(term.renew(sent, store.timing.lease)),
+            Some(Ok(true)) => Ok(Beat::Ends(Ended::Evicted)),
+            Some(Ok(false)) if term.renew(sent, store.timing.lease) => Ok(Beat::Stands),
+            Some(Ok(false)) => Ok(Beat::Ends(Ended::Lapsed)),
             Some(Err(error)) => Err(error),
             None => Err(Error::NoLease),
         }
     }
 
     /// Joins, then looks every beat at who is there and what is over.
-    async fn keep_looking(&self, store: &Arc<Store>, term: &Arc<Term>) {
+    async fn keep_looking(&self, store: &Arc<Store>, term: &Arc<Term>) -> Ended {
         while let Err(error) = store.join(term).await {
             warn!(error = &error as &dyn std::error::Error, "could not join; trying again");
             store.clock.sleep(store.timing.beat / 5).await;
@@ -263,7 +319,7 @@ impl Membership {
         &self,
         store: &Store,
         id: Ulid,
-    ) -> Result<(Option<Registration>, Option<std::time::Duration>), Error> {
+    ) -> Result<(Option<Registration>, Option<Duration>), Error> {
         use crate::storage::record::Lenient;
         let began = store.clock.boot_time();
         let read = store.registration(id).await?;

@@ -75,6 +75,12 @@ impl Term {
         self.is_alive() && self.lock().has_joined
     }
 
+    /// For how long its lease has not stood: nothing while it does, and at most since it ran out by itself.
+    pub(in crate::storage) fn lapsed_for(&self) -> Duration {
+        let now = self.clock.boot_time();
+        self.lock().until.map_or(Duration::ZERO, |until| now.saturating_sub(until))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lease> {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,6 +129,8 @@ mod tests {
         assert!(!term.renew(sent, LEASE), "although that beat is young");
         assert!(!term.is_valid());
         assert!(!term.renew(clock.boot_time(), LEASE), "nor does any later one");
+        clock.advance(seconds(5));
+        assert_eq!(term.lapsed_for(), seconds(5), "it ran out after 20 s");
     }
 
     #[test]
