@@ -16,6 +16,9 @@ use crate::oci::{RepositoryName, Tag};
 
 use super::{Error, Holder, pending::Pending, store::Store};
 
+/// How many names a change tries whose `pending` record was written, or not: nobody knows.
+const MAX_NAMES: u32 = 3;
+
 /// The changes of membership that run in this process, and those that got stuck.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -119,11 +122,20 @@ impl Store {
     /// # Errors
     /// [`Error::Frozen`] where somebody was in the way for too long, [`Error::NoLease`], [`Error::Driver`].
     pub(super) async fn begin(&self, id: Ulid, pending: Pending) -> Result<Change, Error> {
-        let change = Change { id, pending: Pending { replica: self.own_id(), ..pending } };
-        lock(&self.changes.running).insert(id);
+        let mut change = Change { id, pending: Pending { replica: self.own_id(), ..pending } };
+        let mut noted = self.note(&change).await;
+        for _ in 1..MAX_NAMES {
+            if noted.is_ok() || self.fence.is_none() || matches!(noted, Err(Error::NoLease)) {
+                break;
+            }
+            // It may be there, or come to be, and must not be taken for what begins now: of that name nothing is buried.
+            self.forget_note(&change).await;
+            change.id = self.ids.next(self.clock.now());
+            noted = self.note(&change).await;
+        }
         let after = change.pending.resumes.map(Holder::Pending);
-        let frozen = match self.put_pending(id, &change.pending).await {
-            Ok(()) => self.freeze_everywhere(Holder::Pending(id), after, change.pending.keys()).await,
+        let frozen = match noted {
+            Ok(()) => self.freeze_everywhere(Holder::Pending(change.id), after, change.pending.keys()).await,
             Err(error) => Err(error),
         };
         match frozen {
@@ -135,14 +147,23 @@ impl Store {
         }
     }
 
-    /// Undoes a change before anything but its `pending` record was written. Where even that cannot be removed it stays,
-    /// and is dropped later: without a tombstone it means nothing.
-    pub(super) async fn undo(&self, change: Change) {
+    async fn note(&self, change: &Change) -> Result<(), Error> {
+        lock(&self.changes.running).insert(change.id);
+        self.put_pending(change.id, &change.pending).await
+    }
+
+    async fn forget_note(&self, change: &Change) {
         if let Err(error) = self.remove_pending(change.id).await {
             let id = change.id;
             warn!(%id, error = &error as &dyn std::error::Error, "could not undo a pending change");
         }
-        self.changes.is_over(&change);
+        self.changes.is_over(change);
+    }
+
+    /// Undoes a change before anything but its `pending` record was written. Where even that cannot be removed it stays,
+    /// and is dropped later: without a tombstone it means nothing.
+    pub(super) async fn undo(&self, change: Change) {
+        self.forget_note(&change).await;
         self.thaw_everywhere(Holder::Pending(change.id)).await;
     }
 
@@ -192,6 +213,10 @@ impl Store {
     async fn settle(&self, change: &Change) -> Result<Settled, Error> {
         let id = change.pending.resumes.unwrap_or(change.id);
         if !self.is_buried(id, &change.pending).await? {
+            // While its tombstone may still land, so that it would be finished, it has to be found.
+            if !self.fence.as_ref().is_some_and(|fence| fence.is_uncertain()) {
+                self.unlist_dropped(id, &change.pending).await;
+            }
             return Ok(Settled::Dropped);
         }
         self.unlink(&change.pending).await?;

@@ -32,6 +32,7 @@
 //! ├── intents/<ulid>                                  what a manifest PUT or restore relies on, on a shared store
 //! ├── replicas/<ulid>                                 a process that serves a shared store
 //! ├── evicted/<ulid>                                  one that somebody could not reach
+//! ├── gone/<ulid>                                     since when one that left a change half-done is known to be gone
 //! ├── gc/<epoch>/                                     a collection: open, sealed-<k>, closed-<k>, left-<ulid>, closed
 //! ├── trash/<name>/_t/<digest>/<ulid>                 a tombstone
 //! ├── trash/<name>/_n/<tag>/<ulid>                    which digest's tombstone holds a tag
@@ -126,6 +127,8 @@ pub(super) enum PathSpec<'a> {
     Evicted(Ulid),
     /// The replicas that somebody could not reach; the names in it are ULIDs.
     Evictions,
+    /// Since when a replica is known to be gone: the age of this.
+    Gone(Ulid),
     /// Folders named for the collections.
     Epochs,
     /// The markers of one collection.
@@ -218,6 +221,21 @@ impl PathSpec<'_> {
         name.strip_prefix("staging-")?.parse().ok()
     }
 
+    /// Whether a file has a name that is given once: one operation writes it, and after its removal nobody does.
+    /// (A tombstone is written once more, when what it keeps is pushed again.)
+    pub(super) fn is_named_once(path: &StoragePath) -> bool {
+        path.as_str()
+            .strip_prefix(LAGAN)
+            .and_then(|rest| rest.rsplit('/').next())
+            .is_some_and(|name| Ulid::from_string(name).is_ok())
+    }
+
+    /// Whether a file is a [`PathSpec::Pending`].
+    pub(super) fn is_pending(path: &StoragePath) -> bool {
+        let folder = Self::Pendings.text();
+        path.as_str().strip_prefix(&folder).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// Where it lies.
     pub(super) fn path(self) -> StoragePath {
         StoragePath::from_layout(self.text())
@@ -264,6 +282,7 @@ impl PathSpec<'_> {
             Self::SelfTest => format!("{LAGAN}/self-test"),
             Self::Evicted(id) => format!("{LAGAN}/evicted/{id}"),
             Self::Evictions => format!("{LAGAN}/evicted"),
+            Self::Gone(id) => format!("{LAGAN}/gone/{id}"),
             Self::Epochs => format!("{LAGAN}/gc"),
             Self::Epoch(epoch) => format!("{LAGAN}/gc/{epoch}"),
             Self::Opening(epoch) => format!("{LAGAN}/gc/{epoch}/open"),
@@ -342,6 +361,39 @@ mod tests {
         ];
         for (spec, expected) in cases {
             assert_eq!(spec.path().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn what_only_one_operation_writes_is_told_by_its_name() {
+        let name: RepositoryName = "01arz3ndektsv4rrffq69g5fav/app".parse().unwrap();
+        let (tag, digest): (Tag, _) =
+            ("01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(), Digest::of(Algorithm::Sha256, b""));
+        let id = Ulid::from(7_u128);
+        for spec in [
+            PathSpec::Pending(id),
+            PathSpec::Intent(id),
+            PathSpec::Tombstone(&name, &digest, id),
+            PathSpec::TrashedTag(&name, &tag, id),
+            PathSpec::TrashEntry(Ulid(!id.0)),
+            PathSpec::TagPush(&name, &tag, id),
+        ] {
+            assert!(PathSpec::is_named_once(&spec.path()), "{spec:?}");
+            assert_eq!(PathSpec::is_pending(&spec.path()), matches!(spec, PathSpec::Pending(_)), "{spec:?}");
+        }
+        for spec in [
+            PathSpec::TagCurrent(&name, &tag),
+            PathSpec::TagIndex(&name, &tag, &digest),
+            PathSpec::RevisionLink(&name, &digest),
+            PathSpec::LayerLink(&name, &digest),
+            PathSpec::Fact(&name, &digest),
+            PathSpec::Untagged(&name, &digest),
+            PathSpec::RestoredAt(&name, &digest),
+            PathSpec::Referrer(&name, &digest, &digest),
+            PathSpec::BlobData(&digest),
+        ] {
+            assert!(!PathSpec::is_named_once(&spec.path()), "{spec:?}");
+            assert!(!PathSpec::is_pending(&spec.path()), "{spec:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
 use super::{
     Error, Tombstone, TombstoneId, TombstoneKind, TombstoneState, concurrent::all_written, driver::Durability,
-    layout::PathSpec, record::Lenient, store::Store,
+    layout::PathSpec, pending::Pending, record::Lenient, store::Store,
 };
 
 /// Where a tombstone lies.
@@ -55,14 +55,29 @@ impl Store {
     pub(super) async fn exhume(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let (name, id) = (&tombstone.repository, tombstone.id.0);
         self.remove_record(PathSpec::Tombstone(name, &tombstone.digest, id)).await?;
-        let by_tag = tombstone.tags.iter().map(|tag| async move {
+        self.unlist(name, &tombstone.tags, id).await?;
+        self.options.metrics.content.restored();
+        Ok(())
+    }
+
+    /// Removes what leads to a tombstone that is gone, or was never written.
+    async fn unlist(&self, name: &RepositoryName, tags: &[Tag], id: Ulid) -> Result<(), Error> {
+        let by_tag = tags.iter().map(|tag| async move {
             self.remove_record(PathSpec::TrashedTag(name, tag, id)).await?;
             Ok(())
         });
         all_written(by_tag).await?;
         self.remove_record(PathSpec::TrashEntry(inverted(id))).await?;
-        self.options.metrics.content.restored();
         Ok(())
+    }
+
+    /// Removes what a delete wrote that is dropped before its tombstone. Where that fails a scrub finds it: what is
+    /// dropped must not stay frozen for that.
+    pub(super) async fn unlist_dropped(&self, id: Ulid, pending: &Pending) {
+        let Some((name, _)) = pending.deleted() else { return };
+        if let Err(error) = self.unlist(name, &pending.tags, id).await {
+            warn!(%id, error = &error as &dyn std::error::Error, "could not remove what leads to no entry of the trash");
+        }
     }
 
     /// Whether a delete has written its tombstone, readable or not.

@@ -10,10 +10,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use tracing::debug;
 
 use crate::storage::{
     Clock, Error, Timing,
     driver::{self, ByteStream, Durability, Entry, Metadata, StagedFile, Staging, StorageDriver, StoragePath},
+    layout::PathSpec,
     store::Store,
 };
 
@@ -21,6 +23,40 @@ use super::Term;
 
 /// How often a write is tried whose outcome is not known. Each attempt asks for the lease anew.
 const MAX_ATTEMPTS: u32 = 3;
+
+/// How often a write is tried that the medium says it has not begun with: with pauses that double from half a second, 8 s
+/// in all. Stores that ask for fewer requests want that for a few seconds.
+const MAX_REFUSALS: u32 = 5;
+
+/// What a write may do that was repeated, when its first attempt lands after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// It undoes what others did since: nobody may rely on the keys until it cannot land any more.
+    Harms,
+    /// It is a file of a name that is given once. One operation writes it, and that knows what became of the repetition.
+    IsTheSame,
+    /// A `pending` record that comes back when its change is over would be taken for a change that died. So it is not
+    /// repeated: the change takes another name.
+    Misleads,
+    /// It removes what nobody writes again.
+    Nothing,
+}
+
+impl Late {
+    fn put(path: &StoragePath) -> Self {
+        if PathSpec::is_pending(path) {
+            Self::Misleads
+        } else if PathSpec::is_named_once(path) {
+            Self::IsTheSame
+        } else {
+            Self::Harms
+        }
+    }
+
+    fn removal(path: &StoragePath) -> Self {
+        if PathSpec::is_named_once(path) { Self::Nothing } else { Self::Harms }
+    }
+}
 
 /// What the writes of one delete or restore need, and what is not known of them.
 #[derive(Debug)]
@@ -86,22 +122,33 @@ impl FencedDriver {
     async fn write<'a, T>(
         &'a self,
         path: &'a StoragePath,
+        late: Late,
         attempt: impl Fn() -> BoxFuture<'a, Result<T, driver::Error>> + Send + Sync,
     ) -> Result<T, driver::Error> {
-        let mut attempts = 0;
+        let (mut attempts, mut refusals) = (0, 0);
         loop {
             self.fence.check(path)?;
+            let pause = self.fence.timing.beat / 10;
             let error = match attempt().await {
                 Ok(done) => return Ok(done),
+                Err(error @ driver::Error::Busy { .. }) if refusals + 1 < MAX_REFUSALS => {
+                    debug!(%path, error = &error as &dyn std::error::Error, "the store asks to wait");
+                    self.fence.clock.sleep(pause * 2_u32.pow(refusals)).await;
+                    refusals += 1;
+                    continue;
+                }
                 Err(error) if has_no_effect(&error) => return Err(error),
                 Err(error) => error,
             };
-            self.fence.note_uncertain();
             attempts += 1;
-            if attempts == MAX_ATTEMPTS {
+            let is_last = attempts == MAX_ATTEMPTS || late == Late::Misleads;
+            if late == Late::Harms || late == Late::IsTheSame && is_last {
+                self.fence.note_uncertain();
+            }
+            if is_last {
                 return Err(error);
             }
-            self.fence.clock.sleep(self.fence.timing.beat / 10).await;
+            self.fence.clock.sleep(pause).await;
         }
     }
 
@@ -137,6 +184,8 @@ fn has_no_effect(error: &driver::Error) -> bool {
         E::NotFound { .. }
         | E::NoSpace { .. }
         | E::ReadOnly { .. }
+        | E::Busy { .. }
+        | E::Rejected { .. }
         | E::Denied { .. }
         | E::Poisoned
         | E::Fenced { .. } => true,
@@ -163,7 +212,7 @@ impl StorageDriver for FencedDriver {
     }
 
     async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), driver::Error> {
-        self.write(path, || Box::pin(self.writes.put(path, content.clone(), durability))).await
+        self.write(path, Late::put(path), || Box::pin(self.writes.put(path, content.clone(), durability))).await
     }
 
     async fn stage(&self, at: &Staging, started_at: Bytes) -> Result<Box<dyn StagedFile>, driver::Error> {
@@ -183,11 +232,11 @@ impl StorageDriver for FencedDriver {
     }
 
     async fn touch(&self, path: &StoragePath, modified: Timestamp) -> Result<(), driver::Error> {
-        self.write(path, || Box::pin(self.writes.touch(path, modified))).await
+        self.write(path, Late::Harms, || Box::pin(self.writes.touch(path, modified))).await
     }
 
     async fn delete(&self, path: &StoragePath) -> Result<(), driver::Error> {
-        self.write(path, || Box::pin(self.writes.delete(path))).await
+        self.write(path, Late::removal(path), || Box::pin(self.writes.delete(path))).await
     }
 
     async fn delete_directory(&self, path: &StoragePath) -> Result<(), driver::Error> {

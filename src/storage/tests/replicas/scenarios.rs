@@ -166,6 +166,27 @@ async fn a_replica_that_others_cannot_call_loses_its_memory_before_a_delete_is_a
 }
 
 #[tokio::test]
+async fn a_replica_that_stays_cut_off_from_the_others_stays_away_and_comes_back() {
+    simulate(13, async |world| {
+        let (processes, _) = started(&world).await;
+        world.cut_calls(ADDRESSES[1], true);
+        let (began, mut slow) = (world.time.now(), 0);
+        while world.time.now().saturating_sub(began) < seconds(20 * 60) {
+            let digest = image("b").push(&processes[0].repository(), None).await.unwrap();
+            let asked = world.time.now();
+            processes[0].repository().delete_manifest(&by(&digest), cause()).await.unwrap();
+            slow += u32::from(world.time.now().saturating_sub(asked) > seconds(10));
+            world.time.sleep(seconds(3)).await;
+        }
+        assert!((3..=12).contains(&slow), "{slow} deletes waited for it");
+        world.cut_calls(ADDRESSES[1], false);
+        world.time.sleep(seconds(6 * 60)).await;
+        assert!(processes[1].catalog.replica_id().is_some(), "it looks again now and then");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_replica_without_a_lease_promises_nothing_and_reads_the_store() {
     simulate(5, async |world| {
         let (processes, digest) = started(&world).await;
@@ -175,6 +196,7 @@ async fn a_replica_without_a_lease_promises_nothing_and_reads_the_store() {
         world.cut_store(&cut_off.address, true);
         world.time.sleep(seconds(40)).await;
         assert_eq!(cut_off.catalog.replica_id(), None);
+        assert!(!cut_off.catalog.is_left_behind(), "for a moment without a lease it stays where clients find it");
         let repository = cut_off.repository();
         for refused in [
             repository.stat_blob(&blob, Audience::Pusher).await.err(),
@@ -185,9 +207,13 @@ async fn a_replica_without_a_lease_promises_nothing_and_reads_the_store() {
             assert!(matches!(refused, Some(Error::NoLease | Error::Driver { .. })), "{refused:?}");
         }
         assert!(repository.stat_manifest(&by(&digest)).await.is_err(), "it remembers it, and must not say so");
+        world.time.sleep(seconds(30)).await;
+        assert!(cut_off.catalog.is_left_behind());
+        assert!(processes[..2].iter().all(|process| !process.catalog.is_left_behind()));
         world.cut_store(&cut_off.address, false);
         assert!(is_there(&repository, &by(&digest)).await, "what it reads from the store it may answer");
         cut_off.catalog.joined().await;
+        assert!(!cut_off.catalog.is_left_behind());
         repository.stat_blob(&blob, Audience::Pusher).await.unwrap();
         repository.put_manifest(put(&image("a").bytes(), Some("v2"))).await.unwrap();
     })
@@ -302,6 +328,8 @@ async fn the_delete_of_a_replica_that_died_is_finished_or_dropped_by_another() {
                 assert_eq!(tags(&process.repository()).await.is_empty(), gone, "seed {seed}");
                 assert!(process.catalog.store.guard.holders().is_empty(), "seed {seed}");
             }
+            let in_the_trash = world.keys("lagan/v1/trash");
+            assert_eq!(in_the_trash.is_empty(), !gone, "seed {seed}: {in_the_trash:?}");
             if pending > 0 && deleted.is_none() {
                 *(if gone { &mut finished } else { &mut dropped }) += 1;
             }
@@ -376,6 +404,9 @@ async fn a_restore_whose_replica_died_is_dropped_and_can_be_asked_for_again() {
             let (restored, ()) = tokio::join!(restore, death);
             world.time.sleep(seconds(150)).await;
             assert_eq!(world.keys("lagan/v1/pending"), Vec::<String>::new(), "seed {seed}");
+            for shown in tags(&processes[1].repository()).await {
+                assert!(is_there(&processes[1].repository(), &reference(&shown)).await, "seed {seed}: {shown}");
+            }
             let again = processes[1].catalog.trash().restore(&id, Conflict::Fail, "restorer").await;
             let was_over = restored.is_some() || matches!(again, Err(Error::TombstoneUnknown { .. }));
             assert!(was_over || again.is_ok(), "seed {seed}: {again:?}");

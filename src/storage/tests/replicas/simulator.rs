@@ -58,6 +58,32 @@ pub(super) struct World {
     network: Arc<Network>,
 }
 
+/// What happens to one write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hiccup {
+    /// The store has not begun with it, and says so.
+    Refused,
+    /// It takes effect after so long, and the answer never comes.
+    Lost(Duration),
+}
+
+/// The writes that go wrong: of which process, what they do, what their path contains, and how often.
+#[derive(Debug)]
+struct Trouble {
+    address: String,
+    write: Write,
+    part: String,
+    hiccup: Hiccup,
+    left: u32,
+}
+
+/// What is done to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Write {
+    Put,
+    Delete,
+}
+
 /// Which processes can be reached at which address, and which ways are cut.
 #[derive(Debug, Default)]
 struct Network {
@@ -66,6 +92,7 @@ struct Network {
     cut: Mutex<BTreeSet<String>>,
     /// Addresses that do not reach the store.
     off_the_store: Mutex<BTreeSet<String>>,
+    trouble: Mutex<Option<Trouble>>,
 }
 
 /// A process.
@@ -118,6 +145,26 @@ impl World {
     /// Lets an address not reach the store, or reach it again.
     pub(super) fn cut_store(&self, address: &str, is_cut: bool) {
         set(&self.network.off_the_store, address, is_cut);
+    }
+
+    /// Lets the next so many writes of a process go wrong whose path contains `part`.
+    pub(super) fn hiccup(&self, process: &Process, write: Write, part: &str, hiccup: Hiccup, times: u32) {
+        let (address, part) = (process.address.clone(), part.to_owned());
+        *self.network.trouble.lock().unwrap() = Some(Trouble { address, write, part, hiccup, left: times });
+    }
+
+    /// Whether all that was to go wrong did.
+    pub(super) fn had_its_hiccups(&self) -> bool {
+        self.network.trouble.lock().unwrap().as_ref().is_none_or(|trouble| trouble.left == 0)
+    }
+
+    fn trouble_with(&self, address: &str, write: Write, path: &StoragePath) -> Option<Hiccup> {
+        let mut trouble = self.network.trouble.lock().unwrap();
+        let trouble = trouble.as_mut().filter(|trouble| trouble.left > 0)?;
+        let is_meant =
+            trouble.address == address && trouble.write == write && path.as_str().contains(trouble.part.as_str());
+        trouble.left -= u32::from(is_meant);
+        is_meant.then_some(trouble.hiccup)
     }
 
     fn latency(&self) -> futures::future::BoxFuture<'static, ()> {
@@ -190,6 +237,32 @@ impl Remote {
         driver::Error::Unavailable { action: "reach", path: path.clone(), source }
     }
 
+    /// A write, which may go wrong.
+    async fn write(
+        &self,
+        path: &StoragePath,
+        write: Write,
+        operation: impl Future<Output = Result<(), driver::Error>> + Send + 'static,
+    ) -> Result<(), driver::Error> {
+        match self.world.trouble_with(&self.address, write, path) {
+            None => self.request(path, operation).await,
+            Some(Hiccup::Refused) => {
+                let source = io::Error::other("come again later");
+                self.request(path, async { Ok(()) }).await?;
+                Err(driver::Error::Busy { action: "write", path: path.clone(), source })
+            }
+            Some(Hiccup::Lost(after)) => {
+                let later = self.world.time.sleep(after);
+                tokio::spawn(async move {
+                    later.await;
+                    operation.await
+                });
+                self.request(path, async { Ok(()) }).await?;
+                Err(Self::lost(path))
+            }
+        }
+    }
+
     /// What was sent arrives also when nobody waits for the answer any more.
     async fn request<T: Send + 'static>(
         &self,
@@ -245,7 +318,8 @@ impl StorageDriver for Remote {
     }
 
     async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), driver::Error> {
-        forwarded!(self, path, |memory, at| memory.put(&at, content, durability))
+        let (memory, at) = (self.world.memory.clone(), path.clone());
+        self.write(path, Write::Put, async move { memory.put(&at, content, durability).await }).await
     }
 
     async fn stage(&self, at: &Staging, started_at: Bytes) -> Result<Box<dyn StagedFile>, driver::Error> {
@@ -269,7 +343,8 @@ impl StorageDriver for Remote {
     }
 
     async fn delete(&self, path: &StoragePath) -> Result<(), driver::Error> {
-        forwarded!(self, path, |memory, at| memory.delete(&at))
+        let (memory, at) = (self.world.memory.clone(), path.clone());
+        self.write(path, Write::Delete, async move { memory.delete(&at).await }).await
     }
 
     async fn delete_directory(&self, path: &StoragePath) -> Result<(), driver::Error> {
