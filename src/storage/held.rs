@@ -22,7 +22,7 @@ enum How {
     /// In this process.
     Here(Holder),
     /// At every replica; `None` once it is ended.
-    Everywhere(Option<Change>),
+    Everywhere(Option<Box<Change>>),
 }
 
 impl Drop for Held {
@@ -32,7 +32,7 @@ impl Drop for Held {
             How::Everywhere(change) => {
                 if let Some(change) = change.take() {
                     let store = Arc::clone(&self.store);
-                    self.store.changes.begin_to_end(async move { store.complete(change).await });
+                    self.store.changes.begin_to_end(async move { store.complete(*change).await });
                 }
             }
         }
@@ -49,7 +49,7 @@ impl Store {
         if self.replicas.is_some() {
             let store = self.for_change()?;
             let change = store.begin(id, pending_for(keys)).await?;
-            return Ok(Held { store, how: How::Everywhere(Some(change)) });
+            return Ok(Held { store, how: How::Everywhere(Some(Box::new(change))) });
         }
         let holder = Holder::Pending(id);
         self.guard.freeze(holder, None, keys, self.timing.guard_wait).await?;

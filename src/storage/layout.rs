@@ -243,11 +243,7 @@ impl PathSpec<'_> {
 
     fn text(self) -> String {
         match self {
-            Self::BlobData(digest) => {
-                let hex = digest.hex();
-                let fan_out = hex.get(..2).unwrap_or(hex);
-                format!("{DISTRIBUTION}/blobs/{}/{fan_out}/{hex}/data", digest.algorithm())
-            }
+            Self::BlobData(digest) => of_blob(digest),
             Self::Repositories => format!("{DISTRIBUTION}/repositories"),
             Self::LayerLink(name, digest) => in_repository(name, format_args!("_layers/{}/link", Pair(digest))),
             Self::LayerFolder(name, digest) => in_repository(name, format_args!("_layers/{}", Pair(digest))),
@@ -315,6 +311,12 @@ impl PathSpec<'_> {
             Self::Quarantined(digest, id) => format!("{LAGAN}/quarantine/{digest}/{id}"),
         }
     }
+}
+
+fn of_blob(digest: &Digest) -> String {
+    let hex = digest.hex();
+    let fan_out = hex.get(..2).unwrap_or(hex);
+    format!("{DISTRIBUTION}/blobs/{}/{fan_out}/{hex}/data", digest.algorithm())
 }
 
 fn in_repository(name: &RepositoryName, rest: fmt::Arguments<'_>) -> String {

@@ -127,9 +127,10 @@ impl Store {
     async fn listed_pendings(&self) -> Result<Vec<Ulid>, Error> {
         let mut ids = Vec::new();
         for text in self.names(PathSpec::Pendings).await? {
-            match Ulid::from_string(&text) {
-                Ok(id) => ids.push(id),
-                Err(_) => warn!(name = text, "a name among the pending changes is no ULID"),
+            if let Ok(id) = Ulid::from_string(&text) {
+                ids.push(id);
+            } else {
+                warn!(name = text, "a name among the pending changes is no ULID");
             }
         }
         Ok(ids)

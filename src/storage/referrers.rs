@@ -100,15 +100,12 @@ fn runs<'a>(sizes: impl Iterator<Item = (&'a Digest, u64)>, bytes: usize) -> Vec
     let mut runs: Vec<Vec<&Digest>> = Vec::new();
     let mut room = 0;
     for (digest, size) in sizes {
-        match runs.last_mut().filter(|_| size <= room) {
-            Some(run) => {
-                room -= size;
-                run.push(digest);
-            }
-            None => {
-                room = bytes.saturating_sub(size);
-                runs.push(vec![digest]);
-            }
+        if let Some(run) = runs.last_mut().filter(|_| size <= room) {
+            room -= size;
+            run.push(digest);
+        } else {
+            room = bytes.saturating_sub(size);
+            runs.push(vec![digest]);
         }
     }
     runs

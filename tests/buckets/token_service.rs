@@ -29,7 +29,8 @@ impl TokenService {
                     async move {
                         let query = request.uri().query().unwrap_or_default().to_owned();
                         let body = request.into_body().collect().await?.to_bytes();
-                        notes.lock().unwrap().push_str(&format!("{query} {}\n", String::from_utf8_lossy(&body)));
+                        let body = String::from_utf8_lossy(&body);
+                        notes.lock().unwrap().extend([&query, " ", &body, "\n"]);
                         Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from(answer))))
                     }
                 });

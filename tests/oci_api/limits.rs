@@ -135,7 +135,7 @@ async fn stalled_manifests_give_way() {
     let mut stalled = Vec::new();
     for _ in 0..8 {
         let mut stream = tokio::net::TcpStream::connect(registry.address).await.unwrap();
-        stream.write_all(&[head.as_bytes(), &[b' '; 70_000]].concat()).await.unwrap();
+        stream.write_all(&[head.as_bytes(), &vec![b' '; 70_000]].concat()).await.unwrap();
         stalled.push(stream);
     }
     while registry.in_flight() < 8 {

@@ -99,13 +99,11 @@ impl<'a> BlobPush<'a> {
         let begun = super::retry::with_retries(|| {
             self.remote.send(self.name.as_str(), &path, |url| self.remote.request(Method::POST, url))
         });
-        match location(self.remote, &begun.await?) {
-            Some(url) => Ok(Place { url, offset: 0 }),
-            None => {
-                let reason = "the target began an upload and did not say where".to_owned();
-                Err(Failure::Content { what: self.what(), reason })
-            }
-        }
+        let url = location(self.remote, &begun.await?).ok_or_else(|| {
+            let reason = "the target began an upload and did not say where".to_owned();
+            Failure::Content { what: self.what(), reason }
+        })?;
+        Ok(Place { url, offset: 0 })
     }
 
     async fn begin_anew(&self, place: &Place) -> Result<Place, Failure> {

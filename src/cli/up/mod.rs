@@ -251,7 +251,7 @@ impl Up {
     fn start(&mut self, site: Site, policies: Vec<SitePolicy>) {
         let (sender, receiver) = watch::channel(DeclaredPolicies { all: policies, is_unreadable: false });
         let stop = CancellationToken::new();
-        let (key, serving) = (site.key.clone(), Box::pin(serving::serve(site.clone(), receiver, stop.clone())));
+        let (key, serving) = (site.key.clone(), serving::serve(site.clone(), receiver, stop.clone()));
         let named = key.clone();
         self.tasks.spawn(async move { (named, serving.await) });
         self.running.insert(key, Running { site, policies: sender, stop });

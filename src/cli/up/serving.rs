@@ -43,8 +43,9 @@ pub(super) async fn serve(
         Some(listen) => Some(Probes::start(listen, &metrics).await.with_context(|| site.name())?),
         None => None,
     };
-    let served =
-        serve_registry(&site, (&keys, &config), credentials, policies, (&metrics, probes.as_ref()), &stop).await;
+    let observed = (&metrics, probes.as_ref());
+    // Large, and alone for as long as the process runs.
+    let served = Box::pin(serve_registry(&site, (&keys, &config), credentials, policies, observed, &stop)).await;
     if let Some(probes) = probes {
         probes.finish().await;
     }

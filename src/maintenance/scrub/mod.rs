@@ -70,7 +70,7 @@ enum Latest {
     /// This process's.
     Own,
     /// Another's.
-    Noted(Ulid, ScrubStatus),
+    Noted(Ulid, Box<ScrubStatus>),
 }
 
 impl Scrubs {
@@ -129,7 +129,7 @@ impl Scrubs {
     pub async fn status(&self) -> Result<ScrubStatus, Error> {
         match self.inner.latest().await? {
             Latest::Own => self.inner.current().as_ref().map(Report::status).ok_or(Error::NeverScrubbed),
-            Latest::Noted(_, status) => Ok(status),
+            Latest::Noted(_, status) => Ok(*status),
         }
     }
 
@@ -140,14 +140,12 @@ impl Scrubs {
     /// [`Error::NeverScrubbed`], [`Error::Storage`].
     pub async fn findings(&self, after: Option<usize>, limit: usize) -> Result<FindingPage, Error> {
         let inner = &self.inner;
-        match (inner.latest().await?, &inner.records) {
-            (Latest::Noted(id, _), Some(records)) => Ok(page(&records.findings(id).await?, after, limit)),
-            _ => {
-                let current = inner.current();
-                let own = current.as_ref().ok_or(Error::NeverScrubbed)?;
-                Ok(page(own.findings(), after, limit))
-            }
+        if let (Latest::Noted(id, _), Some(records)) = (inner.latest().await?, &inner.records) {
+            return Ok(page(&records.findings(id).await?, after, limit));
         }
+        let current = inner.current();
+        let own = current.as_ref().ok_or(Error::NeverScrubbed)?;
+        Ok(page(own.findings(), after, limit))
     }
 
     /// Waits until none runs in this process; what the last one here says.
@@ -312,7 +310,7 @@ impl Inner {
         }
         let last = noted.into_iter().max_by_key(|(_, sign)| (sign.is_running(), sign.status.started_at));
         Ok(match last {
-            Some((id, sign)) if own.is_none_or(|(own, _)| own != id) => Latest::Noted(id, sign.status),
+            Some((id, sign)) if own.is_none_or(|(own, _)| own != id) => Latest::Noted(id, Box::new(sign.status)),
             _ => Latest::Own,
         })
     }

@@ -122,7 +122,8 @@ async fn any_process_tells_of_a_scrub() {
     let second = other.settled().await.unwrap();
     assert_eq!(one.status().await.unwrap(), second);
     assert_eq!(one.inner.records.as_ref().unwrap().all().await.unwrap().len(), 1);
-    (one.inner.catalog.leave().await, other.inner.catalog.leave().await);
+    one.inner.catalog.leave().await;
+    other.inner.catalog.leave().await;
 }
 
 #[tokio::test]

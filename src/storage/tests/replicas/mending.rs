@@ -1,7 +1,5 @@
 //! What is damaged, half-done or left behind, as several replicas deal with it.
 
-#![expect(clippy::large_futures, reason = "a test holds three replicas, and its stack has room")]
-
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::storage::{
