@@ -71,12 +71,12 @@ async fn ranges_of_a_blob_are_answered() {
         assert_eq!(header(&part, "content-length"), expected.len().to_string(), "{range}");
         assert_eq!(part.bytes().await.unwrap(), &content[expected], "{range}");
     }
-    for range in ["bytes=100000-", "bytes=-0"] {
+    for range in ["bytes=100000-", "bytes=500-0", "bytes=-0"] {
         let refused = get(range).await.unwrap();
         assert_eq!(header(&refused, "content-range"), "bytes */100000", "{range}");
         expect_error(refused, 416, "UNSUPPORTED").await;
     }
-    for range in ["bytes=0-1,5-6", "lines=1-2", "bytes=x-y", "bytes=500-0"] {
+    for range in ["bytes=0-1,5-6", "lines=1-2", "bytes=x-y"] {
         let whole = get(range).await.unwrap();
         assert_eq!(whole.status(), StatusCode::OK, "{range}");
         assert_eq!(whole.bytes().await.unwrap().len(), content.len(), "{range}");
