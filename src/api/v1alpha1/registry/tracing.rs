@@ -9,7 +9,7 @@ use super::object_storage::ADDRESS;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TracingSpec {
-    /// An OpenTelemetry collector that speaks OTLP over HTTP, such as http://collector.monitoring.svc:4318. Traces are
+    /// An OpenTelemetry collector that speaks OTLP over HTTP, such as `http://collector.monitoring.svc:4318`. Traces are
     /// sent to /v1/traces below it.
     #[schemars(length(max = 512), regex(pattern = ADDRESS))]
     pub otlp_endpoint: String,
