@@ -3,12 +3,17 @@
 //! Requests with unknown fields are refused, so that a misspelled field never does less than what was asked.
 //! Responses may gain fields: readers ignore what they do not know.
 
+mod collection;
 mod error;
 mod history;
 mod retention;
 mod scrub;
 mod trash;
 
+pub use collection::{
+    BlobCount, CollectionBrake, CollectionHalt, CollectionProblem, CollectionProgress, CollectionRequest,
+    CollectionState, CollectionStatus,
+};
 pub use error::{ErrorBody, ErrorEntry, TrashDetail};
 pub use history::{TagHistoryEntry, TagHistoryPage};
 pub use retention::{
