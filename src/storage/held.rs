@@ -56,6 +56,7 @@ impl Store {
         Ok(Held { store: Arc::clone(self), how: How::Here(holder) })
     }
 }
+
 /// What other replicas, and the next process after a crash, know of it.
 fn pending_for(keys: Vec<Key>) -> Pending {
     let mut pending = Pending {

@@ -197,8 +197,7 @@ impl Store {
     pub(super) async fn remove_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
         // The link first: the folder does not go in one step.
         self.remove_link(PathSpec::TagCurrent(name, tag)).await?;
-        let removed = self.driver.delete_directory(&PathSpec::TagFolder(name, tag).path()).await;
-        removed.map_err(|source| Error::driver("remove a tag", source))?;
+        self.remove_folder(PathSpec::TagFolder(name, tag), "remove a tag").await?;
         self.tag_names.note_removed(name, tag);
         Ok(())
     }

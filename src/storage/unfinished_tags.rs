@@ -6,14 +6,14 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tracing::warn;
 
 use crate::oci::{RepositoryName, Tag};
 
-use super::{Error, Holder, concurrent::concurrently, error::with_causes, guard::Key, layout::PathSpec, store::Store};
+use super::{Error, concurrent::concurrently, error::with_causes, guard::Key, layout::PathSpec, store::Store};
 
 /// The repositories in which nothing of an earlier process is left.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl UnfinishedTags {
 
 impl Store {
     /// The tags that an earlier process left unfinished; they are on their way out.
-    pub(super) async fn unfinished_tags(&self, name: &RepositoryName) -> Result<BTreeSet<Tag>, Error> {
+    pub(super) async fn unfinished_tags(self: &Arc<Self>, name: &RepositoryName) -> Result<BTreeSet<Tag>, Error> {
         if self.replicas.is_some() || !self.driver.was_interrupted() || self.unfinished.is_clean(name) {
             return Ok(BTreeSet::new());
         }
@@ -53,11 +53,11 @@ impl Store {
     }
 
     /// Begins to remove those of the tags that lead nowhere once nobody pushes them any more.
-    pub(super) fn take_back(&self, name: &RepositoryName, tags: Vec<Tag>) {
+    pub(super) fn take_back(self: &Arc<Self>, name: &RepositoryName, tags: Vec<Tag>) {
         if self.replicas.is_some() || tags.is_empty() {
             return;
         }
-        let (store, name) = (self.clone(), name.clone());
+        let (store, name) = (Arc::clone(self), name.clone());
         self.changes.begin_to_end(async move {
             for tag in &tags {
                 if let Err(error) = store.take_tag_back(&name, tag).await {
@@ -68,21 +68,11 @@ impl Store {
         });
     }
 
-    async fn take_tag_back(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
-        let holder = Holder::Pending(self.ids.next(self.clock.now()));
-        self.guard.freeze(holder, None, [Key::Tag(name.clone(), tag.clone())], self.timing.guard_wait).await?;
-        let removed = self.remove_unlinked(name, tag).await;
-        self.guard.thaw(holder);
-        removed
-    }
-
-    async fn remove_unlinked(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
-        if self.raw_link(PathSpec::TagCurrent(name, tag)).await?.is_some() {
-            return Ok(());
+    async fn take_tag_back(self: &Arc<Self>, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
+        let held = self.hold(vec![Key::Tag(name.clone(), tag.clone())]).await?;
+        if held.store.raw_link(PathSpec::TagCurrent(name, tag)).await?.is_none() {
+            held.store.remove_tag(name, tag).await?;
         }
-        let removed = self.driver.delete_directory(&PathSpec::TagFolder(name, tag).path()).await;
-        removed.map_err(|source| Error::driver("remove a tag", source))?;
-        self.tag_names.note_removed(name, tag);
         Ok(())
     }
 }
