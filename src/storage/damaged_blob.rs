@@ -10,7 +10,7 @@ use std::{
 use futures::{TryStreamExt as _, future};
 use jiff::Timestamp;
 use moka::sync::Cache;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::oci::{Algorithm, Digest, RepositoryName};
@@ -25,9 +25,6 @@ use super::{
     store::Store,
     upload_hash::UploadHash,
 };
-
-/// How much is hashed where it was read; more would keep other requests of the thread waiting.
-const HASH_IN_PLACE: usize = 64 << 10;
 
 /// How many blobs may wait to be hashed because a manifest gives another length for them.
 const MAX_SUSPECTS: usize = 64;
@@ -156,20 +153,11 @@ impl Store {
             };
             while let Some(chunk) = content.try_next().await.map_err(failed)? {
                 on_read(chunk.len() as u64);
-                hash = hashed(hash, chunk).await.map_err(|error| unhashed(&path, error))?;
+                hash = hash.updated(chunk).await.map_err(|error| unhashed(&path, error))?;
             }
         }
         Ok(hash.finish().map(|digest| (digest, size)))
     }
-}
-
-async fn hashed(mut hash: UploadHash, chunk: bytes::Bytes) -> Result<UploadHash, tokio::task::JoinError> {
-    let is_small = chunk.len() <= HASH_IN_PLACE;
-    let update = move || {
-        hash.update(&chunk);
-        hash
-    };
-    if is_small { Ok(update()) } else { spawn_blocking(update).await }
 }
 
 fn unhashed(path: &StoragePath, error: tokio::task::JoinError) -> Error {

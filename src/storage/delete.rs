@@ -323,10 +323,10 @@ impl Store {
     pub(super) async fn unlink(&self, pending: &Pending) -> Result<(), Error> {
         let Some((name, Subject { kind, digest })) = pending.deleted() else { return Ok(()) };
         if *kind == TombstoneKind::Manifest {
-            self.remove_link_folder(PathSpec::RevisionFolder(name, digest)).await?;
+            self.remove_folder(PathSpec::RevisionFolder(name, digest), "remove a link").await?;
         }
         if *kind != TombstoneKind::Tag {
-            self.remove_link_folder(PathSpec::LayerFolder(name, digest)).await?;
+            self.remove_folder(PathSpec::LayerFolder(name, digest), "remove a link").await?;
         }
         let untagged = pending.tags.iter().map(|tag| async move {
             self.unlink_tag(name, tag, digest).await?;
@@ -335,11 +335,6 @@ impl Store {
         });
         all_written(untagged).await?;
         self.clear_everywhere(name, digest).await
-    }
-
-    async fn remove_link_folder(&self, folder: PathSpec<'_>) -> Result<(), Error> {
-        let removed = self.driver.delete_directory(&folder.path()).await;
-        removed.map_err(|source| Error::driver("remove a link", source))
     }
 }
 

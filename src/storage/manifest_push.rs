@@ -18,10 +18,8 @@ use super::{
     layout::PathSpec,
     replicas::{Intent, IntentId},
     tag_pushes::TagPush,
+    upload_hash::HASH_IN_PLACE,
 };
-
-/// How long a manifest is hashed where it is received; longer ones would keep other requests of the thread waiting.
-const HASH_IN_PLACE: usize = 64 << 10;
 
 /// A manifest to store.
 #[derive(Debug, Clone)]

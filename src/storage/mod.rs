@@ -83,7 +83,9 @@ pub use manifest_push::PutManifest;
 pub use manifest_store::{ManifestContent, StoredManifest};
 pub use metrics::StorageMetrics;
 pub use referrers::ReferrerFilter;
-pub use replicas::{CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, await_solitude};
+pub use replicas::{
+    CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, Sightings, await_solitude,
+};
 pub use repository::{Audience, Repository};
 pub use restore::{Conflict, Restored};
 pub use timing::Timing;

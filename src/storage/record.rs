@@ -78,12 +78,8 @@ impl Store {
     /// # Errors
     /// [`Error::Corrupt`] where it cannot be understood, [`Error::Driver`].
     pub(super) async fn record<T: DeserializeOwned>(&self, spec: PathSpec<'_>) -> Result<Option<T>, Error> {
-        let path = spec.path();
-        match self.driver.get(&path).await {
-            Ok(bytes) => decode(&bytes).map(Some).map_err(|reason| corrupt(&path, reason)),
-            Err(driver::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(Error::driver("read a record", source)),
-        }
+        let Some(bytes) = self.file(spec, "read a record").await? else { return Ok(None) };
+        decode(&bytes).map(Some).map_err(|reason| corrupt(&spec.path(), reason))
     }
 
     /// Reads a record that a reader can do without: one that cannot be understood is reported and passed over.
@@ -120,6 +116,26 @@ impl Store {
             Err(driver::Error::NotFound { .. }) => Ok(false),
             Err(source) => Err(Error::driver(action, source)),
         }
+    }
+
+    /// What a file holds; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(super) async fn file(&self, spec: PathSpec<'_>, action: &'static str) -> Result<Option<Bytes>, Error> {
+        match self.driver.get(&spec.path()).await {
+            Ok(content) => Ok(Some(content)),
+            Err(driver::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(Error::driver(action, source)),
+        }
+    }
+
+    /// Removes a folder with all that is in it. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(super) async fn remove_folder(&self, spec: PathSpec<'_>, action: &'static str) -> Result<(), Error> {
+        self.driver.delete_directory(&spec.path()).await.map_err(|source| Error::driver(action, source))
     }
 
     /// Whether a folder is there and holds anything.

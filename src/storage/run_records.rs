@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Catalog, Error,
-    driver::{self, Durability, PathComponent},
+    driver::{Durability, PathComponent},
     layout::PathSpec,
 };
 
@@ -24,11 +24,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Driver`].
     pub async fn run(&self, run: &PathComponent, record: &PathComponent) -> Result<Option<Bytes>, Error> {
-        match self.store.driver.get(&PathSpec::RunRecord(run, record).path()).await {
-            Ok(content) => Ok(Some(content)),
-            Err(driver::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(Error::driver("read a run's record", source)),
-        }
+        self.store.file(PathSpec::RunRecord(run, record), "read a run's record").await
     }
 
     /// The ids of the runs that have records, in order.
@@ -45,7 +41,6 @@ impl Catalog {
     /// # Errors
     /// [`Error::Driver`].
     pub async fn remove_run(&self, run: &PathComponent) -> Result<(), Error> {
-        let removed = self.store.driver.delete_directory(&PathSpec::Run(run).path()).await;
-        removed.map_err(|source| Error::driver("remove a run's records", source))
+        self.store.remove_folder(PathSpec::Run(run), "remove a run's records").await
     }
 }

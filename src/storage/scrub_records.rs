@@ -5,7 +5,7 @@ use ulid::Ulid;
 
 use super::{
     Catalog, Error,
-    driver::{self, Durability, PathComponent},
+    driver::{Durability, PathComponent},
     layout::PathSpec,
 };
 
@@ -25,11 +25,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Driver`].
     pub async fn scrub(&self, scrub: Ulid, record: &PathComponent) -> Result<Option<Bytes>, Error> {
-        match self.store.driver.get(&PathSpec::ScrubRecord(scrub, record).path()).await {
-            Ok(content) => Ok(Some(content)),
-            Err(driver::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(Error::driver("read a scrub's record", source)),
-        }
+        self.store.file(PathSpec::ScrubRecord(scrub, record), "read a scrub's record").await
     }
 
     /// The ids of the scrubs that have records, in order.
@@ -46,7 +42,6 @@ impl Catalog {
     /// # Errors
     /// [`Error::Driver`].
     pub async fn remove_scrub(&self, scrub: Ulid) -> Result<(), Error> {
-        let removed = self.store.driver.delete_directory(&PathSpec::Scrub(scrub).path()).await;
-        removed.map_err(|source| Error::driver("remove a scrub's records", source))
+        self.store.remove_folder(PathSpec::Scrub(scrub), "remove a scrub's records").await
     }
 }

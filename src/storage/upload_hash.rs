@@ -7,10 +7,12 @@
 //! "sha\x03" · 8 words of state, big-endian · the unfinished block, filled with zeros to 64 bytes · length, 8 bytes
 //! ```
 
+use bytes::Bytes;
 use sha2::{
     Digest as _, Sha256, Sha512,
     digest::common::hazmat::{SerializableState as _, SerializedState},
 };
+use tokio::task::{JoinError, spawn_blocking};
 
 use crate::oci::{Algorithm, Digest};
 
@@ -18,6 +20,9 @@ const GO_MAGIC: &[u8; 4] = b"sha\x03";
 const GO_LEN: usize = 4 + 32 + BLOCK_BYTES + 8;
 const STATE_BYTES: usize = 32;
 const BLOCK_BYTES: usize = 64;
+
+/// How much is hashed where it was received or read; more would keep other requests of the thread waiting.
+pub(super) const HASH_IN_PLACE: usize = 64 << 10;
 
 /// A hash of the first bytes of an upload.
 #[derive(Clone)]
@@ -47,6 +52,19 @@ impl UploadHash {
             Algorithm::Sha512 => Hasher::Sha512(Sha512::new()),
         };
         Self { hasher, length: 0 }
+    }
+
+    /// This one after what follows; what takes a while is hashed on a thread that may take its time.
+    ///
+    /// # Errors
+    /// Where that thread was cut off.
+    pub(super) async fn updated(mut self, chunk: Bytes) -> Result<Self, JoinError> {
+        let is_small = chunk.len() <= HASH_IN_PLACE;
+        let update = move || {
+            self.update(&chunk);
+            self
+        };
+        if is_small { Ok(update()) } else { spawn_blocking(update).await }
     }
 
     /// What it is a hash with.

@@ -1,4 +1,4 @@
-//! An authority that no machine knows.
+//! What stores that speak TLS show.
 
 use std::{
     fs,
@@ -6,11 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use rustls_pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
+
+use crate::issuer::new_issuer;
 
 /// An authority, and the file that says so.
 pub(crate) struct Authority {
@@ -21,10 +23,7 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "authority of the tests");
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let issuer = new_issuer();
         let folder = tempfile::tempdir().unwrap();
         let bundle = folder.path().join("ca.crt");
         fs::write(&bundle, issuer.pem()).unwrap();

@@ -12,6 +12,8 @@
 
 mod authority;
 mod front;
+#[path = "../support/issuer.rs"]
+mod issuer;
 mod registry;
 mod token_service;
 

@@ -39,6 +39,8 @@ mod containerd;
 mod crane;
 mod helm;
 mod interrupted;
+#[path = "../support/issuer.rs"]
+mod issuer;
 mod large_layer;
 mod parallel;
 mod podman;

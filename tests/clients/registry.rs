@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
+use crate::issuer::new_issuer;
 use crate::support::{Credentials, Program, RegistryAddress, Server};
 
 /// A process with TLS, one user, and a store of its own.
@@ -108,10 +109,7 @@ fn variable_of_tests_run(name: &str) -> String {
 
 /// Writes tls.crt and tls.key for the loopback address, and returns the authority that signed, in PEM.
 fn write_certificate(folder: &Path) -> String {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "authority of the tests");
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let authority = new_issuer();
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, &authority).unwrap();

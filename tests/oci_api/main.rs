@@ -14,6 +14,8 @@ mod formats;
 mod health;
 mod history;
 mod image;
+#[path = "../support/issuer.rs"]
+mod issuer;
 mod limits;
 mod manifests;
 mod pull;

@@ -2,12 +2,13 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use lagan::api::v1alpha1::Anonymous;
 use lagan::http::{Authenticator, Metrics, Service, TlsIdentity};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use reqwest::{Certificate, Client, Identity, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::issuer::new_issuer;
 use crate::registry::{Setup, app, install_crypto, serve};
 
 /// An authority that signs for both sides.
@@ -15,10 +16,7 @@ struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test authority");
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        Self(new_issuer())
     }
 
     /// Certificate and key, as PEM.

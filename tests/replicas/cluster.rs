@@ -8,11 +8,12 @@ use std::{
     thread,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use crate::issuer::new_issuer;
 use crate::line::Line;
 use crate::server::Server;
 
@@ -178,10 +179,7 @@ fn variable_of_tests_run(name: &str) -> String {
 
 /// Writes ca.crt, and tls.crt with tls.key for the name of all replicas.
 fn write_certificate(folder: &Path) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "authority of the tests");
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let authority = new_issuer();
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new([NAME.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
     fs::write(folder.join("ca.crt"), authority.pem()).unwrap();

@@ -12,6 +12,8 @@
 
 mod client;
 mod cluster;
+#[path = "../support/issuer.rs"]
+mod issuer;
 mod line;
 mod redis;
 #[path = "../support/server.rs"]

@@ -2,11 +2,10 @@
 //!
 //! What is looked at, and how it is mended, is the storage's ([`crate::storage::Inspection`]); here is who asks for it,
 //! and what it said. In a store that several processes serve, the [`records`] let each of them tell of a scrub of
-//! another; [`sightings`] say whether that one lives.
+//! another; [`Sightings`] say whether that one lives.
 
 mod records;
 mod report;
-mod sightings;
 #[cfg(test)]
 mod tests;
 
@@ -21,13 +20,12 @@ use tracing::{error, info, warn};
 use ulid::Ulid;
 
 use crate::api::wire::{FindingPage, ScrubRequest, ScrubState, ScrubStatus};
-use crate::storage::{Catalog, Clock, Finding, Inspection, InspectionMode, InspectionProgress, with_causes};
+use crate::storage::{Catalog, Clock, Finding, Inspection, InspectionMode, InspectionProgress, Sightings, with_causes};
 
 use super::Error;
 
 use records::{Records, Sign};
 use report::{Report, page};
-use sightings::Sightings;
 
 /// A week: longer than any push takes, its retries and a weekend included.
 const ABANDONED_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -55,7 +53,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Where other processes look, if there are any.
     records: Option<Records>,
-    sightings: Sightings,
+    sightings: Sightings<u64>,
     beat: Duration,
     /// Held by who begins a scrub here.
     beginning: tokio::sync::Mutex<()>,
@@ -253,7 +251,7 @@ impl Inner {
         for (other, _) in all.iter().filter(|(other, _)| *other != id) {
             records.remove(*other).await?;
         }
-        self.sightings.retain(&[]);
+        self.sightings.retain(|_| false);
         Ok(())
     }
 

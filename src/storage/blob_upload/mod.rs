@@ -13,7 +13,6 @@ use futures::{
     TryStreamExt as _,
     future::{self, BoxFuture},
 };
-use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::oci::{Algorithm, Descriptor, Digest};
@@ -257,14 +256,9 @@ impl BlobUpload {
     }
 }
 
-/// Hashes on a thread that may take its time.
 async fn hashed(hash: Option<UploadHash>, chunk: Bytes) -> Result<Option<UploadHash>, Error> {
-    let Some(mut hash) = hash else { return Ok(None) };
-    let done = spawn_blocking(move || {
-        hash.update(&chunk);
-        hash
-    });
-    done.await.map(Some).map_err(io::Error::other).map_err(unhashed)
+    let Some(hash) = hash else { return Ok(None) };
+    hash.updated(chunk).await.map(Some).map_err(io::Error::other).map_err(unhashed)
 }
 
 fn unhashed(source: io::Error) -> Error {

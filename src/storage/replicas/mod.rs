@@ -20,11 +20,13 @@ mod observer;
 mod promise;
 mod registration;
 mod settle;
+mod sightings;
 mod solitude;
 mod term;
 
 pub use call::{CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls};
 pub use membership::ReplicaSetup;
+pub use sightings::Sightings;
 pub use solitude::await_solitude;
 
 pub(super) use fence::Fence;

@@ -1,6 +1,6 @@
 //! A process on a shared store that other processes cannot reach: it has to be the only one.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use crate::storage::{
     layout::PathSpec,
 };
 
-use super::{CallError, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup};
+use super::{CallError, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, Sightings};
 
 /// More of them than a Registry can have.
 const MAX_REPLICAS: usize = 1000;
@@ -24,25 +24,22 @@ const MAX_REPLICAS: usize = 1000;
 /// Where the store cannot be read.
 pub async fn await_solitude(driver: &dyn StorageDriver, clock: &dyn Clock, timing: &Timing) -> Result<(), Error> {
     let gone_after = timing.gone_after();
-    let mut seen: BTreeMap<Ulid, (Bytes, Duration)> = BTreeMap::new();
+    let seen = Sightings::new(gone_after);
     let mut has_said = false;
     loop {
         let signs = signs(driver).await?;
         let now = clock.boot_time();
-        seen.retain(|id, _| signs.contains_key(id));
-        for (id, sign) in signs {
-            let is_known = seen.get(&id).is_some_and(|(known, _)| *known == sign);
-            if !is_known {
-                seen.insert(id, (sign, now));
-            }
-        }
-        if seen.values().all(|(_, since)| now.saturating_sub(*since) >= gone_after) {
+        seen.retain(|id| signs.contains_key(id));
+        let ids: Vec<Ulid> = signs.keys().copied().collect();
+        // Each is looked at, whatever the others are.
+        let present = signs.into_iter().map(|(id, sign)| !seen.is_gone(id, sign, now)).filter(|is_there| *is_there);
+        if present.count() == 0 {
             return Ok(());
         }
         if !has_said {
             let seconds = gone_after.as_secs();
             tracing::warn!(
-                replicas = ?seen.keys(),
+                replicas = ?ids,
                 "another process serves this store, or died less than {seconds} s ago: waiting until it is gone. \
                  Several need a control listener with an address that the others reach"
             );

@@ -18,7 +18,7 @@ use crate::storage::driver::{ByteStream, Error, Metadata, StoragePath};
 
 use super::{
     fault::{broken, fault, timed_out},
-    part_copies::PartCopies,
+    part_copies::{Part, PartCopies},
 };
 
 /// How long to wait before a write is tried again that met another one. The library tries again what the store says of
@@ -195,7 +195,7 @@ impl Bucket {
     ) -> Result<Option<String>, Error> {
         let (from_key, to_key) = (self.key(from)?, self.key(to)?);
         let Some(copies) = &self.copies else { return Ok(None) };
-        let copied = copies.copy((&from_key, range), &to_key, id, number).await;
+        let copied = copies.copy(&Part { from: &from_key, range, to: &to_key, id, number }).await;
         copied.map(Some).map_err(|error| error.at("copy a part of", from))
     }
 

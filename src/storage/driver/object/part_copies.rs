@@ -48,6 +48,20 @@ pub(super) struct PartCopies {
     bucket: String,
 }
 
+/// A part of an object that becomes a part of another one.
+pub(super) struct Part<'a> {
+    /// Of which object.
+    pub(super) from: &'a Path,
+    /// Which of its bytes.
+    pub(super) range: Range<u64>,
+    /// In which object.
+    pub(super) to: &'a Path,
+    /// By which upload.
+    pub(super) id: &'a str,
+    /// Which part of it, counted from 0.
+    pub(super) number: usize,
+}
+
 /// Why a copy was not made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -92,18 +106,11 @@ impl PartCopies {
         Self { signer, client, bucket: options.bucket.clone() }
     }
 
-    /// Copies a part of an object into the part with this number, counted from 0; what names it when the parts are
-    /// joined.
-    pub(super) async fn copy(
-        &self,
-        (from, range): (&Path, Range<u64>),
-        to: &Path,
-        id: &str,
-        number: usize,
-    ) -> Result<String, Refusal> {
+    /// Copies a part; what names it when the parts are joined.
+    pub(super) async fn copy(&self, part: &Part<'_>) -> Result<String, Refusal> {
         let mut pauses = PAUSES.iter();
         loop {
-            match self.copy_once(from, &range, to, id, number).await {
+            match self.copy_once(part).await {
                 Err(refusal) if refusal.may_pass() => match pauses.next() {
                     Some(pause) => sleep(*pause).await,
                     None => return Err(refusal),
@@ -113,15 +120,8 @@ impl PartCopies {
         }
     }
 
-    async fn copy_once(
-        &self,
-        from: &Path,
-        range: &Range<u64>,
-        to: &Path,
-        id: &str,
-        number: usize,
-    ) -> Result<String, Refusal> {
-        let request = self.request(from, range, to, id, number).await?;
+    async fn copy_once(&self, part: &Part<'_>) -> Result<String, Refusal> {
+        let request = self.request(part).await?;
         let answer = self.client.execute(request).await.map_err(Refusal::Unanswered)?;
         let status = answer.status();
         let body = answer.into_body().collect().await.map_err(Refusal::Unanswered)?.to_bytes();
@@ -135,21 +135,15 @@ impl PartCopies {
         })
     }
 
-    async fn request(
-        &self,
-        from: &Path,
-        range: &Range<u64>,
-        to: &Path,
-        id: &str,
-        number: usize,
-    ) -> Result<HttpRequest, Refusal> {
+    async fn request(&self, part: &Part<'_>) -> Result<HttpRequest, Refusal> {
+        let Part { from, range, to, id, number } = part;
         let source = format!("{}/{}", self.bucket, utf8_percent_encode(from.as_ref(), ESCAPED));
         let bytes = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
         let value = |text: String| HeaderValue::try_from(text).map_err(unsigned);
         let (source, bytes) = (value(source)?, value(bytes)?);
-        let part = (number + 1).to_string();
+        let number = (number + 1).to_string();
         let options = SignedUrlOptions::new()
-            .with_query([("partNumber", part.as_str()), ("uploadId", id)])
+            .with_query([("partNumber", number.as_str()), ("uploadId", *id)])
             .with_signed_header(SOURCE, source.clone())
             .with_signed_header(SOURCE_RANGE, bytes.clone());
         let signed = self.signer.signed_url_opts(Method::PUT, to, SIGNED_FOR, &options).await;
