@@ -26,6 +26,14 @@ use super::{
 const CONFLICT_PAUSES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
 
+/// How long the answer to a small read may take, with what the client tries again by itself. Stores need milliseconds;
+/// a connection that a firewall forgot says nothing for ever.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a small read is made that nobody answers: half a minute in all, so that clients hear of it before they, or a
+/// proxy, give up.
+const READ_ATTEMPTS: u32 = 3;
+
 /// A store that has the requests of a multipart upload.
 pub(super) trait Objects: ObjectStore + MultipartStore {}
 
@@ -43,6 +51,8 @@ pub(super) struct Bucket {
     prefix: Option<StoragePath>,
     /// How long a call may take; no limit but the client's own where it is not given.
     limit: Option<Duration>,
+    /// How long the answer to a small read may take.
+    patience: Duration,
     /// Whether a delete of what is absent is answered as if it had been there.
     pub(super) forgets_absence: bool,
 }
@@ -62,7 +72,7 @@ impl Bucket {
         prefix: Option<StoragePath>,
         limit: Option<Duration>,
     ) -> Self {
-        Self { objects, pages, signer, copies: None, prefix, limit, forgets_absence: false }
+        Self { objects, pages, signer, copies: None, prefix, limit, patience: READ_TIMEOUT, forgets_absence: false }
     }
 
     /// The same, of a store that answers a delete of what is absent as if it had been there.
@@ -104,9 +114,31 @@ impl Bucket {
         answer.map_err(|error| fault(action, path, error))
     }
 
+    /// Makes a request for little, or for the beginning of much. One that is not answered is made again, over another
+    /// connection.
+    pub(super) async fn look<T, F>(
+        &self,
+        action: &'static str,
+        path: &StoragePath,
+        request: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = object_store::Result<T>> + Send,
+    {
+        if self.limit.is_some() {
+            return self.ask(action, path, request()).await;
+        }
+        for _ in 0..READ_ATTEMPTS {
+            if let Ok(answer) = timeout(self.patience, request()).await {
+                return answer.map_err(|error| fault(action, path, error));
+            }
+        }
+        Err(timed_out(action, path))
+    }
+
     pub(super) async fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
         let key = self.key(path)?;
-        self.ask("read", path, async { self.objects.get(&key).await?.bytes().await }).await
+        self.look("read", path, || async { self.objects.get(&key).await?.bytes().await }).await
     }
 
     /// A part of an object. A connection that breaks on the way is made again by the client, where it left off.
@@ -120,7 +152,7 @@ impl Bucket {
             return Err(broken("read", path, "the range is not within the file"));
         }
         let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-        let found = self.ask("read", path, self.objects.get_opts(&key, options)).await?;
+        let found = self.look("read", path, || self.objects.get_opts(&key, options.clone())).await?;
         if found.range != range {
             return Err(broken("read", path, "the range is not within the file"));
         }
@@ -132,12 +164,13 @@ impl Bucket {
     pub(super) async fn beginning(&self, path: &StoragePath, length: u64) -> Result<Bytes, Error> {
         let key = self.key(path)?;
         let options = GetOptions { range: Some(GetRange::Bounded(0..length)), ..GetOptions::default() };
-        self.ask("read", path, async { self.objects.get_opts(&key, options).await?.bytes().await }).await
+        let read = || async { self.objects.get_opts(&key, options.clone()).await?.bytes().await };
+        self.look("read", path, read).await
     }
 
     pub(super) async fn head(&self, path: &StoragePath) -> Result<Metadata, Error> {
         let key = self.key(path)?;
-        let found = self.ask("look at", path, self.objects.head(&key)).await?;
+        let found = self.look("look at", path, || self.objects.head(&key)).await?;
         metadata(path, &found)
     }
 
@@ -221,4 +254,30 @@ fn metadata(path: &StoragePath, found: &ObjectMeta) -> Result<Metadata, Error> {
 pub(super) fn modified(found: &ObjectMeta) -> Option<Timestamp> {
     let nanoseconds = i32::try_from(found.last_modified.timestamp_subsec_nanos()).ok()?;
     Timestamp::new(found.last_modified.timestamp(), nanoseconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use object_store::memory::InMemory;
+
+    #[tokio::test]
+    async fn a_small_read_that_nobody_answers_is_made_again_and_then_given_up() {
+        let (path, asked) = (StoragePath::from_layout("a/b".to_owned()), AtomicU32::new(0));
+        let bucket = Bucket::new(Arc::new(InMemory::new()), None, None, None, None);
+        let bucket = Bucket { patience: Duration::from_millis(20), ..bucket };
+        let silent = || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<object_store::Result<()>>()
+        };
+        let error = bucket.look("read", &path, silent).await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        assert_eq!(asked.load(Ordering::Relaxed), READ_ATTEMPTS);
+        let silent_once = || async {
+            if asked.fetch_add(1, Ordering::Relaxed) == READ_ATTEMPTS { std::future::pending().await } else { Ok(()) }
+        };
+        bucket.look("read", &path, silent_once).await.unwrap();
+    }
 }

@@ -155,7 +155,7 @@ impl Bucket {
                 page_token: token,
                 ..PaginatedListOptions::default()
             };
-            let found = self.ask("list", folder, pages.list_paginated(Some(prefix), options)).await?;
+            let found = self.look("list", folder, || pages.list_paginated(Some(prefix), options.clone())).await?;
             let files = found.result.objects.iter().map(|object| (&object.location, "", modified(object)));
             let folders = found.result.common_prefixes.iter().map(|folder| (folder, "/", None));
             let keys = files.chain(folders).filter_map(|(key, end, modified)| {
@@ -225,7 +225,7 @@ impl Bucket {
         let mut token = None;
         loop {
             let options = PaginatedListOptions { max_keys: Some(1), page_token: token.take(), ..Default::default() };
-            let page = self.ask("list", folder, pages.list_paginated(Some(prefix), options)).await?;
+            let page = self.look("list", folder, || pages.list_paginated(Some(prefix), options.clone())).await?;
             if !page.result.objects.is_empty() {
                 return Ok(true);
             }
