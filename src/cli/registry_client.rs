@@ -8,6 +8,7 @@ use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode, Url};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::api::wire::ErrorBody;
+use crate::oci::RepositoryName;
 
 use super::exit::{InvalidUsage, Unreachable};
 
@@ -16,6 +17,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A restore waits up to 15 s for a delete of the same image, and then writes links for every manifest of an index.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What is done to a whole repository, or to all of a group, takes as long as it has images.
+const LONG_REQUEST_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// A password is a line, not a file that was piped by mistake.
 const MAX_PASSWORD_BYTES: u64 = 4096;
@@ -77,12 +81,45 @@ impl RegistryClient {
         self.send(self.request(Method::POST, path)?.json(body)).await
     }
 
+    /// Asks for a change of many things.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or answers with an error.
+    pub(super) async fn post_long<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        self.send(self.request(Method::POST, path)?.json(body).timeout(LONG_REQUEST_TIMEOUT)).await
+    }
+
+    /// Asks for something to be gone.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or answers with an error.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
+        self.send(self.request(Method::DELETE, path)?.query(query).timeout(LONG_REQUEST_TIMEOUT)).await
+    }
+
+    /// Asks for a repository's tags: the first thousand.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or answers with an error.
+    pub(super) async fn get_tags<T: DeserializeOwned>(&self, name: &RepositoryName) -> anyhow::Result<T> {
+        let path: Vec<&str> = name.as_str().split('/').chain(["tags", "list"]).collect();
+        self.send(self.request_below(Method::GET, &["v2"], &path)?).await
+    }
+
     fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {
+        self.request_below(method, &["v2", "_lagan"], path)
+    }
+
+    fn request_below(&self, method: Method, root: &[&str], path: &[&str]) -> anyhow::Result<RequestBuilder> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| InvalidUsage(format!("--registry {}: the address cannot have a path", self.base)))?
             .pop_if_empty()
-            .extend(["v2", "_lagan"])
+            .extend(root)
             .extend(path);
         let request = self.http.request(method, url);
         Ok(match &self.login {

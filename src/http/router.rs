@@ -48,10 +48,16 @@ pub(super) enum ExtensionRoute {
     TrashEntry { id: TombstoneId },
     /// `…/trash/<id>/restore`
     TrashRestore { id: TombstoneId },
+    /// `…/trash/restore`
+    TrashGroupRestore,
     /// `…/restore`
     Restore,
     /// `…/history`
     History,
+    /// `…/repositories/<name>`
+    Repository { name: RepositoryName },
+    /// `…/gc`
+    Collection,
     /// `…/retention/runs`
     Runs,
     /// `…/retention/runs/<id>`
@@ -154,7 +160,7 @@ impl Route {
                 Method::PUT => Verb::Push,
                 _ => Verb::Pull,
             },
-            Self::Extension(route) => route.verb(),
+            Self::Extension(route) => route.verb(method),
         }
     }
 
@@ -182,7 +188,8 @@ impl Route {
             | Self::Blob { name, .. }
             | Self::Uploads { name }
             | Self::Upload { name, .. } => Some(name),
-            Self::Base | Self::Token | Self::Catalog | Self::Extension(_) => None,
+            Self::Extension(route) => route.repository(),
+            Self::Base | Self::Token | Self::Catalog => None,
         }
     }
 }
@@ -194,10 +201,13 @@ impl ExtensionRoute {
         Ok(match segments {
             [] | [""] => Self::Version,
             ["trash"] => Self::Trash,
+            ["trash", "restore"] => Self::TrashGroupRestore,
             ["trash", id] => Self::TrashEntry { id: tombstone(id)? },
             ["trash", id, "restore"] => Self::TrashRestore { id: tombstone(id)? },
             ["restore"] => Self::Restore,
             ["history"] => Self::History,
+            ["repositories", name @ ..] => Self::Repository { name: repository_name(name)? },
+            ["gc"] => Self::Collection,
             ["retention", "runs"] => Self::Runs,
             ["retention", "runs", id] => Self::Run { id: run(id)? },
             ["retention", "runs", id, "candidates"] => Self::Candidates { id: run(id)? },
@@ -210,28 +220,41 @@ impl ExtensionRoute {
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Version
-            | Self::Trash
-            | Self::TrashEntry { .. }
-            | Self::History
-            | Self::Run { .. }
-            | Self::Candidates { .. }
-            | Self::Findings => "GET, HEAD",
-            Self::Scrub => "GET, HEAD, POST",
-            Self::TrashRestore { .. } | Self::Restore | Self::Runs | Self::Apply { .. } => "POST",
+            Self::Version | Self::History | Self::Run { .. } | Self::Candidates { .. } | Self::Findings => "GET, HEAD",
+            Self::Trash | Self::TrashEntry { .. } => "GET, HEAD, DELETE",
+            Self::Repository { .. } => "DELETE",
+            Self::Scrub | Self::Collection => "GET, HEAD, POST",
+            Self::TrashRestore { .. } | Self::TrashGroupRestore | Self::Restore | Self::Runs | Self::Apply { .. } => {
+                "POST"
+            }
         }
     }
 
-    fn verb(&self) -> Verb {
+    fn verb(&self, method: &Method) -> Verb {
         match self {
             Self::Version | Self::History => Verb::Pull,
-            Self::Trash | Self::TrashEntry { .. } | Self::TrashRestore { .. } | Self::Restore => Verb::Restore,
+            // A purge cannot be taken back.
+            Self::Trash | Self::TrashEntry { .. } if *method == Method::DELETE => Verb::Admin,
+            Self::Trash
+            | Self::TrashEntry { .. }
+            | Self::TrashRestore { .. }
+            | Self::TrashGroupRestore
+            | Self::Restore => Verb::Restore,
+            Self::Repository { .. } => Verb::Delete,
             Self::Runs
             | Self::Run { .. }
             | Self::Candidates { .. }
             | Self::Apply { .. }
             | Self::Scrub
-            | Self::Findings => Verb::Admin,
+            | Self::Findings
+            | Self::Collection => Verb::Admin,
+        }
+    }
+
+    fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Repository { name } => Some(name),
+            _ => None,
         }
     }
 
@@ -240,7 +263,9 @@ impl ExtensionRoute {
             Self::Version => "extension",
             Self::History => "history",
             Self::Trash | Self::TrashEntry { .. } => "trash",
-            Self::TrashRestore { .. } | Self::Restore => "restore",
+            Self::TrashRestore { .. } | Self::TrashGroupRestore | Self::Restore => "restore",
+            Self::Repository { .. } => "repository",
+            Self::Collection => "gc",
             Self::Runs | Self::Run { .. } | Self::Candidates { .. } | Self::Apply { .. } => "retention",
             Self::Scrub | Self::Findings => "scrub",
         }
@@ -338,6 +363,16 @@ mod tests {
     }
 
     #[test]
+    fn repository_to_be_deleted_may_have_any_name() {
+        for name in ["a", "a/b/c", "trash", "gc/restore"] {
+            let route = Route::parse(&Method::DELETE, &format!("/v2/_lagan/repositories/{name}")).unwrap();
+            assert_eq!(route.repository(), Some(&name.parse().unwrap()));
+        }
+        assert!(matches!(malformed(&Method::DELETE, "/v2/_lagan/repositories"), Malformed::Name { .. }));
+        assert!(matches!(malformed(&Method::DELETE, "/v2/_lagan/repositories/A"), Malformed::Name { .. }));
+    }
+
+    #[test]
     fn methods_that_a_route_lacks_are_refused_with_those_it_has() {
         let refused = Route::parse(&Method::POST, "/v2/a/tags/list");
         assert!(matches!(refused, Err(Error::MethodNotAllowed { allow: "GET, HEAD" })));
@@ -368,6 +403,13 @@ mod tests {
         assert_eq!(verb(Method::DELETE, "/v2/a/manifests/v1"), Verb::Delete);
         assert_eq!(verb(Method::POST, "/v2/a/blobs/uploads/"), Verb::Push);
         assert_eq!(verb(Method::POST, "/v2/_lagan/restore"), Verb::Restore);
+        assert_eq!(verb(Method::POST, "/v2/_lagan/trash/restore"), Verb::Restore);
+        let entry = "/v2/_lagan/trash/01ARZ3NDEKTSV4RRFFQ69G5FAV";
+        assert_eq!(verb(Method::GET, entry), Verb::Restore);
+        assert_eq!(verb(Method::DELETE, entry), Verb::Admin);
+        assert_eq!(verb(Method::DELETE, "/v2/_lagan/trash"), Verb::Admin);
+        assert_eq!(verb(Method::DELETE, "/v2/_lagan/repositories/a/b"), Verb::Delete);
+        assert_eq!(verb(Method::GET, "/v2/_lagan/gc"), Verb::Admin);
         assert_eq!(verb(Method::POST, "/v2/_lagan/retention/runs"), Verb::Admin);
     }
 }

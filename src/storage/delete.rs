@@ -55,7 +55,7 @@ pub(super) enum Outcome {
 
 /// What is to be removed, before it is looked for.
 #[derive(Debug, Clone)]
-enum Request {
+pub(super) enum Request {
     Blob(Digest),
     Manifest(Reference),
 }
@@ -119,7 +119,7 @@ impl Repository {
         self.remove(&Request::Manifest(plan.reference.clone()), &plan.cause, Some(plan)).await
     }
 
-    async fn remove(
+    pub(super) async fn remove(
         &self,
         request: &Request,
         cause: &DeleteCause,

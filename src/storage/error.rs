@@ -83,6 +83,14 @@ pub enum Error {
         /// The id asked for.
         id: TombstoneId,
     },
+    /// Nothing in the trash was deleted in the group.
+    #[error("the trash of repository {repository} holds nothing of group {group}")]
+    GroupUnknown {
+        /// Where it was looked for.
+        repository: RepositoryName,
+        /// What was looked for.
+        group: String,
+    },
     /// Nothing in the trash answers to the reference, and it does not exist either.
     #[error("the trash of repository {repository} holds nothing for {reference}")]
     NotInTrash {

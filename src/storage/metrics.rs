@@ -241,6 +241,10 @@ impl ContentMetrics {
         self.trash.get_or_create(&EventLabels { event: "restored" }).inc();
     }
 
+    pub(in crate::storage) fn purged(&self) {
+        self.trash.get_or_create(&EventLabels { event: "purged" }).inc();
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register("uploads", "Uploads of blobs", self.uploads.clone());
         registry.register_with_unit("uploaded", "Bytes of blobs that arrived", Unit::Bytes, self.uploaded.clone());

@@ -111,7 +111,9 @@ impl Trash {
             None => tombstone.kind != TombstoneKind::Blob,
             Some(digest) => is_unfinished(tombstone, digest, reference),
         };
-        match (found.into_iter().find(of_it), present) {
+        // A digest names a blob only where it names no manifest.
+        let blob = || found.first().filter(|_| present.is_none());
+        match (found.iter().find(|tombstone| of_it(tombstone)).or_else(blob), present) {
             (Some(tombstone), _) => {
                 // Who says Replace wants all of the entry as it was.
                 let wanted = (conflict == Conflict::Fail).then(|| reference.clone());
@@ -131,7 +133,7 @@ impl Trash {
         }
     }
 
-    fn repository(&self, name: &RepositoryName) -> Repository {
+    pub(super) fn repository(&self, name: &RepositoryName) -> Repository {
         Repository { name: name.clone(), store: self.store.clone() }
     }
 
@@ -142,13 +144,13 @@ impl Trash {
         conflict: Conflict,
         actor: &str,
     ) -> Result<Restored, Error> {
-        let (this, actor) = (Self { store: self.store.for_change()? }, actor.to_owned());
+        let (this, actor) = (self.for_change()?, actor.to_owned());
         let restore = async move { this.restore_entry(id, wanted.as_ref(), conflict, &actor).await };
         self.store.changes.run(restore).await
     }
 
     /// `wanted` is the reference that was asked for; `None`: the entry with all of its tags.
-    async fn restore_entry(
+    pub(super) async fn restore_entry(
         &self,
         id: TombstoneId,
         wanted: Option<&Reference>,
@@ -380,7 +382,7 @@ impl Repository {
     }
 
     /// What a tag points to by now, if that is visible and not `digest`.
-    async fn taken(&self, tag: &Tag, digest: &Digest) -> Result<Option<Digest>, Error> {
+    pub(super) async fn taken(&self, tag: &Tag, digest: &Digest) -> Result<Option<Digest>, Error> {
         let target = self.store.tag_target(&self.name, tag).await?;
         let Some(other) = target.filter(|target| target != digest) else { return Ok(None) };
         Ok(self.store.is_visible(&self.name, &other).await?.then_some(other))

@@ -30,6 +30,8 @@ pub struct TrashFilter {
     pub repository: Option<RepositoryName>,
     /// That this tag or digest would bring back.
     pub reference: Option<Reference>,
+    /// That were deleted together, by the name of the group.
+    pub group: Option<String>,
 }
 
 impl TrashFilter {
@@ -38,6 +40,9 @@ impl TrashFilter {
     }
 
     fn admits(&self, tombstone: &Tombstone) -> bool {
+        if self.group.as_ref().is_some_and(|group| *group != tombstone.group) {
+            return false;
+        }
         match &self.reference {
             None => true,
             Some(Reference::Digest(digest)) => tombstone.digest == *digest,
@@ -61,9 +66,10 @@ impl Trash {
         // One more than is wanted tells whether more follow.
         let wanted = limit.saturating_add(1);
         let mut entries = match filter {
-            TrashFilter { repository: Some(name), reference: Some(reference) } => {
+            TrashFilter { repository: Some(name), reference: Some(reference), .. } => {
                 let found = self.store.tombstones_for(name, reference).await?;
-                found.into_iter().filter(|entry| after.is_none_or(|after| entry.id < *after)).take(wanted).collect()
+                let is_later = |entry: &Tombstone| after.is_none_or(|after| entry.id < *after);
+                found.into_iter().filter(|entry| is_later(entry) && filter.admits(entry)).take(wanted).collect()
             }
             _ => self.walk(filter, after, wanted).await?,
         };
@@ -134,10 +140,21 @@ impl Trash {
 impl Store {
     /// The entry, with its state as the medium has it.
     pub(super) async fn looked_up(&self, mut tombstone: Tombstone) -> Result<Tombstone, Error> {
-        if tombstone.state == TombstoneState::Restorable && !self.has_content(&tombstone).await? {
-            tombstone.state = TombstoneState::Missing;
+        if tombstone.state == TombstoneState::Restorable {
+            if self.is_blob_back(&tombstone).await? {
+                tombstone.state = TombstoneState::Revived;
+            } else if !self.has_content(&tombstone).await? {
+                tombstone.state = TombstoneState::Missing;
+            }
         }
         Ok(tombstone)
+    }
+
+    /// Whether a blob was pushed again. Its push does not note that, as a manifest's does: each would have to look into
+    /// the trash, and nothing depends on it.
+    async fn is_blob_back(&self, tombstone: &Tombstone) -> Result<bool, Error> {
+        let link = PathSpec::LayerLink(&tombstone.repository, &tombstone.digest);
+        Ok(tombstone.kind == TombstoneKind::Blob && self.link(link, &tombstone.digest).await?.is_some())
     }
 
     /// Whether everything is there that a restore needs.

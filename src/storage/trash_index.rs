@@ -46,7 +46,7 @@ impl Store {
         Ok(())
     }
 
-    async fn put_tombstone(&self, tombstone: &Tombstone) -> Result<(), Error> {
+    pub(super) async fn put_tombstone(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let spec = PathSpec::Tombstone(&tombstone.repository, &tombstone.digest, tombstone.id.0);
         self.put_record(spec, tombstone, Durability::Durable).await
     }
@@ -119,7 +119,7 @@ impl Store {
         Ok(found.into_iter().filter(|tombstone| !tombstone.is_expired(now)).collect())
     }
 
-    async fn tombstones_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tombstone>, Error> {
+    pub(super) async fn tombstones_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tombstone>, Error> {
         let mut found = Vec::new();
         for id in newest_first(&self.names(PathSpec::Tombstones(name, digest)).await?) {
             found.extend(self.tombstone_at(name, digest, id).await?);

@@ -128,3 +128,52 @@ pub struct RestoreReport {
     /// Nothing had to be done: it was not deleted, or had been restored before.
     pub already_present: bool,
 }
+
+/// Restores all that was deleted together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreGroupRequest {
+    /// Where it was.
+    pub repository: RepositoryName,
+    /// The group, as each of its entries has it.
+    pub group: String,
+    /// What to do about tags that have moved. With Fail, nothing is restored if there is one.
+    #[serde(default)]
+    pub conflict: Conflict,
+}
+
+/// What the restore of a group did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreGroupReport {
+    /// Where.
+    pub repository: RepositoryName,
+    /// The group that was asked for.
+    pub group: String,
+    /// What came back of each entry. One that came back with another entry is not among them.
+    pub restored: Vec<RestoreReport>,
+}
+
+/// What a purge gave up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PurgeReport {
+    /// The entries, as they were. None of them can be restored any more.
+    pub purged: Vec<TombstoneView>,
+}
+
+/// What the delete of a repository did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryDeletion {
+    /// Which one.
+    pub repository: RepositoryName,
+    /// What all of it was deleted as.
+    pub group: String,
+    /// How many manifests were deleted.
+    pub manifests: u64,
+    /// How many tags went with them.
+    pub tags: u64,
+    /// Until when it can be restored.
+    pub restorable_until: Timestamp,
+}

@@ -45,6 +45,10 @@ pub(super) fn storage(error: &storage::Error) -> Reply {
             Reply::new(S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "deletion is disabled in this registry")
         }
         E::TombstoneUnknown { .. } => unknown("NOT_FOUND", TOMBSTONE_UNKNOWN),
+        E::GroupUnknown { group, .. } => {
+            unknown("NOT_FOUND", "the trash of the repository holds nothing of this group")
+                .detail(json!({ "group": group }))
+        }
         E::NotInTrash { .. } => unknown("NOT_FOUND", "neither the repository nor its trash has what was asked for"),
         E::TagConflict { tag, digest } => {
             conflict("the tag points elsewhere by now: conflict Replace (`lagan trash restore --conflict replace`) moves it back")

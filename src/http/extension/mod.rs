@@ -1,6 +1,7 @@
 //! `/v2/_lagan/`: what the specification has no word for.
 
 mod history;
+mod repositories;
 mod retention;
 mod scrub;
 mod trash;
@@ -37,11 +38,16 @@ pub(super) async fn respond(
 ) -> Result<Response<Body>, Error> {
     match route {
         ExtensionRoute::Version => Ok(version(call)),
+        ExtensionRoute::Trash if call.method == hyper::Method::DELETE => trash::purge_group(call).await,
         ExtensionRoute::Trash => trash::list(call).await,
+        ExtensionRoute::TrashEntry { id } if call.method == hyper::Method::DELETE => trash::purge(call, id).await,
         ExtensionRoute::TrashEntry { id } => trash::show(call, id).await,
         ExtensionRoute::TrashRestore { id } => trash::restore(call, id, body).await,
+        ExtensionRoute::TrashGroupRestore => trash::restore_group(call, body).await,
         ExtensionRoute::Restore => trash::restore_reference(call, body).await,
         ExtensionRoute::History => history::list(call).await,
+        ExtensionRoute::Repository { name } => repositories::delete(call, name).await,
+        ExtensionRoute::Collection => Err(Error::RouteUnknown),
         ExtensionRoute::Runs => retention::start(call, body).await,
         ExtensionRoute::Run { id } => retention::show(call, id).await,
         ExtensionRoute::Candidates { id } => retention::candidates(call, id).await,
@@ -53,7 +59,7 @@ pub(super) async fn respond(
 }
 
 fn version(call: &Call<'_>) -> Response<Body> {
-    let mut capabilities = vec!["trash", "restore", "history"];
+    let mut capabilities = vec!["trash", "restore", "purge", "repositories", "history"];
     capabilities.extend(call.app.runs.as_ref().map(|_| "retention"));
     capabilities.extend(call.app.scrubs.as_ref().map(|_| "scrub"));
     let version = Version { version: env!("CARGO_PKG_VERSION"), capabilities };

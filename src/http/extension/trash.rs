@@ -6,15 +6,17 @@ use crate::api::wire;
 use crate::http::{
     Error, Malformed,
     body::{Body, RequestBody},
-    call::Call,
+    call::{Call, refuse_if_read_only},
     page::PageRequest,
     response::Answer,
 };
-use crate::storage::{Conflict, Restored, Tombstone, TombstoneId, TombstoneKind, TombstoneState, TrashFilter};
+use crate::storage::{
+    Conflict, Restored, Tombstone, TombstoneId, TombstoneKind, TombstoneState, TrashFilter, TrashGroup,
+};
 
 use super::read_json;
 
-/// `GET /v2/_lagan/trash?repository=&reference=&n=&last=`
+/// `GET /v2/_lagan/trash?repository=&reference=&group=&n=&last=`
 pub(super) async fn list(call: &Call<'_>) -> Result<Response<Body>, Error> {
     let page = PageRequest::parse(call.query)?;
     let repository = call.query.get("repository").map(str::parse).transpose();
@@ -22,6 +24,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response<Body>, Error> {
     let filter = TrashFilter {
         repository: repository.map_err(|_| Malformed::Parameter { name: "repository" })?,
         reference: reference.map_err(|_| Malformed::Parameter { name: "reference" })?,
+        group: call.query.get("group").map(str::to_owned),
     };
     let after: Option<TombstoneId> =
         page.after.map(str::parse).transpose().map_err(|_| Malformed::Parameter { name: "last" })?;
@@ -57,10 +60,44 @@ pub(super) async fn restore_reference(call: &Call<'_>, body: &mut RequestBody) -
     Ok(report(restored))
 }
 
+/// `POST /v2/_lagan/trash/restore`
+pub(super) async fn restore_group(call: &Call<'_>, body: &mut RequestBody) -> Result<Response<Body>, Error> {
+    let wire::RestoreGroupRequest { repository, group, conflict } = read_json(call, body).await?;
+    let wanted = TrashGroup { repository: repository.clone(), name: group.clone() };
+    let restored = call.app.catalog.trash().restore_group(&wanted, self::conflict(conflict), call.actor).await?;
+    let restored = restored.into_iter().map(restore_report).collect();
+    let report = wire::RestoreGroupReport { repository, group, restored };
+    Ok(Answer::json(StatusCode::OK, &report).build())
+}
+
+/// `DELETE /v2/_lagan/trash/<id>`
+pub(super) async fn purge(call: &Call<'_>, id: &TombstoneId) -> Result<Response<Body>, Error> {
+    refuse_if_read_only(call.app, true)?;
+    let purged = call.app.catalog.trash().purge(id).await?;
+    Ok(purge_report(vec![purged]))
+}
+
+/// `DELETE /v2/_lagan/trash?repository=&group=`
+pub(super) async fn purge_group(call: &Call<'_>) -> Result<Response<Body>, Error> {
+    refuse_if_read_only(call.app, true)?;
+    let parameter = |name: &'static str| call.query.get(name).ok_or(Malformed::Parameter { name });
+    let repository = parameter("repository")?.parse().map_err(|source| Malformed::Name { source })?;
+    let group = TrashGroup { repository, name: parameter("group")?.to_owned() };
+    Ok(purge_report(call.app.catalog.trash().purge_group(&group).await?))
+}
+
+fn purge_report(purged: Vec<Tombstone>) -> Response<Body> {
+    let purged = purged.into_iter().map(view).collect();
+    Answer::json(StatusCode::OK, &wire::PurgeReport { purged }).build()
+}
+
 fn report(restored: Restored) -> Response<Body> {
+    Answer::json(StatusCode::OK, &restore_report(restored)).build()
+}
+
+fn restore_report(restored: Restored) -> wire::RestoreReport {
     let Restored { repository, digest, tags, manifests, already_present } = restored;
-    let report = wire::RestoreReport { repository, digest, tags, manifests, already_present };
-    Answer::json(StatusCode::OK, &report).build()
+    wire::RestoreReport { repository, digest, tags, manifests, already_present }
 }
 
 fn conflict(conflict: wire::Conflict) -> Conflict {

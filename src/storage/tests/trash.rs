@@ -55,6 +55,7 @@ async fn a_filter_names_repository_and_reference() {
     let filter = |repository: Option<&str>, text: Option<&str>| TrashFilter {
         repository: repository.map(name),
         reference: text.map(reference),
+        group: None,
     };
     assert_eq!(listed(&catalog, &filter(Some("a"), None)).await, [ids[0], ids[2]]);
     assert_eq!(listed(&catalog, &filter(Some("a"), Some("v1"))).await, [ids[0], ids[2]]);

@@ -1,0 +1,192 @@
+//! `lagan trash list|show|restore|purge|put`
+
+mod restore;
+mod target;
+mod text;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::api::wire::{Conflict, PurgeReport, RepositoryDeletion, TombstoneView};
+use crate::oci::{Reference, RepositoryName};
+
+use super::exit::InvalidUsage;
+use super::output::OutputFormat;
+use super::registry_client::{RegistryArguments, RegistryClient};
+
+use target::{Filter, Target, found, group_of, is_ulid, list};
+use text::{described, entry_text, list_table};
+
+/// Look at what was deleted, bring it back, or give it up.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    registry: RegistryArguments,
+    /// How to print what was found.
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: OutputFormat,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List what can be restored, newest first.
+    List {
+        /// Only what was in this repository.
+        #[arg(long)]
+        repository: Option<RepositoryName>,
+        /// Only what this tag or digest would bring back.
+        #[arg(long, requires = "repository")]
+        reference: Option<Reference>,
+        /// Only what was deleted together, by the group that `lagan trash show` names.
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// Show one entry with all that is known about it.
+    Show {
+        /// An entry's id, as the list has it.
+        id: String,
+    },
+    /// Bring an image back, with its tags.
+    Restore {
+        /// REPOSITORY:TAG, REPOSITORY@DIGEST, or an entry's id; or REPOSITORY: all that was deleted from it last, at one
+        /// go.
+        what: Target,
+        /// Bring back all that was deleted together with it.
+        #[arg(long)]
+        group: bool,
+        /// What to do where a tag points to something else by now: leave everything, or move the tag back. What it
+        /// pointed to goes to the trash.
+        #[arg(long, value_enum, default_value_t)]
+        conflict: OnConflict,
+        /// Say what would be restored, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Give an entry up: it cannot be restored any more, and the next collection frees its space.
+    Purge {
+        /// An entry's id, REPOSITORY:TAG or REPOSITORY@DIGEST; or REPOSITORY: all that was deleted from it last, at one
+        /// go.
+        what: Target,
+        /// Give up all that was deleted together with it.
+        #[arg(long)]
+        group: bool,
+        /// Say what would be given up, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put a whole repository into the trash.
+    Put {
+        /// Which one.
+        repository: RepositoryName,
+        /// Say what would be deleted, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum OnConflict {
+    #[default]
+    Fail,
+    Replace,
+}
+
+impl From<OnConflict> for Conflict {
+    fn from(choice: OnConflict) -> Self {
+        match choice {
+            OnConflict::Fail => Self::Fail,
+            OnConflict::Replace => Self::Replace,
+        }
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// If the registry does not answer, or refuses.
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let client = RegistryClient::new(&arguments.registry)?;
+    let output = arguments.output;
+    match arguments.action {
+        Action::List { repository, reference, group } => {
+            let filter =
+                Filter { repository: repository.as_ref(), reference: reference.as_ref(), group: group.as_deref() };
+            output.print(&list(&client, filter).await?, |entries| list_table(entries))
+        }
+        Action::Show { id } => {
+            if !is_ulid(&id) {
+                return Err(InvalidUsage(format!("{id:?} is no entry's id: `lagan trash list` shows them")).into());
+            }
+            let entry: TombstoneView = client.get(&["trash", &id], &[]).await?;
+            output.print(&entry, entry_text)
+        }
+        Action::Restore { what, group, conflict, dry_run } => {
+            let restore = restore::Restore { client: &client, conflict: conflict.into(), output };
+            if group || matches!(what, Target::Repository(_)) {
+                restore.group(&what, dry_run).await
+            } else {
+                restore.entry(what, dry_run).await
+            }
+        }
+        Action::Purge { what, group, dry_run } => purge(&client, &what, group, dry_run, output).await,
+        Action::Put { repository, dry_run: true } => would_put(&client, &repository, output).await,
+        Action::Put { repository, dry_run: false } => {
+            let path: Vec<&str> = std::iter::once("repositories").chain(repository.as_str().split('/')).collect();
+            let deleted: RepositoryDeletion = client.delete(&path, &[]).await?;
+            output.print(&deleted, put_text)
+        }
+    }
+}
+
+async fn purge(
+    client: &RegistryClient,
+    what: &Target,
+    group: bool,
+    dry_run: bool,
+    output: OutputFormat,
+) -> anyhow::Result<()> {
+    let entry = found(client, what).await?;
+    let is_group = group || matches!(what, Target::Repository(_));
+    if dry_run {
+        let entries = if is_group { group_of(client, &entry).await? } else { vec![entry] };
+        return output.print(&PurgeReport { purged: entries }, |report| purge_text(report, "would give up"));
+    }
+    let report: PurgeReport = if is_group {
+        let query = [("repository", entry.repository.as_str()), ("group", entry.group.as_str())];
+        client.delete(&["trash"], &query).await?
+    } else {
+        client.delete(&["trash", &entry.id], &[]).await?
+    };
+    output.print(&report, |report| purge_text(report, "gave up"))
+}
+
+fn purge_text(report: &PurgeReport, did: &str) -> String {
+    let line = |entry: &TombstoneView| format!("{did} {} ({})", described(entry), entry.id);
+    report.purged.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What a repository has, as the specification's list says.
+#[derive(Debug, Serialize, Deserialize)]
+struct TagList {
+    name: RepositoryName,
+    tags: Vec<String>,
+}
+
+async fn would_put(client: &RegistryClient, name: &RepositoryName, output: OutputFormat) -> anyhow::Result<()> {
+    let list: TagList = client.get_tags(name).await?;
+    output.print(&list, |TagList { name, tags }| match tags.as_slice() {
+        [] => format!("would delete {name}, which has no tags"),
+        [tag] => format!("would delete {name}, with tag {tag}"),
+        tags => format!("would delete {name}, with {} tags: {}", tags.len(), tags.join(", ")),
+    })
+}
+
+fn put_text(deleted: &RepositoryDeletion) -> String {
+    let RepositoryDeletion { repository, group, manifests, tags, restorable_until } = deleted;
+    format!(
+        "deleted {repository}: {manifests} manifests, {tags} tags, as group {group}\n\
+         until {restorable_until:.0}, `lagan trash restore {repository}` brings it back"
+    )
+}
