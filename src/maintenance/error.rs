@@ -49,6 +49,14 @@ pub enum Error {
         /// When it began.
         since: Timestamp,
     },
+    /// One collection at a time: another one is in progress.
+    #[error("collection {id} is in progress since {since}")]
+    Collecting {
+        /// Its name.
+        id: String,
+        /// When it began.
+        since: Timestamp,
+    },
     /// There is no scrub to speak of.
     #[error("no scrub of the registry is known")]
     NeverScrubbed,

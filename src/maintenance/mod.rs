@@ -1,5 +1,5 @@
-//! Work that nobody is waiting for: the runs of retention policies, when they are due, scrubs, and the purge of
-//! uploads that nobody goes on with.
+//! Work that nobody is waiting for: the runs of retention policies, when they are due, scrubs, garbage
+//! collections, and the purge of uploads that nobody goes on with.
 //!
 //! # A run
 //!
@@ -7,6 +7,7 @@
 //! → *plan again* → *apply* (IO) → *report*. A dry run stops before the application. Nothing is deleted that the
 //! first plan did not name, and nothing that has changed since.
 
+mod collection;
 mod error;
 mod retention_run;
 mod run_id;
@@ -14,6 +15,7 @@ mod schedule;
 mod scrub;
 mod upload_purge;
 
+pub use collection::Collections;
 pub use error::Error;
 pub use retention_run::RetentionRuns;
 pub use run_id::{RunId, RunIdError};

@@ -69,6 +69,14 @@ impl Digest {
         (hash.len() * 2 == algorithm.hex_len()).then(|| Self::from_hash(algorithm, hash))
     }
 
+    /// The hash itself; what [`Self::from_raw`] takes.
+    #[must_use]
+    pub fn raw(&self) -> Vec<u8> {
+        let nibble = |character: u8| if character.is_ascii_digit() { character - b'0' } else { character - b'a' + 10 };
+        let (pairs, _) = self.hex.as_bytes().as_chunks::<2>();
+        pairs.iter().map(|[high, low]| nibble(*high) << 4 | nibble(*low)).collect()
+    }
+
     fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Self {
         use fmt::Write as _;
         let mut hex = String::with_capacity(hash.len() * 2);

@@ -109,6 +109,21 @@ impl Changes {
         *lock(&self.strays).entry(id).or_insert(now)
     }
 
+    /// Notes that this process is at a collection, until [`Self::ended`].
+    pub(super) fn began(&self, id: Ulid) {
+        lock(&self.running).insert(id);
+    }
+
+    /// Notes that this process is at a collection no more.
+    pub(super) fn ended(&self, id: Ulid) {
+        lock(&self.running).remove(&id);
+    }
+
+    /// Forgets since when something was seen that nobody runs.
+    pub(super) fn forget_stray(&self, id: Ulid) {
+        lock(&self.strays).remove(&id);
+    }
+
     fn is_over(&self, change: &Change) {
         self.unhide(&change.pending);
         lock(&self.running).remove(&change.id);

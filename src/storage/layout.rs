@@ -38,6 +38,7 @@
 //! ├── trash/<name>/_n/<tag>/<ulid>                    which digest's tombstone holds a tag
 //! ├── trash/_i/<inverted ulid>                        where a tombstone lies; so a list is newest first
 //! ├── cache-epoch/<ulid>                              an epoch of the shared cache; the greatest counts
+//! ├── collections/<ulid>                              how far a collection is, or how it ended
 //! ├── runs/<id>/<name>                                a policy's runs and plans
 //! ├── quarantine/<digest>/<ulid>                      bytes that were found not to hash to their digest
 //! └── adoption                                        when the store was first served, and who wrote it before
@@ -117,12 +118,16 @@ pub(super) enum PathSpec<'a> {
     Pendings,
     /// What a manifest PUT or a restore relies on.
     Intent(Ulid),
+    /// What operations rely on; the names in it are ULIDs.
+    Intents,
     /// A process that serves a shared store.
     Replica(Ulid),
     /// The processes that serve a shared store; the names in it are ULIDs.
     Replicas,
     /// Where the self-test of a store writes.
     SelfTest,
+    /// What is written only to see which time the store gives it.
+    Probe(Ulid),
     /// That somebody could not reach a replica.
     Evicted(Ulid),
     /// The replicas that somebody could not reach; the names in it are ULIDs.
@@ -137,6 +142,10 @@ pub(super) enum PathSpec<'a> {
     Opening(Ulid),
     /// The digests of a collection's batch.
     Sealed(Ulid, u32),
+    /// That nothing of a collection's batch is removed any more.
+    BatchClosed(Ulid, u32),
+    /// That a collection is over.
+    EpochClosed(Ulid),
     /// What a replica that left in order had touched since a collection began.
     Left(Ulid, Ulid),
     /// A tombstone of a digest.
@@ -167,6 +176,10 @@ pub(super) enum PathSpec<'a> {
     Scrub(Ulid),
     /// The folder of all scrubs.
     Scrubs,
+    /// How far a collection is, or how it ended.
+    CollectionRecord(Ulid),
+    /// The records of collections; the names in it are ULIDs.
+    CollectionRecords,
     /// When the store was first served, and who wrote it before.
     Adoption,
     /// The folder of all facts.
@@ -236,6 +249,12 @@ impl PathSpec<'_> {
         path.as_str().strip_prefix(&folder).is_some_and(|rest| rest.starts_with('/'))
     }
 
+    /// Whether a file is a marker of a collection. One that lands late means nothing, or an epoch that is closed again.
+    pub(super) fn is_collection_marker(path: &StoragePath) -> bool {
+        let folder = Self::Epochs.text();
+        path.as_str().strip_prefix(&folder).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// Where it lies.
     pub(super) fn path(self) -> StoragePath {
         StoragePath::from_layout(self.text())
@@ -273,9 +292,11 @@ impl PathSpec<'_> {
             Self::Pending(id) => format!("{LAGAN}/pending/{id}"),
             Self::Pendings => format!("{LAGAN}/pending"),
             Self::Intent(id) => format!("{LAGAN}/intents/{id}"),
+            Self::Intents => format!("{LAGAN}/intents"),
             Self::Replica(id) => format!("{LAGAN}/replicas/{id}"),
             Self::Replicas => format!("{LAGAN}/replicas"),
             Self::SelfTest => format!("{LAGAN}/self-test"),
+            Self::Probe(id) => format!("{LAGAN}/self-test/probe-{id}"),
             Self::Evicted(id) => format!("{LAGAN}/evicted/{id}"),
             Self::Evictions => format!("{LAGAN}/evicted"),
             Self::Gone(id) => format!("{LAGAN}/gone/{id}"),
@@ -283,6 +304,8 @@ impl PathSpec<'_> {
             Self::Epoch(epoch) => format!("{LAGAN}/gc/{epoch}"),
             Self::Opening(epoch) => format!("{LAGAN}/gc/{epoch}/open"),
             Self::Sealed(epoch, batch) => format!("{LAGAN}/gc/{epoch}/sealed-{batch}"),
+            Self::BatchClosed(epoch, batch) => format!("{LAGAN}/gc/{epoch}/closed-{batch}"),
+            Self::EpochClosed(epoch) => format!("{LAGAN}/gc/{epoch}/closed"),
             Self::Left(epoch, replica) => format!("{LAGAN}/gc/{epoch}/left-{replica}"),
             Self::Tombstone(name, digest, id) => in_trash(name, format_args!("/{digest}/{id}")),
             Self::Tombstones(name, digest) => in_trash(name, format_args!("/{digest}")),
@@ -298,6 +321,8 @@ impl PathSpec<'_> {
             Self::ScrubRecord(scrub, record) => format!("{LAGAN}/scrubs/{scrub}/{record}"),
             Self::Scrub(scrub) => format!("{LAGAN}/scrubs/{scrub}"),
             Self::Scrubs => format!("{LAGAN}/scrubs"),
+            Self::CollectionRecord(id) => format!("{LAGAN}/collections/{id}"),
+            Self::CollectionRecords => format!("{LAGAN}/collections"),
             Self::Adoption => format!("{LAGAN}/adoption"),
             Self::AllFacts => format!("{LAGAN}/facts"),
             Self::BlobFanOuts(algorithm) => format!("{DISTRIBUTION}/blobs/{algorithm}"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -22,6 +23,8 @@ pub struct StorageMetrics {
     pub(in crate::storage) content: ContentMetrics,
     /// The other replicas.
     pub(in crate::storage) replicas: ReplicaMetrics,
+    /// Garbage collection.
+    pub(in crate::storage) collection: CollectionMetrics,
 }
 
 impl StorageMetrics {
@@ -43,6 +46,7 @@ impl StorageMetrics {
         self.cache.register(registry.sub_registry_with_prefix("cache"));
         self.content.register(registry);
         self.replicas.register(registry.sub_registry_with_prefix("replicas"));
+        self.collection.register(registry.sub_registry_with_prefix("collection"));
     }
 }
 
@@ -245,6 +249,10 @@ impl ContentMetrics {
         self.trash.get_or_create(&EventLabels { event: "purged" }).inc();
     }
 
+    pub(in crate::storage) fn expired(&self) {
+        self.trash.get_or_create(&EventLabels { event: "expired" }).inc();
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register("uploads", "Uploads of blobs", self.uploads.clone());
         registry.register_with_unit("uploaded", "Bytes of blobs that arrived", Unit::Bytes, self.uploaded.clone());
@@ -282,5 +290,71 @@ impl ReplicaMetrics {
         registry.register("seen", "Replicas that the storage names", self.seen.clone());
         registry.register("lease_valid", "Whether this replica's lease is valid", self.lease.clone());
         registry.register("evictions", "Replicas that this one evicted", self.evictions.clone());
+    }
+}
+
+/// How a collection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CollectionOutcome {
+    /// All that nothing needs went.
+    Finished,
+    /// A brake stopped it.
+    Halted,
+    /// Something could not be read or removed.
+    Failed,
+    /// The process stopped, or its lease lapsed, or a replica was lost.
+    Interrupted,
+}
+
+/// What is counted about collections.
+#[derive(Debug, Clone, Default)]
+pub(in crate::storage) struct CollectionMetrics {
+    ended: Family<OutcomeLabels, Counter>,
+    running: Gauge,
+    blobs: Counter,
+    bytes: Counter,
+    finished_at: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+impl CollectionMetrics {
+    /// A blob of so many bytes was removed.
+    pub(in crate::storage) fn removed(&self, bytes: u64) {
+        self.blobs.inc();
+        self.bytes.inc_by(bytes);
+    }
+
+    /// One has begun here.
+    pub(in crate::storage) fn began(&self) {
+        self.running.set(1);
+    }
+
+    /// The one that runs here is over.
+    pub(in crate::storage) fn ended(&self, outcome: CollectionOutcome, now: Timestamp) {
+        let name = match outcome {
+            CollectionOutcome::Finished => "finished",
+            CollectionOutcome::Halted => "halted",
+            CollectionOutcome::Failed => "failed",
+            CollectionOutcome::Interrupted => "interrupted",
+        };
+        self.running.set(0);
+        self.ended.get_or_create(&OutcomeLabels { outcome: name }).inc();
+        if outcome == CollectionOutcome::Finished {
+            self.finished_at.set(now.as_second());
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("runs", "Garbage collections that ended here", self.ended.clone());
+        registry.register("running", "Whether a garbage collection runs here", self.running.clone());
+        registry.register("removed_blobs", "Blobs that garbage collections removed here", self.blobs.clone());
+        let bytes = "Bytes that garbage collections removed here";
+        registry.register_with_unit("removed", bytes, Unit::Bytes, self.bytes.clone());
+        let finished = "When a garbage collection last finished here, since 1970; 0: not since the start";
+        registry.register_with_unit("finished_timestamp", finished, Unit::Seconds, self.finished_at.clone());
     }
 }

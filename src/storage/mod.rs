@@ -17,6 +17,8 @@ mod catalog;
 mod changes;
 mod clock;
 mod closure;
+mod collection;
+mod collection_records;
 mod concurrent;
 mod damaged_blob;
 mod delete;
@@ -57,6 +59,7 @@ mod store;
 mod tag_names;
 mod tag_pushes;
 mod tag_store;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -75,6 +78,7 @@ pub use blob_reader::BlobReader;
 pub use blob_upload::{BlobUpload, PurgedUploads};
 pub use catalog::{Catalog, DeletionMode, Options, Page};
 pub use clock::Clock;
+pub use collection::{BlobSum, Collection, CollectionProblem, CollectionProgress, Epoch, Marked, SweepEnd};
 pub use delete::DeleteCause;
 pub use delete_planned::{PlannedDelete, PlannedOutcome};
 pub use error::{Error, InvalidReference, with_causes};
@@ -84,7 +88,7 @@ pub use inspection::{Finding, FindingKind, Inspection, InspectionMode, Inspectio
 pub use inventory::{Inventory, RevisionEntry, TagEntry};
 pub use manifest_push::PutManifest;
 pub use manifest_store::{ManifestContent, StoredManifest};
-pub use metrics::StorageMetrics;
+pub use metrics::{CollectionOutcome, StorageMetrics};
 pub use referrers::ReferrerFilter;
 pub use replicas::{
     CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, Sightings, await_solitude,
@@ -92,6 +96,7 @@ pub use replicas::{
 pub use repository::{Audience, Repository};
 pub use repository_delete::DeletedRepository;
 pub use restore::{Conflict, Restored};
+pub use tally::Tally;
 pub use timing::Timing;
 pub use tombstone::{Tombstone, TombstoneId, TombstoneIdError, TombstoneKind, TombstoneState};
 pub use trash::{Trash, TrashFilter};

@@ -31,6 +31,12 @@ pub struct Timing {
     /// How long another replica may take to answer a call, on top of what the call waits for. 5 s: it is in the same
     /// cluster and reads nothing for an answer.
     pub call_wait: Duration,
+    /// How long after its expiry an entry of the trash still protects what it names. 10 min: a restore that began just
+    /// before it is over by then.
+    pub expiry_margin: Duration,
+    /// By how much the clocks of the store and of this process may differ for a collection to begin. 5 min: far less
+    /// than the grace period, and more than any clock that is kept at all is off.
+    pub clock_skew: Duration,
 }
 
 impl Default for Timing {
@@ -45,6 +51,8 @@ impl Default for Timing {
             removal_bound: Duration::from_secs(10 * 60),
             publication_limit: Duration::from_secs(10 * 60),
             call_wait: Duration::from_secs(5),
+            expiry_margin: Duration::from_secs(10 * 60),
+            clock_skew: Duration::from_secs(5 * 60),
         }
     }
 }
@@ -64,6 +72,8 @@ impl Timing {
             removal_bound: self.removal_bound / divisor,
             publication_limit: self.publication_limit / divisor,
             call_wait: self.call_wait / divisor,
+            expiry_margin: self.expiry_margin / divisor,
+            clock_skew: self.clock_skew / divisor,
         }
     }
 

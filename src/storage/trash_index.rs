@@ -60,6 +60,15 @@ impl Store {
         Ok(())
     }
 
+    /// Removes the tombstone of what can be restored no longer.
+    pub(super) async fn expunge(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        let (name, id) = (&tombstone.repository, tombstone.id.0);
+        self.remove_record(PathSpec::Tombstone(name, &tombstone.digest, id)).await?;
+        self.unlist(name, &tombstone.tags, id).await?;
+        self.options.metrics.content.expired();
+        Ok(())
+    }
+
     /// Removes what leads to a tombstone that is gone, or was never written.
     async fn unlist(&self, name: &RepositoryName, tags: &[Tag], id: Ulid) -> Result<(), Error> {
         let by_tag = tags.iter().map(|tag| async move {

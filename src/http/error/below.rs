@@ -86,6 +86,8 @@ pub(super) fn maintenance(error: &maintenance::Error) -> Reply {
         }
         E::Scrubbing { id, since } => Reply::new(S::CONFLICT, "CONFLICT", "another scrub is in progress")
             .detail(json!({ "scrub": id, "since": since.to_string() })),
+        E::Collecting { id, since } => Reply::new(S::CONFLICT, "CONFLICT", "another collection is in progress")
+            .detail(json!({ "collection": id, "since": since.to_string() })),
         E::NeverScrubbed => Reply::new(S::NOT_FOUND, "NOT_FOUND", "no scrub of the registry is known"),
         E::Storage { source, .. } => storage(source),
         E::Corrupt { .. } => internal(),

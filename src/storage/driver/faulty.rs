@@ -255,6 +255,10 @@ impl StorageDriver for FaultyDriver {
         self.inner.is_shared()
     }
 
+    fn ages_lost_at(&self) -> Option<Timestamp> {
+        self.inner.ages_lost_at()
+    }
+
     fn was_interrupted(&self) -> bool {
         self.inner.was_interrupted()
     }

@@ -212,6 +212,12 @@ pub trait StorageDriver: Send + Sync + fmt::Debug + 'static {
         false
     }
 
+    /// When ages that were given to files, and not synced, may have been lost last: the machine went down with them. `None`
+    /// where none were.
+    fn ages_lost_at(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// The same store through a client that never tries again and gives up after ten seconds: so that no removal, and
     /// no write of a delete or restore, lands later than that (PROTOCOL.md, assumption A4).
     fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver>;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tracing::warn;
 use ulid::Ulid;
 
+use crate::oci::{Digest, RepositoryName};
 use crate::storage::{Catalog, Error, store::Store};
 
 use super::{Membership, ReplicaAnswer, ReplicaCall, ReplicaSetup};
@@ -32,25 +33,40 @@ impl Store {
                 ReplicaAnswer::Done
             }
             ReplicaCall::Clear { repository, digests, cache_epoch } => {
-                for digest in digests {
-                    if let Err(error) = self.forget_descriptors_told(repository, digest, *cache_epoch).await {
-                        warn!(error = &error as &dyn std::error::Error, "could not clear the caches");
-                        return ReplicaAnswer::Failed;
-                    }
-                }
-                ReplicaAnswer::Done
+                let links = digests.iter().map(|digest| (repository, digest)).collect();
+                self.forget_told(links, *cache_epoch).await
             }
-            ReplicaCall::ClearAll { cache_epoch } => match self.forget_all_descriptors_told(*cache_epoch).await {
-                Ok(()) => ReplicaAnswer::Done,
-                Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "could not clear the caches");
-                    ReplicaAnswer::Failed
-                }
-            },
+            ReplicaCall::ClearSwept { swept, cache_epoch } => {
+                let links = swept.iter().flat_map(|(name, digests)| digests.iter().map(move |digest| (name, digest)));
+                self.forget_told(links.collect(), *cache_epoch).await
+            }
+            ReplicaCall::ClearAll { cache_epoch } => forgotten(self.forget_all_descriptors_told(*cache_epoch).await),
             ReplicaCall::Begin { epoch } => {
                 self.guard.begin(*epoch);
                 ReplicaAnswer::Done
             }
+        }
+    }
+}
+
+impl Store {
+    async fn forget_told(&self, links: Vec<(&RepositoryName, &Digest)>, cache_epoch: Option<Ulid>) -> ReplicaAnswer {
+        for (name, digest) in links {
+            let done = self.forget_descriptors_told(name, digest, cache_epoch).await;
+            if done.is_err() {
+                return forgotten(done);
+            }
+        }
+        ReplicaAnswer::Done
+    }
+}
+
+fn forgotten(done: Result<(), Error>) -> ReplicaAnswer {
+    match done {
+        Ok(()) => ReplicaAnswer::Done,
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "could not clear the caches");
+            ReplicaAnswer::Failed
         }
     }
 }

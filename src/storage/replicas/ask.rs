@@ -1,6 +1,6 @@
 //! Asking everyone.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future;
 use tracing::{debug, warn};
@@ -70,6 +70,25 @@ impl Store {
         self.ask_others(&ReplicaCall::ClearAll { cache_epoch: self.cache_epoch() }).await
     }
 
+    /// Makes every replica forget what caches know of the links that a collection removed.
+    ///
+    /// # Errors
+    /// [`Error::NoLease`], [`Error::Driver`].
+    pub(in crate::storage) async fn clear_swept_everywhere(
+        &self,
+        swept: BTreeMap<RepositoryName, Vec<Digest>>,
+    ) -> Result<(), Error> {
+        if swept.is_empty() {
+            return Ok(());
+        }
+        for (name, digests) in &swept {
+            for digest in digests {
+                self.forget_descriptors(name, digest).await?;
+            }
+        }
+        self.ask_others(&ReplicaCall::ClearSwept { swept, cache_epoch: self.cache_epoch() }).await
+    }
+
     /// Asks every other replica at the same time.
     async fn ask_others(&self, call: &ReplicaCall) -> Result<(), Error> {
         let Some((replicas, fence)) = self.peers() else { return Ok(()) };
@@ -101,13 +120,13 @@ impl Store {
         future::join_all(ids.into_iter().map(tell)).await;
     }
 
-    fn peers(&self) -> Option<(&Arc<Membership>, &Arc<Fence>)> {
+    pub(super) fn peers(&self) -> Option<(&Arc<Membership>, &Arc<Fence>)> {
         self.replicas.as_ref().zip(self.fence.as_ref())
     }
 
     /// One replica's answer; `None` once it is gone. One that does not answer is evicted, and asked again until it does or
     /// is gone.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         replicas: &Membership,
         fence: &Fence,

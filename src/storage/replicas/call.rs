@@ -1,6 +1,6 @@
 //! What replicas ask of each other.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{collections::BTreeMap, error::Error as StdError, fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,13 @@ pub enum ReplicaCall {
         /// What is part of every key of the shared cache by now; absent where there is no such cache.
         cache_epoch: Option<Ulid>,
     },
+    /// Forget what memory knows of links that a collection removed.
+    ClearSwept {
+        /// Where, and what.
+        swept: BTreeMap<RepositoryName, Vec<Digest>>,
+        /// What is part of every key of the shared cache by now; absent where there is no such cache.
+        cache_epoch: Option<Ulid>,
+    },
     /// Forget what memory knows of everything: bytes turned out to be damaged, and any repository may have them.
     ClearAll {
         /// What is part of every key of the shared cache by now; absent where there is no such cache.
@@ -89,7 +96,7 @@ impl ReplicaCall {
         match self {
             Self::Freeze { .. } | Self::FreezeIdle { .. } => "freeze",
             Self::Thaw { .. } => "thaw",
-            Self::Clear { .. } | Self::ClearAll { .. } => "clear",
+            Self::Clear { .. } | Self::ClearSwept { .. } | Self::ClearAll { .. } => "clear",
             Self::Begin { .. } => "begin",
         }
     }
@@ -102,6 +109,7 @@ impl ReplicaCall {
             Self::FreezeIdle { .. }
             | Self::Thaw { .. }
             | Self::Clear { .. }
+            | Self::ClearSwept { .. }
             | Self::ClearAll { .. }
             | Self::Begin { .. } => Duration::ZERO,
         }

@@ -8,8 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::storage::{
@@ -38,7 +39,7 @@ enum Late {
     /// A `pending` record that comes back when its change is over would be taken for a change that died. So it is not
     /// repeated: the change takes another name.
     Misleads,
-    /// It removes what nobody writes again.
+    /// It removes what nobody writes again, or is a marker of a collection.
     Nothing,
 }
 
@@ -46,6 +47,8 @@ impl Late {
     fn put(path: &StoragePath) -> Self {
         if PathSpec::is_pending(path) {
             Self::Misleads
+        } else if PathSpec::is_collection_marker(path) {
+            Self::Nothing
         } else if PathSpec::is_named_once(path) {
             Self::IsTheSame
         } else {
@@ -54,7 +57,8 @@ impl Late {
     }
 
     fn removal(path: &StoragePath) -> Self {
-        if PathSpec::is_named_once(path) { Self::Nothing } else { Self::Harms }
+        let is_harmless = PathSpec::is_named_once(path) || PathSpec::is_collection_marker(path);
+        if is_harmless { Self::Nothing } else { Self::Harms }
     }
 }
 
@@ -78,6 +82,20 @@ impl Fence {
     pub(in crate::storage) fn is_uncertain(&self) -> bool {
         let until = *self.uncertain_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| self.clock.boot_time() < until)
+    }
+
+    /// Waits until [`Self::is_uncertain`] is over; whether it is. `stop` ends the wait, and so does the end of the lease,
+    /// after which nothing can be said any more.
+    pub(in crate::storage) async fn certainty(&self, stop: &CancellationToken) -> bool {
+        while self.is_uncertain() {
+            if stop.is_cancelled() || !self.term.is_valid() {
+                return false;
+            }
+            let stopped = stop.cancelled();
+            futures::pin_mut!(stopped);
+            future::select(stopped, self.clock.sleep(self.timing.beat)).await;
+        }
+        true
     }
 
     fn check(&self, path: &StoragePath) -> Result<(), driver::Error> {

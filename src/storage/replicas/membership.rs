@@ -283,6 +283,7 @@ impl Membership {
         let others = owners.chain(epochs.collectors()).collect();
         self.observe_everyone(store, others, epochs.is_empty()).await?;
         store.settle_the_dead(pendings).await;
+        store.end_collections_of_the_dead(&epochs).await;
         Ok(())
     }
 

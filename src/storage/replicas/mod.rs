@@ -5,12 +5,14 @@
 //! until it is gone. One process on a folder is the same with nobody to ask.
 //!
 //! `membership` is a replica's life: register, join, beat, look around, leave. `ask` and `answer` are the two sides of a
-//! call, `observer` judges who is gone, `settle` ends what the dead left, and `fence` is the medium as a delete or restore
+//! call, `observer` judges who is gone, `settle` and `takeover` end what the dead left,
+//! `collecting` is what a collection asks, and `fence` is the medium as a delete or restore
 //! writes to it.
 
 mod answer;
 mod ask;
 mod call;
+mod collecting;
 mod epochs;
 mod fence;
 mod intent;
@@ -22,6 +24,7 @@ mod registration;
 mod settle;
 mod sightings;
 mod solitude;
+mod takeover;
 mod term;
 
 pub use call::{CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls};

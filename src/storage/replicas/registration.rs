@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// The ULIDs among the names in a folder, in order.
-    pub(super) async fn ids_in(&self, folder: PathSpec<'_>) -> Result<Vec<Ulid>, Error> {
+    pub(in crate::storage) async fn ids_in(&self, folder: PathSpec<'_>) -> Result<Vec<Ulid>, Error> {
         let names = self.names(folder).await?;
         let mut ids: Vec<Ulid> = names.iter().filter_map(|name| Ulid::from_string(name).ok()).collect();
         ids.sort_unstable();

@@ -24,7 +24,7 @@ impl Store {
             if resumed.contains(&id) {
                 continue;
             }
-            match self.is_orphaned(id, &pending).await {
+            match self.is_orphaned(id, pending.replica).await {
                 Ok(true) => {}
                 Ok(false) => continue,
                 Err(error) => {
@@ -49,13 +49,14 @@ impl Store {
         }
     }
 
-    async fn is_orphaned(&self, id: Ulid, pending: &Pending) -> Result<bool, Error> {
+    /// Whether nobody is at something that `owner` began, and nothing that was sent for it can land any more.
+    pub(super) async fn is_orphaned(&self, id: Ulid, owner: Option<Ulid>) -> Result<bool, Error> {
         let Some(replicas) = &self.replicas else { return Ok(false) };
         if self.changes.is_running(id) {
             return Ok(false);
         }
         let own = replicas.term().map(|term| term.id());
-        let since = match pending.replica {
+        let since = match owner {
             // Its write failed, and landed all the same.
             Some(owner) if Some(owner) == own => self.changes.stray_since(id, self.clock.boot_time()),
             Some(owner) => {
@@ -84,7 +85,7 @@ impl Store {
     }
 
     /// What it was needed for is over; should another change of the same replica be left, it is written again.
-    async fn forget_gone(&self, gone: Option<Ulid>) {
+    pub(super) async fn forget_gone(&self, gone: Option<Ulid>) {
         let Some(gone) = gone else { return };
         if let Err(error) = self.remove_record(PathSpec::Gone(gone)).await {
             warn!(%gone, error = &error as &dyn std::error::Error, "could not remove the marker of a replica that is gone");
