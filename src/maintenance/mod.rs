@@ -13,6 +13,8 @@ mod retention_run;
 mod run_id;
 mod schedule;
 mod scrub;
+#[cfg(test)]
+mod simulation;
 mod upload_purge;
 
 pub use collection::Collections;

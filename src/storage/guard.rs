@@ -217,7 +217,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 struct State {
     /// The id of the next request: ids tell who came first.
     next: u64,
-    requests: HashMap<u64, Ticket>,
+    requests: BTreeMap<u64, Ticket>,
     /// The keys that somebody holds or waits for.
     keys: HashMap<Key, KeyState>,
     /// By epoch, what was relied on since it began.

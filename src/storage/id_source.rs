@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use ulid::Ulid;
 
+use super::entropy;
+
 /// Makes ULIDs. Each is greater than those before it, also when the clock stands still or goes back, so that "newest"
 /// means "given last".
 #[derive(Debug, Default)]
@@ -17,7 +19,7 @@ impl IdSource {
     pub(super) fn next(&self, now: Timestamp) -> Ulid {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let milliseconds = u64::try_from(now.as_millisecond()).unwrap_or_default();
-        let fresh = Ulid::from_parts(milliseconds, rand::random());
+        let fresh = Ulid::from_parts(milliseconds, entropy::bits());
         let next = last.map_or(fresh, |last| fresh.max(Ulid(last.0.saturating_add(1))));
         *last = Some(next);
         next

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io};
 use bytes::Bytes;
 use futures::future;
 use jiff::Timestamp;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 
 use crate::oci::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Tag};
 
@@ -13,6 +13,7 @@ use super::{
     Error, InvalidReference, Repository,
     concurrent::concurrently,
     driver::{self, Durability},
+    entropy::on_a_thread,
     facts::RevisionFact,
     guard::Key,
     layout::PathSpec,
@@ -44,7 +45,7 @@ impl PutManifest {
             Digest::of(algorithm, &self.bytes)
         } else {
             let bytes = self.bytes.clone();
-            spawn_blocking(move || Digest::of(algorithm, &bytes)).await.map_err(unhashed)?
+            on_a_thread(move || Digest::of(algorithm, &bytes)).await.map_err(unhashed)?
         };
         match &self.digest {
             Some(expected) if *expected != actual => Err(Error::DigestMismatch { expected: expected.clone(), actual }),

@@ -24,6 +24,7 @@ mod damaged_blob;
 mod delete;
 mod delete_planned;
 pub mod driver;
+mod entropy;
 mod error;
 mod facts;
 #[cfg(test)]
@@ -81,6 +82,9 @@ pub use clock::Clock;
 pub use collection::{BlobSum, Collection, CollectionProblem, CollectionProgress, Epoch, Marked, SweepEnd};
 pub use delete::DeleteCause;
 pub use delete_planned::{PlannedDelete, PlannedOutcome};
+pub(crate) use entropy::on_a_thread;
+#[cfg(test)]
+pub(crate) use entropy::seeded;
 pub use error::{Error, InvalidReference, with_causes};
 pub use guard::Key;
 pub use history::{PushId, PushIdError, TagHistoryEntry};

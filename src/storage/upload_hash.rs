@@ -12,9 +12,11 @@ use sha2::{
     Digest as _, Sha256, Sha512,
     digest::common::hazmat::{SerializableState as _, SerializedState},
 };
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 
 use crate::oci::{Algorithm, Digest};
+
+use super::entropy::on_a_thread;
 
 const GO_MAGIC: &[u8; 4] = b"sha\x03";
 const GO_LEN: usize = 4 + 32 + BLOCK_BYTES + 8;
@@ -64,7 +66,7 @@ impl UploadHash {
             self.update(&chunk);
             self
         };
-        if is_small { Ok(update()) } else { spawn_blocking(update).await }
+        if is_small { Ok(update()) } else { on_a_thread(update).await }
     }
 
     /// What it is a hash with.

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::entropy;
+
 /// The name of an upload in progress.
 ///
 /// Invariant: a UUID in its lowercase text form, 8-4-4-4-12, as distribution names the folder.
@@ -12,7 +14,7 @@ impl UploadId {
     /// A new name that nobody can guess: a UUID of version 4 (RFC 9562, section 5.4).
     #[must_use]
     pub fn random() -> Self {
-        let bits = (rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let bits = (entropy::bits() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
         let hex = format!("{bits:032x}");
         let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or_default());
         Self(parts.join("-").into())

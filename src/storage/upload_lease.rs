@@ -6,16 +6,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 
-use super::{Error, UploadId};
+use super::{Clock, Error, UploadId, clock::within};
 
 /// The uploads that somebody writes to, each with what tells others when it is free: the sender's end.
 type Busy = HashMap<UploadId, watch::Sender<()>>;
 
 /// Who writes to which upload, in this process. Clones are the same.
-#[derive(Debug, Clone, Default)]
-pub(super) struct UploadLeases(Arc<Mutex<Busy>>);
+#[derive(Debug, Clone)]
+pub(super) struct UploadLeases {
+    busy: Arc<Mutex<Busy>>,
+    clock: Arc<dyn Clock>,
+}
 
 /// An upload that nobody else writes to until this is dropped.
 #[derive(Debug)]
@@ -26,6 +29,10 @@ pub(super) struct UploadLease {
 }
 
 impl UploadLeases {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { busy: Arc::default(), clock }
+    }
+
     /// Takes an upload; waits for at most `wait` while somebody else has it.
     ///
     /// # Errors
@@ -40,7 +47,7 @@ impl UploadLeases {
                 }
             }
         };
-        timeout(wait, free).await.map_err(|_| Error::UploadBusy { id: id.clone() })
+        within(&*self.clock, wait, free).await.ok_or_else(|| Error::UploadBusy { id: id.clone() })
     }
 
     fn try_take(&self, id: &UploadId) -> Result<UploadLease, watch::Receiver<()>> {
@@ -53,7 +60,7 @@ impl UploadLeases {
     }
 
     fn lock(&self) -> MutexGuard<'_, Busy> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -67,13 +74,15 @@ impl Drop for UploadLease {
 mod tests {
     use futures::FutureExt as _;
 
+    use crate::storage::fixtures::ManualClock;
+
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
     async fn a_second_writer_waits_for_the_first() {
-        let leases = UploadLeases::default();
+        let leases = UploadLeases::new(Arc::new(ManualClock::new()));
         let id = UploadId::random();
         let first = leases.take(&id, LONG).await.unwrap();
         let mut second = Box::pin(leases.take(&id, LONG));

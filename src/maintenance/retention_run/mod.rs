@@ -267,6 +267,7 @@ impl Inner {
 
     async fn plan(&self, run: RunId, planner: Planner, begun: RunStatus) {
         let outcome = tokio::select! {
+            biased;
             // Nothing was written but the start, which the next start of the process forgets.
             () = self.stop.cancelled() => return,
             outcome = self.try_plan(&run, &planner, &begun) => outcome,

@@ -7,12 +7,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::task::spawn_blocking;
 
 use crate::api::wire::{PolicySource, RunRequest};
 use crate::oci::RepositoryName;
 use crate::retention::{Plan, Planning, Policy, PolicyId, RepositoryPlan, Usage, plan_repository};
-use crate::storage::Catalog;
+use crate::storage::{Catalog, on_a_thread};
 
 use super::Error;
 use super::snapshot::snapshot;
@@ -99,7 +98,7 @@ impl Planner {
         let planner = self.clone();
         let usage = usage.cloned().unwrap_or_default();
         // A repository may have 100,000 tags: not on a thread that answers requests.
-        let task = spawn_blocking(move || {
+        let task = on_a_thread(move || {
             let Planner { policies, running, restore_window } = &planner;
             let planning = Planning::new(policies, running, *restore_window, now)?;
             Some(plan_repository(&planning, &snapshot, &usage))

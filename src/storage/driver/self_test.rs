@@ -6,6 +6,8 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::storage::entropy;
+
 use super::{Durability, Error, PathComponent, StorageDriver, StoragePath};
 
 /// How many keys are tried, all at once: enough to meet several servers behind one address.
@@ -35,7 +37,7 @@ impl fmt::Display for Violation {
 /// # Errors
 /// Where the store could not be asked.
 pub async fn self_test(driver: Arc<dyn StorageDriver>, folder: &StoragePath) -> Result<Vec<Violation>, Error> {
-    let own = component(&format!("{:032x}", rand::random::<u128>()), folder)?;
+    let own = component(&format!("{:032x}", entropy::bits()), folder)?;
     let folder = folder.child(&own);
     let test = Test { fenced: Arc::clone(&driver).fenced(), driver, folder };
     let found = stream::iter((0..KEYS).map(|number| test.key(number))).buffer_unordered(KEYS);

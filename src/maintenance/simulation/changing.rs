@@ -1,0 +1,137 @@
+//! A client that deletes and restores.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    oci::{Digest, Reference, RepositoryName, Tag},
+    storage::{Conflict, DeleteCause, Error, Restored, Tombstone, TombstoneKind, TombstoneState, TrashFilter},
+};
+
+use super::{
+    asking::{Judged, ask, attempt},
+    history::{Kind, Outcome},
+    process::Process,
+    world::World,
+};
+
+/// Changes by one process.
+pub(super) struct Change<'a> {
+    pub(super) world: &'a Arc<World>,
+    pub(super) process: &'a Arc<Process>,
+}
+
+fn cause() -> DeleteCause {
+    DeleteCause { actor: "client".into(), reason: "simulation".into(), policy: None, group: None }
+}
+
+impl Change<'_> {
+    /// Deletes a tag, or a manifest; whether it is gone now.
+    pub(super) async fn delete(&self, name: &RepositoryName, reference: &Reference) -> bool {
+        let (world, place, goes) = (self.world, self.process.catalog.repository(name), reference.clone());
+        let kind = match reference {
+            Reference::Tag(tag) => Kind::DeleteTag { tag: tag.clone() },
+            Reference::Digest(digest) => Kind::DeleteManifest { digest: digest.clone(), tags: Vec::new() },
+        };
+        let from = world.time.now();
+        let delete = async move { place.delete_manifest(&goes, cause()).await };
+        let answer = attempt(world, self.process, Some(name), kind, delete, judged_delete).await;
+        if let Some(Err(Error::ManifestUnknown { .. })) = &answer {
+            let asked = world.since(from);
+            world.expect(match reference {
+                Reference::Tag(tag) => world.history.refute_tag(name, tag, None, asked),
+                Reference::Digest(digest) => world.history.refute_absence(&world.content, name, digest, asked),
+            });
+        }
+        matches!(answer, Some(Ok(_) | Err(Error::ManifestUnknown { .. })))
+    }
+
+    pub(super) async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) {
+        let (place, goes) = (self.process.catalog.repository(name), digest.clone());
+        let kind = Kind::DeleteBlob { digest: digest.clone() };
+        let delete = async move { place.delete_blob(&goes, cause()).await };
+        attempt(self.world, self.process, Some(name), kind, delete, judged_delete).await;
+    }
+
+    /// What the trash holds; `None`: it does not say.
+    pub(super) async fn trash(&self) -> Option<Vec<Tombstone>> {
+        let (world, trash) = (self.world, self.process.catalog.trash());
+        let answer = ask(world, self.process, async move { trash.list(&TrashFilter::default(), None, 100).await });
+        let entries = answer.await?.ok()?.entries;
+        for entry in entries.iter().filter(|entry| entry.state == TombstoneState::Missing) {
+            if self.is_surely_restorable(entry) {
+                world.fail(&format!("I3: the content of {entry:?} is gone"));
+            }
+        }
+        Some(entries)
+    }
+
+    /// Whether every clock says that it can be restored.
+    fn is_surely_restorable(&self, entry: &Tombstone) -> bool {
+        entry.restorable_until > self.world.time.wall() + self.world.profile.skew.abs()
+    }
+
+    /// Brings an entry back, by its id or by what it was.
+    pub(super) async fn restore(&self, entry: &Tombstone, by_reference: bool, conflict: Conflict) -> bool {
+        let (world, trash, wanted) = (self.world, self.process.catalog.trash(), entry.clone());
+        let replaces = conflict == Conflict::Replace;
+        let kind = Kind::Restore { brought: None, digest: entry.digest.clone(), replaces };
+        let restore = async move {
+            match reference_of(&wanted).filter(|_| by_reference) {
+                Some(reference) => trash.restore_reference(&wanted.repository, &reference, conflict, "client").await,
+                None => trash.restore(&wanted.id, conflict, "client").await,
+            }
+        };
+        let judge = move |answer: &Result<Restored, Error>| judged_restore(answer, replaces);
+        let name = &entry.repository;
+        let answer = attempt(world, self.process, Some(name), kind, restore, judge).await;
+        let is_listed = entry.state == TombstoneState::Restorable && self.is_surely_restorable(entry);
+        if let Some(Err(Error::ContentGone { missing })) = &answer
+            && is_listed
+        {
+            world.fail(&format!("I3: {entry:?} is not restored: {missing:?} is gone"));
+        }
+        matches!(answer, Some(Ok(_)))
+    }
+}
+
+/// What a person would ask for.
+fn reference_of(entry: &Tombstone) -> Option<Reference> {
+    match entry.kind {
+        TombstoneKind::Manifest => Some(Reference::Digest(entry.digest.clone())),
+        TombstoneKind::Tag => entry.tags.first().map(|tag: &Tag| Reference::Tag(tag.clone())),
+        TombstoneKind::Blob => None,
+    }
+}
+
+fn judged_delete(answer: &Result<Tombstone, Error>) -> Judged {
+    match answer {
+        Ok(tombstone) if tombstone.kind == TombstoneKind::Manifest => {
+            let (digest, tags) = (tombstone.digest.clone(), tombstone.tags.clone());
+            (Outcome::Done, Some(Kind::DeleteManifest { digest, tags }))
+        }
+        Ok(_) => (Outcome::Done, None),
+        Err(Error::ManifestUnknown { .. } | Error::BlobUnknown { .. } | Error::Frozen { .. }) => {
+            (Outcome::NoEffect, None)
+        }
+        Err(_) => (Outcome::Unknown, None),
+    }
+}
+
+fn judged_restore(answer: &Result<Restored, Error>, replaces: bool) -> Judged {
+    match answer {
+        Ok(restored) if restored.already_present => (Outcome::NoEffect, None),
+        Ok(restored) => {
+            let manifests: BTreeSet<Digest> = restored.manifests.iter().cloned().collect();
+            let brought = Some((manifests, restored.tags.clone()));
+            (Outcome::Done, Some(Kind::Restore { brought, digest: restored.digest.clone(), replaces }))
+        }
+        Err(
+            Error::TombstoneUnknown { .. }
+            | Error::NotInTrash { .. }
+            | Error::TagConflict { .. }
+            | Error::ContentGone { .. }
+            | Error::Frozen { .. },
+        ) if !replaces => (Outcome::NoEffect, None),
+        Err(_) => (Outcome::Unknown, None),
+    }
+}

@@ -1,0 +1,133 @@
+//! When nothing goes wrong any more: everything that began is over, everybody says what was answered, and everything
+//! that is asked for succeeds.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{oci::Reference, storage::Conflict};
+
+use super::{
+    changing::Change,
+    content::{REPOSITORIES, TAGS, repository, tag},
+    invariants,
+    process::Process,
+    pulling::Pull,
+    pushing::Push,
+    trouble,
+    world::World,
+};
+
+/// How long everything may take to come to rest.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// How often something is asked for that another process may be at.
+const TRIES: u32 = 3;
+
+pub(super) async fn come_to_rest(world: &Arc<World>) {
+    trouble::heal(world).await;
+    if !world.profile.is_shared {
+        // What got stuck is ended by whoever changes something next, or by the next start.
+        for process in world.living() {
+            process.kill(world);
+        }
+        Process::start_surely(world, "one:1").await;
+    }
+    await_rest(world).await;
+    if world.profile.is_shared {
+        let fresh = Process::start_surely(world, "fresh:1").await;
+        fresh.catalog.joined().await;
+    }
+    everybody_agrees(world).await;
+    everything_works(world).await;
+}
+
+fn left_behind(world: &World) -> Vec<String> {
+    let files = world.medium.files();
+    let is_left = |path: &&String| path.starts_with("lagan/v1/pending/") || path.starts_with("lagan/v1/evicted/");
+    files.keys().filter(is_left).cloned().collect()
+}
+
+async fn await_rest(world: &Arc<World>) {
+    let until = world.time.now() + LONGEST;
+    while world.time.now() < until {
+        if left_behind(world).is_empty() {
+            return;
+        }
+        world.time.sleep(Duration::from_secs(5)).await;
+    }
+    world.fail(&format!("this is left for ever: {:?}", left_behind(world)));
+}
+
+async fn everybody_agrees(world: &Arc<World>) {
+    let missing = {
+        let files = world.medium.files();
+        let invariants = invariants::Invariants { content: Arc::clone(&world.content) };
+        let mut revisions = invariants::revisions(&files);
+        revisions.find_map(|(name, digest)| {
+            invariants.incomplete(&files, &digest).map(|missing| format!("I1: {name}@{digest} lacks {missing}"))
+        })
+    };
+    world.expect(missing);
+    for process in world.living() {
+        for name in REPOSITORIES.map(repository) {
+            let pull = Pull { world, process: &process, repository: &name };
+            let digests = world.content.items.iter().map(|item| Reference::Digest(item.digest.clone()));
+            for reference in digests.chain(TAGS.map(|text| Reference::Tag(tag(text)))) {
+                if !pull.reference(&reference).await {
+                    world.fail(&format!("{} does not answer for {name} {reference}", process.address));
+                }
+            }
+            if !pull.tags().await {
+                world.fail(&format!("{} does not list the tags of {name}", process.address));
+            }
+        }
+    }
+    no_tag_dangles(world);
+}
+
+/// A tag whose manifest is gone is half of a push: only one that failed may have left that.
+fn no_tag_dangles(world: &World) {
+    let (tags, revisions) = {
+        let files = world.medium.files();
+        let tags: Vec<_> = invariants::tags(&files).collect();
+        (tags, invariants::revisions(&files).collect::<std::collections::BTreeSet<_>>())
+    };
+    for (name, text, target) in tags {
+        let Some(digest) = target else { continue };
+        let is_visible = revisions.contains(&(name.clone(), digest.clone()));
+        if !is_visible && !world.history.may_have_failed(&name, &tag(&text), &digest) {
+            world.fail(&format!("I4: {name}:{text} points to {digest}, which is not there"));
+        }
+    }
+}
+
+/// The same requests again succeed, at every process.
+async fn everything_works(world: &Arc<World>) {
+    let (name, label) = (repository(REPOSITORIES[0]), tag(TAGS[0]));
+    for process in world.living() {
+        for item in &world.content.items {
+            let push = Push { world, process: &process, repository: &name };
+            let mut is_pushed = false;
+            for _ in 0..TRIES {
+                is_pushed = is_pushed || push.item(item, Some(&label)).await.is_ok();
+            }
+            if !is_pushed {
+                world.fail(&format!("{} does not take {}", process.address, item.name));
+                return;
+            }
+        }
+        let last = Reference::Digest(world.content.items[world.content.items.len() - 1].digest.clone());
+        let change = Change { world, process: &process };
+        if !change.delete(&name, &last).await {
+            world.fail(&format!("{} does not delete {last}", process.address));
+            return;
+        }
+        let Some(entry) = change.trash().await.and_then(|entries| entries.into_iter().next()) else {
+            world.fail(&format!("{} has nothing in its trash", process.address));
+            return;
+        };
+        if !change.restore(&entry, false, Conflict::Fail).await {
+            world.fail(&format!("{} does not restore {entry:?}", process.address));
+            return;
+        }
+    }
+}

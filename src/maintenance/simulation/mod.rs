@@ -1,0 +1,178 @@
+//! The storage and the maintenance as they are, in a world that is made up: its store, its network, its clocks and the
+//! order of everything follow from one number.
+//!
+//! Clients push, overwrite, delete, restore and pull through any of three replicas, or through one process on a folder;
+//! requests are delayed and reordered, fail before and after they took effect, and take effect late; processes die, stand
+//! still, are cut off from each other or from the store, and have clocks that are wrong. After each step of the store
+//! [`invariants`] looks whether I1 and I3 of PROTOCOL.md hold, and [`history`] holds every answer against all answers
+//! before it, for I2, I4 and I5. In the end all trouble stops, and everything must work again.
+//!
+//! What PROTOCOL.md assumes (A1 to A5) is what the world keeps to, and nothing else.
+//!
+//! ```text
+//! cargo test --lib simulation                             as many seeds as take a minute or two
+//! LAGAN_SEEDS=100000 cargo test --release --lib simulation
+//! LAGAN_SEED=4711 cargo test --lib simulation             one of them, with its last steps
+//! ```
+
+mod asking;
+mod chance;
+mod changing;
+mod client;
+mod content;
+mod ending;
+mod history;
+mod invariants;
+mod medium;
+mod network;
+mod policy;
+mod process;
+mod profile;
+mod pulling;
+mod pushing;
+mod remote;
+mod staged;
+mod time;
+mod trace;
+mod trouble;
+mod world;
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use crate::storage::seeded;
+
+use process::Process;
+use world::World;
+
+/// How many seeds are tried, where `LAGAN_SEEDS` does not say.
+const SEEDS: u64 = 1_000;
+
+const ADDRESSES: [&str; 3] = ["one:1", "two:1", "three:1"];
+
+/// What came of a seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ended {
+    /// What must not have been, if anything was.
+    failure: Option<String>,
+    /// What happened, as a number, and how many steps that were.
+    trace: (u64, u64),
+    acknowledged: usize,
+    /// What happened last, where it was kept.
+    text: String,
+}
+
+fn simulate(seed: u64, is_traced: bool) -> Ended {
+    seeded::set(Some(seed));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let world = World::new(seed, is_traced);
+    let begun = Arc::clone(&world);
+    runtime.block_on(async {
+        let over = Arc::clone(&world);
+        world.time.run(live(begun), || over.failure().is_some()).await;
+    });
+    drop(runtime);
+    seeded::set(None);
+    let failure = world.failure().clone();
+    let (trace, acknowledged) = (world.trace.hash(), world.history.acknowledged());
+    Ended { failure, trace, acknowledged, text: world.trace.text() }
+}
+
+async fn live(world: Arc<World>) {
+    world.note("WORLD", "begins", "", &format_args!("{:?}", world.profile));
+    let addresses = if world.profile.is_shared { &ADDRESSES[..] } else { &ADDRESSES[..1] };
+    for address in addresses {
+        Process::start_surely(&world, address).await;
+    }
+    if let Some(between) = world.profile.trouble {
+        tokio::spawn(trouble::keep_coming(Arc::clone(&world), between));
+    }
+    let clients = (0..world.profile.clients).map(|_| tokio::spawn(client::live(Arc::clone(&world))));
+    for client in clients.collect::<Vec<_>>() {
+        if client.await.is_err() {
+            world.fail("a client panicked");
+        }
+    }
+    ending::come_to_rest(&world).await;
+}
+
+/// Which seeds: `LAGAN_SEED` is one, `LAGAN_SEEDS` how many, or from where to where (`5000..6000`).
+fn seeds() -> Range<u64> {
+    let number = |name: &str| std::env::var(name).ok();
+    if let Some(seed) = number("LAGAN_SEED").and_then(|text| text.parse().ok()) {
+        return seed..seed + 1;
+    }
+    let wanted = number("LAGAN_SEEDS").unwrap_or_default();
+    match wanted.split_once("..") {
+        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
+        None => 0..wanted.parse().unwrap_or(SEEDS),
+    }
+}
+
+/// Tries seeds on every processor; the failures, by seed.
+fn try_all(seeds: Range<u64>) -> (Vec<(u64, String)>, usize, u64) {
+    let next = AtomicU64::new(seeds.start);
+    let found = Mutex::new((Vec::new(), 0, 0));
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let ended = simulate(seed, false);
+                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                    found.1 += ended.acknowledged;
+                    found.2 += ended.trace.1;
+                    if let Some(failure) = ended.failure {
+                        eprintln!("seed {seed}: {failure} ({} steps)", ended.trace.1);
+                        found.0.push((seed, failure));
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn a_world_keeps_what_it_promised_whatever_happens_in_it() {
+    let seeds = seeds();
+    let (mut failures, acknowledged, steps) = try_all(seeds.clone());
+    failures.sort();
+    if let Some((seed, failure)) = failures.first() {
+        let again = simulate(*seed, true);
+        panic!(
+            "{} of {seeds:?} failed, first {seed}: {failure}\n\n{}\n{} of {seeds:?} failed; seed {seed}: {failure}\n\
+             again: LAGAN_SEED={seed} cargo test --lib simulation",
+            failures.len(),
+            again.text,
+            failures.len(),
+        );
+    }
+    println!("{seeds:?}: {acknowledged} changes were acknowledged in {steps} steps");
+    assert!(acknowledged > 0);
+}
+
+#[test]
+fn a_seed_is_one_world_and_another_is_another() {
+    let mut traces = std::collections::BTreeSet::new();
+    for seed in 0..12 {
+        let (first, second) = (simulate(seed, true), simulate(seed, true));
+        if first.text != second.text {
+            let differs = first.text.lines().zip(second.text.lines()).find(|(a, b)| a != b);
+            panic!("seed {seed}: {differs:#?}");
+        }
+        assert_eq!(first, second, "seed {seed}");
+        traces.insert(first.trace);
+    }
+    assert_eq!(traces.len(), 12);
+}
