@@ -43,10 +43,15 @@ impl Repository {
     /// What a reference points to.
     ///
     /// # Errors
-    /// [`Error::ManifestUnknown`], [`Error::Driver`].
+    /// [`Error::ManifestUnknown`], which says nothing of the trash: a HEAD has no body that would. [`Error::Driver`].
     pub async fn stat_manifest(&self, reference: &Reference) -> Result<Descriptor, Error> {
-        let (digest, stored) = self.find_manifest(reference).await?;
-        Ok(Descriptor { digest, ..stored })
+        match self.look_up(reference).await? {
+            Some((digest, stored)) => Ok(Descriptor { digest, ..stored }),
+            None => {
+                let (repository, reference) = (self.name.clone(), reference.clone());
+                Err(Error::ManifestUnknown { repository, reference, trash: None })
+            }
+        }
     }
 
     /// A manifest.
@@ -103,9 +108,16 @@ impl Repository {
         self.manifest_unknown(reference).await
     }
 
-    /// The digest that a reference names, and the descriptor of the content that is stored for it.
     async fn find_manifest(&self, reference: &Reference) -> Result<(Digest, Descriptor), Error> {
-        let found = match reference {
+        match self.look_up(reference).await? {
+            Some(found) => Ok(found),
+            None => Err(self.manifest_unknown(reference).await),
+        }
+    }
+
+    /// The digest that a reference names, and the descriptor of the content that is stored for it.
+    async fn look_up(&self, reference: &Reference) -> Result<Option<(Digest, Descriptor)>, Error> {
+        Ok(match reference {
             Reference::Digest(digest) => self.revision(digest).await?.map(|stored| (digest.clone(), stored)),
             Reference::Tag(tag) => {
                 let mut last = None;
@@ -122,11 +134,7 @@ impl Repository {
                 }
                 found
             }
-        };
-        match found {
-            Some(found) => Ok(found),
-            None => Err(self.manifest_unknown(reference).await),
-        }
+        })
     }
 
     /// What is stored for a visible manifest, perhaps from memory.

@@ -34,6 +34,9 @@ async fn a_deleted_manifest_is_gone_from_every_path_with_its_tags() {
 
     for reference in [reference("v1"), reference("v2"), by(&digest)] {
         assert!(!is_there(&repository, &reference).await, "{reference} is still there");
+        let lists = world.driver.lists();
+        repository.stat_manifest(&reference).await.unwrap_err();
+        assert_eq!(world.driver.lists(), lists, "a HEAD has no body that would tell of the trash");
         let error = repository.manifest(&reference).await.unwrap_err();
         let Error::ManifestUnknown { trash: Some(trash), .. } = error else { panic!("{error:?}") };
         assert_eq!(*trash, tombstone);
