@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::oci::{Algorithm, Descriptor, Digest};
 
 use super::{
-    Error, Repository, UploadId,
+    Audience, Error, Repository, UploadId,
     driver::{self, Sealed, StagedFile},
     guard::Key,
     layout::PathSpec,
@@ -36,6 +36,10 @@ pub use purge::PurgedUploads;
 /// take 50 MiB, counted twice for what is being written. It is also what a broken connection may lose, which the client
 /// is told by the offset and sends again.
 const FLUSH_BYTES: usize = 256 * 1024;
+
+/// How often it is looked, within the time that a request waits for another one, whether another process has ended an
+/// upload.
+const LOOKS_AT_THE_OTHER: u32 = 50;
 
 /// An upload that this value's owner writes to, and nobody else until it is dropped. Dropping it leaves the upload
 /// resumable, with what was written so far.
@@ -174,6 +178,7 @@ impl BlobUpload {
     /// # Guarantees
     /// - What is answered is durable, and has the digest.
     /// - Content of another digest, or an upload that fails on the way, leaves nothing that can be seen.
+    /// - Of two processes that end the same upload, both are answered alike.
     ///
     /// # Errors
     /// [`Error::DigestMismatch`], which ends the upload as well, because its bytes cannot be taken back;
@@ -181,7 +186,17 @@ impl BlobUpload {
     ///
     /// # Cancel safety
     /// Once the bytes are verified it runs to its end also when it is dropped.
-    pub async fn commit(mut self, expected: &Digest) -> Result<Descriptor, Error> {
+    pub async fn commit(self, expected: &Digest) -> Result<Descriptor, Error> {
+        let (repository, id) = (self.repository.clone(), self.id.clone());
+        match self.finish(expected).await {
+            Err(error @ (Error::Driver { .. } | Error::UploadUnknown { .. })) => {
+                repository.finished_elsewhere(&id, expected).await.ok_or(error)
+            }
+            finished => finished,
+        }
+    }
+
+    async fn finish(mut self, expected: &Digest) -> Result<Descriptor, Error> {
         self.flush().await?;
         if self.work("sync an upload", |file| file.seal()).await? == Sealed::MaybeMixed {
             self.hash = None;
@@ -302,6 +317,23 @@ impl Repository {
             }
             Err(source) => Err(Error::driver("look at an upload", source)),
         }
+    }
+
+    /// What became of an upload that another process ended while this one was at it: its client has sent the last
+    /// request twice.
+    async fn finished_elsewhere(&self, id: &UploadId, expected: &Digest) -> Option<Descriptor> {
+        if !self.store.driver.is_shared() {
+            return None;
+        }
+        // The other one may still be removing it; where it stays, this one failed by itself.
+        for _ in 0..LOOKS_AT_THE_OTHER {
+            match self.staged_upload(id).await {
+                Ok(_) => self.store.clock.sleep(self.store.timing.upload_wait / LOOKS_AT_THE_OTHER).await,
+                Err(Error::UploadUnknown { .. }) => return self.stat_blob(expected, Audience::Pusher).await.ok(),
+                Err(_) => return None,
+            }
+        }
+        None
     }
 
     /// How many bytes of an upload have arrived and were written.

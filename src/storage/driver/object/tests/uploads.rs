@@ -93,6 +93,25 @@ async fn a_cancelled_upload_leaves_neither_objects_nor_parts() {
     assert!(matches!(first.upload_offset(&id).await, Err(crate::storage::Error::UploadUnknown { .. })));
 }
 
+#[tokio::test]
+async fn two_replicas_that_end_the_same_upload_answer_alike() {
+    for length in [7, 1_050_001] {
+        let content = content(5).slice(..length);
+        let store = Arc::new(Watched::default());
+        let first = repository(&store).await;
+        let mut upload = first.create_upload().await.unwrap();
+        let id = upload.id().clone();
+        upload.append(content.clone()).await.unwrap();
+        upload.suspend().await.unwrap();
+        let (one, two) = (repository(&store).await, repository(&store).await);
+        let (one, two) = (one.resume_upload(&id).await.unwrap(), two.resume_upload(&id).await.unwrap());
+        let committed = one.commit(&sha256(&content)).await.unwrap();
+        assert_eq!(two.commit(&sha256(&content)).await.unwrap(), committed);
+        assert_eq!(pull(&first, &committed.digest).await.unwrap(), content);
+        assert_eq!(store.open_uploads(), 0);
+    }
+}
+
 /// An upload of some parts, left by a replica that died: not all of them are named by a state.
 async fn left_behind(first: &Repository) -> UploadId {
     let mut upload = first.create_upload().await.unwrap();
