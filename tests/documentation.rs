@@ -49,6 +49,7 @@ fn examples_are_objects_that_are_accepted() {
             let config: ServeConfig = serde_yaml::from_str(&text).unwrap();
             assert!(config.auth.htpasswd.is_some());
             config.storage.check().and(config.descriptor_cache.check()).unwrap();
+            config.garbage_collection.check(&config.deletion.restore_window).unwrap();
         } else {
             assert!(check(&file, &text) > 0, "{} has no object", file.display());
         }

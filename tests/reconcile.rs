@@ -418,6 +418,56 @@ async fn evictions_are_bounded_for_as_long_as_there_are_two() {
 }
 
 #[tokio::test]
+async fn collection_that_waits_for_somebody_degrades_its_registry_and_is_left_to_its_own_controller() {
+    let scenario = Scenario::registry(&json!({}));
+    scenario.reconcile().await;
+    scenario.pods_start();
+    scenario.reconcile().await;
+    let last = |result: &str, brake: Value| {
+        let mut last = json!({"report": "01J0", "startTime": "2026-07-01T04:00:00Z", "result": result,
+            "completionTime": "2026-07-01T04:05:00Z", "message": "31 % of the blobs would go"});
+        if brake != Value::Null {
+            last["brake"] = brake;
+        }
+        json!({"status": {"lastGarbageCollection": last}})
+    };
+    for (result, brake, says) in [
+        ("Completed", Value::Null, "False AsExpected"),
+        ("Halted", json!("TooMuch"), "True CollectionHalted"),
+        ("Halted", json!("TooYoung"), "False AsExpected"),
+        ("Halted", json!("ClockSkew"), "True CollectionHalted"),
+        ("Interrupted", Value::Null, "False AsExpected"),
+        ("Failed", Value::Null, "True CollectionHalted"),
+    ] {
+        let mut registry = scenario.api.get(REGISTRY).unwrap();
+        registry["status"].as_object_mut().unwrap().remove("lastGarbageCollection");
+        scenario.api.put(REGISTRY, registry);
+        scenario.api.change(REGISTRY, &last(result, brake.clone()));
+        scenario.reconcile().await;
+        assert_eq!(scenario.says("Degraded"), says, "{result} {brake}");
+        assert_eq!(scenario.says("Ready"), "True AllReplicasReady");
+        let message = scenario.condition("Degraded")["message"].as_str().unwrap().to_owned();
+        let command = "kubectl annotate --overwrite registry main lagan.dev/confirm-collection=01J0";
+        assert_eq!(message.contains(command), brake == "TooMuch", "{message}");
+        let written = scenario.api.get(REGISTRY).unwrap()["status"]["lastGarbageCollection"].clone();
+        assert_eq!(written["report"], "01J0", "another controller wrote it, and this one leaves it");
+        assert_eq!(scenario.reconcile().await, [] as [String; 0]);
+    }
+    scenario.api.change(REGISTRY, &json!({"spec": {"garbageCollection": {"mode": "Disabled"}}}));
+    scenario.reconcile().await;
+    assert_eq!(scenario.says("Degraded"), "False AsExpected");
+}
+
+#[tokio::test]
+async fn schedule_of_collections_that_is_none_is_said() {
+    let scenario = Scenario::registry(&json!({"garbageCollection": {"schedule": "nightly"}}));
+    scenario.reconcile().await;
+    assert_eq!(scenario.says("Ready"), "False ConfigInvalid");
+    let message = scenario.condition("Ready")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("spec.garbageCollection.schedule") && message.contains("nightly"), "{message}");
+}
+
+#[tokio::test]
 async fn operator_takes_the_lease_answers_probes_and_gives_the_lease_back() {
     const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/lagan-system/leases/lagan-operator";
     let api = FakeApi::default();

@@ -88,6 +88,7 @@ fn check_bounds(raw: &ServeConfig) -> Result<(), FieldError> {
     if expiry.as_seconds() < 24 * 3600 {
         return invalid("uploads.expireAfter", format!("{expiry} is too short: at least 24h"));
     }
+    raw.garbage_collection.check(window).map_err(below("garbageCollection"))?;
     let drain = &raw.limits.drain_timeout;
     if drain.as_seconds() > 3600 {
         return invalid("limits.drainTimeout", format!("{drain} is too long: at most 1h"));

@@ -15,6 +15,8 @@ pub(super) enum Exit {
     Damaged,
     /// 69: the registry, or its object store, did not answer. `EX_UNAVAILABLE` of `sysexits.h`.
     Unavailable,
+    /// 75: it stopped before it changed anything, and goes on when somebody confirms. `EX_TEMPFAIL` of `sysexits.h`.
+    Halted,
     /// 77: the object store refused the credentials. `EX_NOPERM` of `sysexits.h`.
     Refused,
 }
@@ -27,6 +29,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 64,
             Exit::Damaged => 65,
             Exit::Unavailable => 69,
+            Exit::Halted => 75,
             Exit::Refused => 77,
         })
     }
@@ -41,6 +44,11 @@ pub(super) struct InvalidUsage(pub(super) String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct FoundDamage(pub(super) String);
+
+/// A brake stopped what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Halted(pub(super) String);
 
 /// Nobody answers where the registry should be.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +66,8 @@ pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
         Exit::Usage
     } else if error.downcast_ref::<FoundDamage>().is_some() {
         Exit::Damaged
+    } else if error.downcast_ref::<Halted>().is_some() {
+        Exit::Halted
     } else if error.downcast_ref::<Unreachable>().is_some() {
         Exit::Unavailable
     } else if error.downcast_ref::<CredentialsRefused>().is_some() {

@@ -9,8 +9,11 @@ mod config;
 mod crd;
 mod credentials;
 mod exit;
+mod gc;
 mod import;
 mod listener;
+mod local_registry;
+mod local_socket;
 mod object_storage;
 mod operator;
 mod output;
@@ -20,6 +23,7 @@ mod redis;
 mod registry;
 mod registry_client;
 mod registry_server;
+mod registry_target;
 mod scrub;
 mod secret_file;
 mod serve;
@@ -49,6 +53,7 @@ const EXIT_CODES: &str = "Exit codes:
   64  the command line, a configuration or an object is wrong; nothing was done
   65  damage was found, and is still there
   69  the registry does not answer, or its object store does not
+  75  it stopped before it changed anything, and goes on when somebody confirms
   77  the object store refuses the credentials";
 
 /// What the user typed.
@@ -65,6 +70,7 @@ enum Command {
     Serve(serve::Arguments),
     Up(up::Arguments),
     Trash(trash::Arguments),
+    Gc(gc::Arguments),
     Scrub(scrub::Arguments),
     Import(import::Arguments),
     Crd(crd::Arguments),
@@ -102,6 +108,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Up(arguments) => block_on(up::run(arguments)),
         Command::Trash(arguments) => block_on(trash::run(arguments)),
+        Command::Gc(arguments) => block_on(gc::run(arguments)),
         Command::Scrub(arguments) => block_on(scrub::run(arguments)),
         Command::Import(arguments) => block_on(import::run(arguments)),
         Command::Crd(arguments) => crd::run(&arguments),

@@ -4,9 +4,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 
-use crate::api::serve_config::{ServeConfig, StorageConfig};
-use crate::api::v1alpha1::{self, AccessMode};
-use crate::maintenance::{RetentionRuns, Scrubs, UploadPurges};
+use crate::api::serve_config::ServeConfig;
+use crate::api::v1alpha1::{self, AccessMode, GarbageCollectionMode, compile_collection_schedule};
+use crate::maintenance::{Collections, RetentionRuns, ScheduledCollections, Scrubs, UploadPurges};
 use crate::storage::driver::{FilesystemDriver, ObjectDriver, ObjectStoreOptions, StorageDriver};
 use crate::storage::{
     Catalog, Clock, DeletionMode, Options, RedisTarget, ReplicaSetup, StorageMetrics, Timing, await_solitude,
@@ -27,6 +27,10 @@ pub(super) struct OpenRegistry {
     pub(super) runs: RetentionRuns,
     /// Its scrubs.
     pub(super) scrubs: Scrubs,
+    /// Its collections of garbage.
+    pub(super) collections: Collections,
+    /// Those of them that it begins by itself, if it does.
+    schedule: Option<ScheduledCollections>,
     /// What removes abandoned uploads.
     uploads: UploadPurges,
     access_mode: AccessMode,
@@ -64,23 +68,30 @@ impl OpenRegistry {
             (Medium::Bucket { options: bucket, replica }, _) => {
                 (None, open_bucket(config, &bucket, replica, options, &clock).await?)
             }
-            (Medium::Folder, Some(directory)) => open_folder(directory, options, &clock).await?,
+            (Medium::Folder, Some(directory)) => open_folder(config, directory, options, &clock).await?,
             (Medium::Folder, None) => anyhow::bail!("{} is no folder", config.storage),
         };
         let cannot = |what: &str| format!("could not {what} {}", config.storage);
         catalog.adopt().await.with_context(|| cannot("note that this registry serves"))?;
         let scrubs = Scrubs::new(catalog.clone(), Arc::clone(&clock));
         let expire_after = config.uploads.expire_after.as_std();
+        let collections = Collections::open(catalog.clone(), Arc::clone(&clock), expire_after).await;
+        let collections = collections.with_context(|| cannot("read the garbage collections of"))?;
+        let schedule = schedule(config, &catalog, &collections, &clock)?;
         let uploads = UploadPurges::new(catalog.clone(), Arc::clone(&clock), expire_after);
         let runs = RetentionRuns::open(catalog.clone(), config.access_mode, clock).await;
         let runs = runs.with_context(|| cannot("read the retention runs of"))?;
-        Ok(Self { folder, catalog, runs, scrubs, uploads, access_mode: config.access_mode })
+        let access_mode = config.access_mode;
+        Ok(Self { folder, catalog, runs, scrubs, collections, schedule, uploads, access_mode })
     }
 
     /// Begins what it does by itself, once it has joined the other replicas.
     pub(super) fn begin_maintenance(&self) {
         if self.access_mode == AccessMode::ReadWrite {
             self.uploads.begin();
+            if let Some(schedule) = &self.schedule {
+                schedule.begin();
+            }
         }
     }
 
@@ -88,6 +99,10 @@ impl OpenRegistry {
     /// been drained; other replicas must still be answered.
     pub(super) async fn close(self) {
         self.uploads.shutdown().await;
+        if let Some(schedule) = &self.schedule {
+            schedule.shutdown().await;
+        }
+        self.collections.shutdown().await;
         self.scrubs.shutdown().await;
         self.runs.shutdown().await;
         self.catalog.leave().await;
@@ -108,37 +123,38 @@ pub(super) struct UnservedRegistry {
 }
 
 impl UnservedRegistry {
-    /// Opens what a configuration names.
-    ///
-    /// # Errors
-    /// As [`Self::open_folder`].
-    pub(super) async fn open(storage: &StorageConfig, options: Options) -> anyhow::Result<Self> {
-        let Some(directory) = storage.directory() else {
-            let reason = format!("{storage}: of object storage the registry itself is asked: give its --registry URL");
-            return Err(InvalidUsage(reason).into());
-        };
-        Self::open_folder(directory, options).await
-    }
-
     /// Opens a folder that nobody serves.
     ///
     /// # Errors
     /// [`InvalidUsage`] where it is absent or another process holds it; else if it cannot be read.
     pub(super) async fn open_folder(directory: &Path, options: Options) -> anyhow::Result<Self> {
         let place = directory.display();
+        let opened = Self::try_open(directory, options, Timing::default()).await?;
+        opened.ok_or_else(|| {
+            InvalidUsage(format!(
+                "{place} is in use: ask the registry that serves it, with --registry URL instead of the folder"
+            ))
+            .into()
+        })
+    }
+
+    /// Opens a folder; `None` where another process holds it.
+    ///
+    /// # Errors
+    /// [`InvalidUsage`] where it is absent; else if it cannot be read.
+    pub(super) async fn try_open(directory: &Path, options: Options, timing: Timing) -> anyhow::Result<Option<Self>> {
+        let place = directory.display();
         if !directory.is_dir() {
             return Err(InvalidUsage(format!("{place} is no folder")).into());
         }
         let unlocked = FilesystemDriver::prepare(directory).await.with_context(|| format!("could not use {place}"))?;
         if !unlocked.try_lock().with_context(|| format!("could not lock {place}"))? {
-            return Err(InvalidUsage(format!(
-                "{place} is in use: ask the registry that serves it, with --registry URL instead of the folder"
-            ))
-            .into());
+            return Ok(None);
         }
         let driver = Arc::new(unlocked.lock().await.with_context(|| format!("could not use {place}"))?);
-        let catalog = Catalog::open(Arc::clone(&driver) as _, options, clock()).await;
-        Ok(Self { driver, catalog: catalog.with_context(|| format!("could not read what is in {place}"))? })
+        let catalog = Catalog::open_with(Arc::clone(&driver) as _, options, clock(), timing).await;
+        let catalog = catalog.with_context(|| format!("could not read what is in {place}"))?;
+        Ok(Some(Self { driver, catalog }))
     }
 
     /// Waits for what is in progress, and gives the folder back.
@@ -163,19 +179,36 @@ pub(super) fn unserved_options() -> Options {
     }
 }
 
+/// When this process begins a collection by itself.
+fn schedule(
+    config: &ServeConfig,
+    catalog: &Catalog,
+    collections: &Collections,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Option<ScheduledCollections>> {
+    let collection = &config.garbage_collection;
+    let Some(cron) = collection.schedule.as_deref().filter(|_| collection.mode == GarbageCollectionMode::Online) else {
+        return Ok(None);
+    };
+    let schedule = compile_collection_schedule(cron).context("garbageCollection")?;
+    let (catalog, collections) = (catalog.clone(), collections.clone());
+    Ok(Some(ScheduledCollections::new(catalog, collections, Arc::clone(clock), schedule)))
+}
+
 /// The process's clock.
 pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
 async fn open_folder(
+    config: &ServeConfig,
     directory: &Path,
     options: Options,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Option<Arc<FilesystemDriver>>, Catalog)> {
     let cannot = |what: &str| format!("could not {what} {}", directory.display());
     let driver = Arc::new(FilesystemDriver::open(directory).await.with_context(|| cannot("use"))?);
-    let catalog = Catalog::open(Arc::clone(&driver) as _, options, Arc::clone(clock)).await;
+    let catalog = Catalog::open_with(Arc::clone(&driver) as _, options, Arc::clone(clock), timing(config)).await;
     Ok((Some(driver), catalog.with_context(|| cannot("read what is in"))?))
 }
 
@@ -189,7 +222,7 @@ async fn open_bucket(
     let driver = ObjectDriver::open(bucket).with_context(|| format!("could not use {}", config.storage))?;
     let driver: Arc<dyn StorageDriver> = Arc::new(driver);
     test(&config.storage, &driver).await?;
-    let timing = Timing::default();
+    let timing = timing(config);
     let setup = if let Some(setup) = replica {
         setup
     } else {
@@ -198,6 +231,11 @@ async fn open_bucket(
         ReplicaSetup::alone()
     };
     Ok(Catalog::open_shared(driver, options, Arc::clone(clock), timing, setup))
+}
+
+/// How long things may take, from what the configuration says of collecting.
+pub(super) fn timing(config: &ServeConfig) -> Timing {
+    Timing { grace: config.garbage_collection.grace(&config.deletion.restore_window), ..Timing::default() }
 }
 
 /// How a catalog behaves, from what the configuration says of deleting and remembering.

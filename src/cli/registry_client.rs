@@ -1,6 +1,11 @@
 //! Talks to a running registry's `/v2/_lagan/` routes.
 
-use std::{fs, io::Read, path::PathBuf, time::Duration};
+use std::{
+    fmt, fs,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -8,9 +13,9 @@ use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode, Url};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::api::wire::ErrorBody;
-use crate::oci::RepositoryName;
 
 use super::exit::{InvalidUsage, Unreachable};
+use super::local_socket::SocketPath;
 
 /// Long enough for a loaded registry on the other side of the world to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,10 +49,25 @@ pub(super) struct RegistryArguments {
 }
 
 /// A registry that can be asked.
+#[derive(Debug)]
 pub(super) struct RegistryClient {
     http: Client,
     base: Url,
-    login: Option<(String, String)>,
+    login: Option<Login>,
+    /// On this machine: the way to it, and the folder that it is in.
+    local: Option<(SocketPath, PathBuf)>,
+}
+
+/// Who asks.
+struct Login {
+    user: String,
+    password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 impl RegistryClient {
@@ -62,7 +82,26 @@ impl RegistryClient {
             builder = builder.tls_certs_only(authorities(file)?);
         }
         let http = builder.build().context("could not prepare the connection")?;
-        Ok(Self { http, base, login: login(arguments)? })
+        Ok(Self { http, base, login: login(arguments)?, local: None })
+    }
+
+    /// Prepares to ask the process that holds a folder of this machine.
+    ///
+    /// # Errors
+    /// If the connection cannot be prepared.
+    pub(super) fn local(socket: SocketPath, directory: &Path) -> anyhow::Result<Self> {
+        let http = Client::builder().no_proxy().unix_socket(socket.as_path().to_owned()).timeout(REQUEST_TIMEOUT);
+        let http = http.build().context("could not prepare the connection")?;
+        let base = "http://localhost/".parse().context("could not prepare the address")?;
+        Ok(Self { http, base, login: None, local: Some((socket, directory.to_owned())) })
+    }
+
+    /// What the registry is called in messages.
+    fn place(&self) -> String {
+        match &self.local {
+            Some((_, directory)) => directory.display().to_string(),
+            None => self.base.to_string(),
+        }
     }
 
     /// Asks for a thing.
@@ -101,29 +140,16 @@ impl RegistryClient {
         self.send(self.request(Method::DELETE, path)?.query(query).timeout(LONG_REQUEST_TIMEOUT)).await
     }
 
-    /// Asks for a repository's tags: the first thousand.
-    ///
-    /// # Errors
-    /// If the registry does not answer, or answers with an error.
-    pub(super) async fn get_tags<T: DeserializeOwned>(&self, name: &RepositoryName) -> anyhow::Result<T> {
-        let path: Vec<&str> = name.as_str().split('/').chain(["tags", "list"]).collect();
-        self.send(self.request_below(Method::GET, &["v2"], &path)?).await
-    }
-
     fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {
-        self.request_below(method, &["v2", "_lagan"], path)
-    }
-
-    fn request_below(&self, method: Method, root: &[&str], path: &[&str]) -> anyhow::Result<RequestBuilder> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| InvalidUsage(format!("--registry {}: the address cannot have a path", self.base)))?
             .pop_if_empty()
-            .extend(root)
+            .extend(["v2", "_lagan"])
             .extend(path);
         let request = self.http.request(method, url);
         Ok(match &self.login {
-            Some((user, password)) => request.basic_auth(user, Some(password)),
+            Some(Login { user, password }) => request.basic_auth(user, Some(password)),
             None => request,
         })
     }
@@ -136,7 +162,7 @@ impl RegistryClient {
             return Err(self.refusal(status, &body));
         }
         serde_json::from_slice(&body)
-            .with_context(|| format!("{} does not answer as Lagan does: is it another registry?", self.base))
+            .with_context(|| format!("{} does not answer as Lagan does: is it another registry?", self.place()))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
@@ -144,12 +170,14 @@ impl RegistryClient {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        let hint = if cause.to_string().contains("certificate") {
+        let hint = if self.local.is_some() {
+            "the process that holds the folder is starting or stopping, or takes no commands here: try again, or give its --registry URL"
+        } else if cause.to_string().contains("certificate") {
             "give the authority that signed its certificate with --ca FILE"
         } else {
             "is it running? `lagan up` starts one; another address goes into --registry URL"
         };
-        Unreachable(format!("{} does not answer ({cause}): {hint}", self.base)).into()
+        Unreachable(format!("{} does not answer ({cause}): {hint}", self.place())).into()
     }
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> anyhow::Error {
@@ -172,8 +200,8 @@ impl RegistryClient {
                 self.base
             ))
             .into(),
-            StatusCode::FORBIDDEN => anyhow::anyhow!("{}: this user may not do that: {said}", self.base),
-            _ => anyhow::anyhow!("{}: {said}", self.base),
+            StatusCode::FORBIDDEN => anyhow::anyhow!("{}: this user may not do that: {said}", self.place()),
+            _ => anyhow::anyhow!("{}: {said}", self.place()),
         }
     }
 }
@@ -203,7 +231,7 @@ fn authorities(file: &PathBuf) -> anyhow::Result<Vec<Certificate>> {
     Ok(found)
 }
 
-fn login(arguments: &RegistryArguments) -> anyhow::Result<Option<(String, String)>> {
+fn login(arguments: &RegistryArguments) -> anyhow::Result<Option<Login>> {
     let password = if arguments.password_stdin {
         let mut text = String::new();
         std::io::stdin().take(MAX_PASSWORD_BYTES).read_to_string(&mut text).context("could not read the password")?;
@@ -212,7 +240,7 @@ fn login(arguments: &RegistryArguments) -> anyhow::Result<Option<(String, String
         std::env::var("LAGAN_PASSWORD").ok()
     };
     match (&arguments.username, password) {
-        (Some(user), Some(password)) => Ok(Some((user.clone(), password))),
+        (Some(user), Some(password)) => Ok(Some(Login { user: user.clone(), password })),
         (Some(user), None) => Err(InvalidUsage(format!(
             "--username {user} needs a password: put it into LAGAN_PASSWORD, or pipe it in with --password-stdin"
         ))

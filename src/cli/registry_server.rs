@@ -1,6 +1,6 @@
 //! One registry of this process, served.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -13,6 +13,7 @@ use crate::http::{App, Metrics, Server, Service, Settings, TlsIdentity};
 
 use super::credentials::Credentials;
 use super::listener::{bind, client_options};
+use super::local_socket::{self, OwnSocket};
 use super::object_storage::redirect;
 use super::registry::{OpenRegistry, options};
 
@@ -23,6 +24,9 @@ const REDIRECT_FOR: Duration = Duration::from_secs(600);
 /// The chunks that a bucket likes: what its uploads are put together of. Smaller ones are held in memory until they are
 /// a part.
 const MIN_CHUNK: u64 = 8 << 20;
+
+/// How long commands of this machine may take at the end.
+const COMMAND_DRAIN: Duration = Duration::from_secs(1);
 
 /// A registry that answers.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(super) struct RegistryServer {
     /// For the operator and other replicas: they are answered until this process has left.
     control: JoinSet<()>,
     stop_control: CancellationToken,
+    /// For commands of this machine.
+    socket: Option<OwnSocket>,
 }
 
 impl RegistryServer {
@@ -60,19 +66,25 @@ impl RegistryServer {
             () = drain.cancelled() => return Ok(None),
         };
         let app = App::new(registry.catalog.clone(), settings(config), Arc::clone(metrics));
-        let app = Arc::new(app.with_runs(registry.runs.clone()).with_scrubs(registry.scrubs.clone()));
+        let app = app.with_runs(registry.runs.clone()).with_scrubs(registry.scrubs.clone());
+        let app = Arc::new(app.with_collections(registry.collections.clone()));
         let stop_control = CancellationToken::new();
         let mut answering = JoinSet::new();
         if let (Some(listener), Some(identity)) = (control, credentials.control) {
             let service = Service::Control { app: Arc::clone(&app) };
             serve(&mut answering, config, (listener, service, Some(identity)), metrics, &stop_control);
         }
+        let socket = match config.storage.directory() {
+            Some(directory) => listen_locally(&mut answering, directory, &app, metrics, &stop_control),
+            None => None,
+        };
         // Others may ask from the moment on that this process is registered, and it serves nobody before it has joined.
         let has_joined = tokio::select! {
             () = registry.catalog.joined() => true,
             () = drain.cancelled() => false,
         };
         if !has_joined {
+            drop(socket);
             leave(registry, answering, &stop_control).await;
             return Ok(None);
         }
@@ -82,12 +94,14 @@ impl RegistryServer {
         let service = Service::Registry { app, authenticator: Arc::new(credentials.authenticator) };
         let mut clients = JoinSet::new();
         serve(&mut clients, config, (listener, service, credentials.tls), metrics, drain);
-        Ok(Some(Self { registry, address, clients, control: answering, stop_control }))
+        Ok(Some(Self { registry, address, clients, control: answering, stop_control, socket }))
     }
 
     /// Waits until all requests are answered, once the drain has begun, and gives the storage back.
     pub(super) async fn finish(self) {
         self.clients.join_all().await;
+        // Commands that come from now on wait for the folder.
+        drop(self.socket);
         leave(self.registry, self.control, &self.stop_control).await;
     }
 }
@@ -102,10 +116,34 @@ async fn leave(registry: OpenRegistry, control: JoinSet<()>, stop_control: &Canc
 fn settings(config: &ServeConfig) -> Settings {
     Settings {
         access_mode: config.access_mode,
+        garbage_collection: config.garbage_collection.mode,
         max_manifest_size: config.limits.max_manifest_size.as_bytes(),
         max_blob_size: config.limits.max_blob_size.as_ref().map(Quantity::as_bytes),
         min_chunk_size: config.storage.directory().is_none().then_some(MIN_CHUNK),
         redirect_for: (redirect(&config.storage) == Redirect::Enabled).then_some(REDIRECT_FOR),
+    }
+}
+
+/// Answers commands of this machine. A file system that has no sockets leaves them the network.
+fn listen_locally(
+    servers: &mut JoinSet<()>,
+    directory: &Path,
+    app: &Arc<App>,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> Option<OwnSocket> {
+    match local_socket::bind(directory) {
+        Ok((listener, socket)) => {
+            let service = Service::Control { app: Arc::clone(app) };
+            let server = Server::new(service, None, Arc::clone(metrics), client_options(COMMAND_DRAIN));
+            servers.spawn(server.serve_local(listener, stop.clone()));
+            Some(socket)
+        }
+        Err(error) => {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::warn!(error, "commands cannot reach this process through its folder: give them --registry");
+            None
+        }
     }
 }
 

@@ -1,23 +1,19 @@
 //! `lagan scrub [--data DIR | --config FILE | --registry URL] [--repair]`
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::api;
 use crate::api::wire::{FindingPage, FindingView, ScrubRequest, ScrubState, ScrubStatus, Treatment};
-use crate::maintenance::Scrubs;
-use crate::storage::StorageMetrics;
 
-use super::config::Config;
 use super::exit::FoundDamage;
 use super::output::{self, OutputFormat};
 use super::progress::{self, Progress};
-use super::registry::{self, UnservedRegistry, unserved_options};
-use super::registry_client::{RegistryArguments, RegistryClient};
+use super::registry_client::RegistryClient;
+use super::registry_target::{RegistryTarget, TargetArguments};
 
 /// How often the scrub is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -27,19 +23,13 @@ const PAGE: usize = 500;
 
 /// Hash everything that a registry stores, look at every link and record, and report or mend what is wrong.
 ///
-/// Of a registry that runs it is asked for: --registry. Of one that does not, the folder is looked at: --data, or
-/// --config with the configuration of `lagan serve`. Pushes and pulls go on meanwhile. Nothing is lost: damaged bytes
+/// A registry is asked for it: --registry; or, on this machine, by its folder, whether or not a process serves it: --data,
+/// or --config with the configuration of `lagan serve`. Pushes and pulls go on meanwhile. Nothing is lost: damaged bytes
 /// are moved to lagan/v1/quarantine.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    registry: RegistryArguments,
-    /// Folder of a registry that does not run.
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    data: Option<PathBuf>,
-    /// Configuration of a registry that does not run, as `lagan serve` takes it.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    target: TargetArguments,
     /// Mend what can be mended.
     #[arg(long)]
     repair: bool,
@@ -71,17 +61,10 @@ struct Report {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let request =
         ScrubRequest { repair: arguments.repair, uploads_older_than: Some(arguments.uploads_older_than.clone()) };
-    let report = match (&arguments.data, &arguments.config) {
-        (None, None) => remote(&RegistryClient::new(&arguments.registry)?, &request).await?,
-        (Some(directory), _) => {
-            local(UnservedRegistry::open_folder(directory, unserved_options()).await?, &request).await?
-        }
-        (None, Some(file)) => {
-            let config = Config::load(file, None)?.into_inner();
-            let options = registry::options(&config, None, StorageMetrics::new());
-            local(UnservedRegistry::open(&config.storage, options).await?, &request).await?
-        }
-    };
+    let target = RegistryTarget::find(&arguments.target).await?;
+    let scrubbed = scrub(target.client(), &request).await;
+    target.close().await;
+    let report = scrubbed?;
     arguments.output.print(&report, report_text)?;
     match report.status.state {
         ScrubState::Finished if report.status.damage == 0 => Ok(()),
@@ -93,7 +76,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-async fn remote(client: &RegistryClient, request: &ScrubRequest) -> anyhow::Result<Report> {
+async fn scrub(client: &RegistryClient, request: &ScrubRequest) -> anyhow::Result<Report> {
     let mut progress = Progress::begin();
     let mut status: ScrubStatus = client.post(&["scrub"], request).await?;
     let begun = status.id.clone();
@@ -118,26 +101,6 @@ async fn remote(client: &RegistryClient, request: &ScrubRequest) -> anyhow::Resu
             None => return Ok(Report { status, findings }),
         }
     }
-}
-
-async fn local(registry: UnservedRegistry, request: &ScrubRequest) -> anyhow::Result<Report> {
-    let scrubs = Scrubs::new(registry.catalog.clone(), registry::clock());
-    let scrubbed = scrub(&scrubs, request).await;
-    scrubs.shutdown().await;
-    registry.close().await;
-    scrubbed
-}
-
-async fn scrub(scrubs: &Scrubs, request: &ScrubRequest) -> anyhow::Result<Report> {
-    let mut progress = Progress::begin();
-    scrubs.start(request).await.context("could not begin")?;
-    let status = loop {
-        tokio::select! {
-            status = scrubs.settled() => break status?,
-            () = sleep(LOOK_EVERY) => show(&mut progress, &scrubs.status().await?),
-        }
-    };
-    Ok(Report { status, findings: scrubs.findings(None, usize::MAX).await?.findings })
 }
 
 fn show(progress: &mut Progress, status: &ScrubStatus) {

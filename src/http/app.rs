@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::api::v1alpha1::AccessMode;
-use crate::maintenance::{RetentionRuns, Scrubs};
+use crate::api::v1alpha1::{AccessMode, GarbageCollectionMode};
+use crate::maintenance::{Collections, RetentionRuns, Scrubs};
 use crate::storage::Catalog;
 
 use super::{Metrics, blob_homes::BlobHomes, body_budget::BodyBudget};
@@ -13,6 +13,8 @@ use super::{Metrics, blob_homes::BlobHomes, body_budget::BodyBudget};
 pub struct Settings {
     /// Whether anything may change.
     pub access_mode: AccessMode,
+    /// Whether garbage may be collected.
+    pub garbage_collection: GarbageCollectionMode,
     /// The largest manifest that is taken, in bytes.
     pub max_manifest_size: u64,
     /// The largest blob that is taken, in bytes; absent, there is no bound.
@@ -27,6 +29,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             access_mode: AccessMode::ReadWrite,
+            garbage_collection: GarbageCollectionMode::Online,
             max_manifest_size: 4 << 20,
             max_blob_size: None,
             min_chunk_size: None,
@@ -41,6 +44,7 @@ pub struct App {
     pub(super) catalog: Catalog,
     pub(super) runs: Option<RetentionRuns>,
     pub(super) scrubs: Option<Scrubs>,
+    pub(super) collections: Option<Collections>,
     pub(super) homes: BlobHomes,
     pub(super) bodies: BodyBudget,
     pub(super) settings: Settings,
@@ -52,7 +56,16 @@ impl App {
     #[must_use]
     pub fn new(catalog: Catalog, settings: Settings, metrics: Arc<Metrics>) -> Self {
         let bodies = BodyBudget::new(settings.max_manifest_size);
-        Self { catalog, runs: None, scrubs: None, homes: BlobHomes::new(), bodies, settings, metrics }
+        Self {
+            catalog,
+            runs: None,
+            scrubs: None,
+            collections: None,
+            homes: BlobHomes::new(),
+            bodies,
+            settings,
+            metrics,
+        }
     }
 
     /// The same, with the runs of its policies.
@@ -65,5 +78,11 @@ impl App {
     #[must_use]
     pub fn with_scrubs(self, scrubs: Scrubs) -> Self {
         Self { scrubs: Some(scrubs), ..self }
+    }
+
+    /// The same, with its collections of garbage.
+    #[must_use]
+    pub fn with_collections(self, collections: Collections) -> Self {
+        Self { collections: Some(collections), ..self }
     }
 }

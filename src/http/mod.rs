@@ -28,6 +28,7 @@ mod extension;
 pub mod fuzzing;
 mod health;
 mod htpasswd;
+mod local_server;
 mod manifests;
 mod metrics;
 mod observation;

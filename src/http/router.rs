@@ -222,7 +222,7 @@ impl ExtensionRoute {
         match self {
             Self::Version | Self::History | Self::Run { .. } | Self::Candidates { .. } | Self::Findings => "GET, HEAD",
             Self::Trash | Self::TrashEntry { .. } => "GET, HEAD, DELETE",
-            Self::Repository { .. } => "DELETE",
+            Self::Repository { .. } => "GET, HEAD, DELETE",
             Self::Scrub | Self::Collection => "GET, HEAD, POST",
             Self::TrashRestore { .. } | Self::TrashGroupRestore | Self::Restore | Self::Runs | Self::Apply { .. } => {
                 "POST"
@@ -240,7 +240,8 @@ impl ExtensionRoute {
             | Self::TrashRestore { .. }
             | Self::TrashGroupRestore
             | Self::Restore => Verb::Restore,
-            Self::Repository { .. } => Verb::Delete,
+            Self::Repository { .. } if *method == Method::DELETE => Verb::Delete,
+            Self::Repository { .. } => Verb::Pull,
             Self::Runs
             | Self::Run { .. }
             | Self::Candidates { .. }
@@ -409,6 +410,7 @@ mod tests {
         assert_eq!(verb(Method::DELETE, entry), Verb::Admin);
         assert_eq!(verb(Method::DELETE, "/v2/_lagan/trash"), Verb::Admin);
         assert_eq!(verb(Method::DELETE, "/v2/_lagan/repositories/a/b"), Verb::Delete);
+        assert_eq!(verb(Method::GET, "/v2/_lagan/repositories/a/b"), Verb::Pull);
         assert_eq!(verb(Method::GET, "/v2/_lagan/gc"), Verb::Admin);
         assert_eq!(verb(Method::POST, "/v2/_lagan/retention/runs"), Verb::Admin);
     }

@@ -57,12 +57,12 @@ pub struct ServerOptions {
 /// A service on a listener.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
-    options: ServerOptions,
+    pub(super) shared: Arc<Shared>,
+    pub(super) options: ServerOptions,
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     service: Service,
     tls: Option<TlsIdentity>,
     metrics: Arc<Metrics>,
@@ -183,7 +183,8 @@ async fn handshake(shared: &Shared, stream: TcpStream) -> io::Result<Connection>
     Ok(Connection::Tls(Box::new(stream), peer.map(Into::into)))
 }
 
-async fn drive(
+/// Answers the requests of one connection.
+pub(super) async fn drive(
     shared: &Arc<Shared>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,

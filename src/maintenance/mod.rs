@@ -8,6 +8,7 @@
 //! first plan did not name, and nothing that has changed since.
 
 mod collection;
+mod collection_schedule;
 mod error;
 mod retention_run;
 mod run_id;
@@ -18,6 +19,7 @@ mod simulation;
 mod upload_purge;
 
 pub use collection::Collections;
+pub use collection_schedule::ScheduledCollections;
 pub use error::Error;
 pub use retention_run::RetentionRuns;
 pub use run_id::{RunId, RunIdError};

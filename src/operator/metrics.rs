@@ -8,13 +8,15 @@ use prometheus_client::{
     registry::Registry as MetricsRegistry,
 };
 
-/// One of the two controllers.
+/// One of the controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum ControllerName {
     /// The one of `Registry`.
     Registry,
     /// The one of `RetentionPolicy`.
     RetentionPolicy,
+    /// The one that has registries collect their garbage.
+    GarbageCollection,
 }
 
 /// How a reconciliation ended.
@@ -52,6 +54,7 @@ pub struct Metrics {
     reconciles: Family<ReconcileLabels, Counter>,
     reconcile_seconds: Family<ControllerLabels, Histogram>,
     runs: Family<RunLabels, Counter>,
+    collections: Family<RunLabels, Counter>,
     leader: Gauge<u64, AtomicU64>,
 }
 
@@ -62,12 +65,14 @@ impl Default for Metrics {
         let seconds: fn() -> Histogram = || Histogram::new(RECONCILE_SECONDS);
         let reconcile_seconds = Family::new_with_constructor(seconds);
         let runs = Family::default();
+        let collections = Family::default();
         let leader = Gauge::default();
         registry.register("reconcile", "Reconciliations, by controller and result", reconciles.clone());
         registry.register("reconcile_seconds", "How long reconciliations took", reconcile_seconds.clone());
         registry.register("retention_runs", "Ended runs of retention policies, by result", runs.clone());
+        registry.register("collections", "Ended collections of garbage, by result", collections.clone());
         registry.register("leader", "1 on the replica that leads", leader.clone());
-        Self { registry, reconciles, reconcile_seconds, runs, leader }
+        Self { registry, reconciles, reconcile_seconds, runs, collections, leader }
     }
 }
 
@@ -81,6 +86,11 @@ impl Metrics {
     /// Counts the end of a run.
     pub fn run_ended(&self, result: &str) {
         self.runs.get_or_create(&RunLabels { result: result.to_owned() }).inc();
+    }
+
+    /// Counts the end of a collection of garbage.
+    pub fn collection_ended(&self, result: &str) {
+        self.collections.get_or_create(&RunLabels { result: result.to_owned() }).inc();
     }
 
     /// Says whether this replica leads.
@@ -109,11 +119,13 @@ mod tests {
         let metrics = Metrics::default();
         metrics.reconciled(ControllerName::Registry, ReconcileResult::Success, Duration::from_millis(1));
         metrics.run_ended("Completed");
+        metrics.collection_ended("Halted");
         metrics.set_leader(true);
         let text = metrics.encode().unwrap();
         for line in [
             "lagan_operator_reconcile_total{controller=\"Registry\",result=\"Success\"} 1",
             "lagan_operator_retention_runs_total{result=\"Completed\"} 1",
+            "lagan_operator_collections_total{result=\"Halted\"} 1",
             "lagan_operator_leader 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

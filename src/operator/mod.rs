@@ -1,4 +1,4 @@
-//! The operator: two controllers, the objects that they build, their status.
+//! The operator: three controllers, the objects that they build, their status.
 //!
 //! [`run`] is all of it: probes and metrics on every replica, the controllers on the one that holds the Lease.
 //!
@@ -24,11 +24,13 @@ pub mod context;
 pub mod difference;
 #[cfg(test)]
 mod fixtures;
+pub mod garbage_collection;
 mod health;
 pub mod in_use;
 pub mod labels;
 mod leadership;
 pub mod metrics;
+pub mod registries;
 pub mod registry;
 pub mod registry_client;
 pub mod retention_policy;
@@ -109,15 +111,16 @@ pub async fn run_with(
     led
 }
 
-/// What the leader does: both controllers, in every namespace that is watched.
+/// What the leader does: all controllers, in every namespace that is watched.
 async fn lead(context: Context, term: CancellationToken) {
     let parts = context.config.scope.parts();
-    let both = |namespace: Option<String>| {
+    let all = |namespace: Option<String>| {
         let registries = registry::controller::run(context.clone(), namespace.clone(), term.clone());
+        let collections = garbage_collection::controller::run(context.clone(), namespace.clone(), term.clone());
         let policies = retention_policy::controller::run(context.clone(), namespace, term.clone());
-        async { tokio::join!(registries, policies) }
+        async { tokio::join!(registries, collections, policies) }
     };
-    join_all(parts.into_iter().map(both)).await;
+    join_all(parts.into_iter().map(all)).await;
 }
 
 /// The objects of a kind in one namespace, or in all of them.

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::wire::{
-    ApplyRequest, CandidatePage, ErrorBody, RestoreReferenceRequest, RestoreReport, RunRequest, RunStatus,
+    ApplyRequest, CandidatePage, CollectionRequest, CollectionStatus, ErrorBody, RestoreReferenceRequest,
+    RestoreReport, RunRequest, RunStatus,
 };
 use crate::operator::{
     certificates::{Authority, Leaf},
@@ -201,6 +202,23 @@ impl RegistryClient {
     /// points elsewhere, or content is gone.
     pub async fn restore(&self, request: &RestoreReferenceRequest) -> Result<RestoreReport, Error> {
         self.send(self.request(Method::POST, &["restore"]).json(request)).await
+    }
+
+    /// Begins a collection of garbage, which then goes on by itself.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] while one runs, or where the report to confirm is not the last one; [`Error::Unsupported`] where
+    /// nothing is collected.
+    pub async fn collect(&self, request: &CollectionRequest) -> Result<CollectionStatus, Error> {
+        self.send(self.request(Method::POST, &["gc"]).json(request)).await
+    }
+
+    /// The collection of garbage that runs, or the last one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there was none.
+    pub async fn collection(&self) -> Result<CollectionStatus, Error> {
+        self.send(self.request(Method::GET, &["gc"])).await
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {

@@ -98,7 +98,7 @@ pub use replicas::{
     CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, Sightings, await_solitude,
 };
 pub use repository::{Audience, Repository};
-pub use repository_delete::DeletedRepository;
+pub use repository_delete::{DeletedRepository, RepositoryCounts};
 pub use restore::{Conflict, Restored};
 pub use tally::Tally;
 pub use timing::Timing;

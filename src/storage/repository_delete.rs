@@ -1,5 +1,7 @@
 //! Deleting a whole repository.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
@@ -7,6 +9,7 @@ use crate::oci::{Digest, Reference};
 
 use super::{
     DeleteCause, Error, Repository, Tombstone, TrashGroup,
+    concurrent::concurrently,
     delete::{Outcome, Request},
 };
 
@@ -26,7 +29,36 @@ pub struct DeletedRepository {
     pub restorable_until: Timestamp,
 }
 
+/// What there is in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepositoryCounts {
+    /// How many manifests.
+    pub manifests: u64,
+    /// How many tags.
+    pub tags: u64,
+}
+
 impl Repository {
+    /// What a delete of the repository would take.
+    ///
+    /// # Errors
+    /// [`Error::RepositoryUnknown`], [`Error::Driver`].
+    pub async fn counts(&self) -> Result<RepositoryCounts, Error> {
+        let looks = self
+            .store
+            .revision_names(&self.name)
+            .await?
+            .into_iter()
+            .map(|digest| async move { Ok(self.store.is_visible(&self.name, &digest).await?.then_some(digest)) });
+        let visible: BTreeSet<Digest> = concurrently(looks).await?.into_iter().flatten().collect();
+        if visible.is_empty() {
+            return Err(Error::RepositoryUnknown { repository: self.name.clone() });
+        }
+        let tags = self.store.all_tags(&self.name).await?;
+        let tags = tags.iter().filter(|(_, digest)| visible.contains(digest)).count();
+        Ok(RepositoryCounts { manifests: visible.len() as u64, tags: tags as u64 })
+    }
+
     /// Hides every manifest, with its tags, as one group.
     ///
     /// # Guarantees

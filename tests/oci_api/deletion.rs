@@ -1,4 +1,6 @@
-use lagan::api::wire::{RestoreReport, TombstoneKind, TombstoneView, TrashPage};
+use lagan::api::wire::{
+    PurgeReport, RepositoryDeletion, RestoreGroupReport, RestoreReport, TombstoneKind, TombstoneView, TrashPage,
+};
 use lagan::oci::{Algorithm, Digest};
 use lagan::storage::DeletionMode;
 use reqwest::{Method, Response, StatusCode};
@@ -215,4 +217,117 @@ async fn deleting_what_is_not_there_says_so() {
     expect_error(registry.delete(&format!("/v2/app/blobs/{digest}")).await, 404, "BLOB_UNKNOWN").await;
     expect_error(registry.delete(&format!("/v2/app/manifests/{digest}")).await, 404, "MANIFEST_UNKNOWN").await;
     expect_error(registry.delete("/v2/app/manifests/v1").await, 404, "MANIFEST_UNKNOWN").await;
+}
+
+#[tokio::test]
+async fn purged_entry_is_gone_for_everybody() {
+    let registry = Registry::start().await;
+    let manifest = registry.push_image("app", "v1", b"cargo").await;
+    registry.delete(&format!("/v2/app/manifests/{}", manifest.digest)).await;
+    let id = trash(&registry, "").await.entries[0].id.clone();
+    let purged = registry.delete(&format!("/v2/_lagan/trash/{id}")).await;
+    assert_eq!(purged.status(), StatusCode::OK);
+    let report: PurgeReport = purged.json().await.unwrap();
+    assert_eq!(report.purged[0].restorable_until.to_string(), "2026-06-01T12:00:00Z");
+    assert!(trash(&registry, "").await.entries.is_empty());
+    for path in [format!("/v2/_lagan/trash/{id}"), format!("/v2/_lagan/trash/{id}/restore")] {
+        let method = if path.ends_with("restore") { Method::POST } else { Method::GET };
+        expect_error(registry.request(method, &path).send().await.unwrap(), 404, "NOT_FOUND").await;
+    }
+    expect_error(registry.delete(&format!("/v2/_lagan/trash/{id}")).await, 404, "NOT_FOUND").await;
+    // What it was is told to nobody any more.
+    let detail = registry.expect_no_manifest("app", "v1").await.unwrap();
+    assert_eq!(detail, json!({"reference": "v1"}));
+    // A push brings it back as any other.
+    registry.push_image("app", "v1", b"cargo").await;
+    assert_eq!(registry.get("/v2/app/manifests/v1").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn repository_is_deleted_and_restored_as_one_group() {
+    let registry = Registry::start().await;
+    let first = registry.push_image("team/app", "v1", b"first").await;
+    registry.push_image("team/app", "v2", b"second").await;
+    registry.push_image("team", "v1", b"other").await;
+    let counts: Value = registry.get("/v2/_lagan/repositories/team/app").await.json().await.unwrap();
+    assert_eq!(counts, json!({"repository": "team/app", "manifests": 2, "tags": 2}));
+    let deleted = registry.delete("/v2/_lagan/repositories/team/app").await;
+    assert_eq!(deleted.status(), StatusCode::ACCEPTED);
+    let deleted: RepositoryDeletion = deleted.json().await.unwrap();
+    assert_eq!((deleted.manifests, deleted.tags), (2, 2));
+    let catalog: Value = registry.get("/v2/_catalog").await.json().await.unwrap();
+    assert_eq!(catalog["repositories"], json!(["team"]));
+    expect_error(registry.get("/v2/team/app/tags/list").await, 404, "NAME_UNKNOWN").await;
+    expect_error(registry.get("/v2/_lagan/repositories/team/app").await, 404, "NAME_UNKNOWN").await;
+    expect_error(registry.delete("/v2/_lagan/repositories/team/app").await, 404, "NAME_UNKNOWN").await;
+    let detail = registry.expect_no_manifest("team/app", "v1").await.unwrap();
+    assert_eq!(detail["reason"], "the whole repository was deleted through the API");
+    assert_eq!(trash(&registry, &format!("?group={}", deleted.group)).await.entries.len(), 2);
+
+    let body = json!({"repository": "team/app", "group": deleted.group});
+    let restored = post_json(&registry, "/v2/_lagan/trash/restore", &body).await;
+    assert_eq!(restored.status(), StatusCode::OK);
+    let restored: RestoreGroupReport = restored.json().await.unwrap();
+    assert_eq!(restored.restored.len(), 2);
+    let tags: Value = registry.get("/v2/team/app/tags/list").await.json().await.unwrap();
+    assert_eq!(tags["tags"], json!(["v1", "v2"]));
+    assert_eq!(registry.get("/v2/team/app/manifests/v1").await.bytes().await.unwrap(), first.bytes);
+    expect_error(post_json(&registry, "/v2/_lagan/trash/restore", &body).await, 404, "NOT_FOUND").await;
+}
+
+#[tokio::test]
+async fn group_is_restored_or_not_by_its_conflicts_and_purged_at_one_go() {
+    let registry = Registry::start().await;
+    registry.push_image("app", "v1", b"first").await;
+    registry.push_image("app", "v2", b"second").await;
+    let deleted: RepositoryDeletion = registry.delete("/v2/_lagan/repositories/app").await.json().await.unwrap();
+    registry.push_image("app", "v2", b"newer").await;
+    let restore = |conflict: &str| json!({"repository": "app", "group": deleted.group, "conflict": conflict});
+    expect_error(post_json(&registry, "/v2/_lagan/trash/restore", &restore("Fail")).await, 409, "CONFLICT").await;
+    let tags: Value = registry.get("/v2/app/tags/list").await.json().await.unwrap();
+    assert_eq!(tags["tags"], json!(["v2"]));
+    let replaced = post_json(&registry, "/v2/_lagan/trash/restore", &restore("Replace")).await;
+    assert_eq!(replaced.status(), StatusCode::OK);
+
+    let deleted: RepositoryDeletion = registry.delete("/v2/_lagan/repositories/app").await.json().await.unwrap();
+    let purge = format!("/v2/_lagan/trash?repository=app&group={}", deleted.group);
+    let purged: PurgeReport = registry.delete(&purge).await.json().await.unwrap();
+    assert_eq!(purged.purged.len() as u64, deleted.manifests);
+    expect_error(registry.delete(&purge).await, 404, "NOT_FOUND").await;
+    for incomplete in ["/v2/_lagan/trash", "/v2/_lagan/trash?repository=app", "/v2/_lagan/trash?group=x"] {
+        expect_error(registry.delete(incomplete).await, 400, "UNSUPPORTED").await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_or_purged_where_deletion_is_disabled_or_the_registry_is_read_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::on(folder, Setup::default()).await;
+    let manifest = registry.push_image("app", "v1", b"cargo").await;
+    registry.push_image("app", "v2", b"other").await;
+    registry.delete(&format!("/v2/app/manifests/{}", manifest.digest)).await;
+    let entry = trash(&registry, "").await.entries[0].clone();
+    let folder = registry.stop().await;
+    let disabled = Setup { deletion: DeletionMode::Disabled, ..Setup::default() };
+    let registry = Registry::on(folder, disabled).await;
+    let attempts = [
+        "/v2/app/manifests/v2".to_owned(),
+        format!("/v2/app/blobs/{}", manifest.layer),
+        "/v2/_lagan/repositories/app".to_owned(),
+        format!("/v2/_lagan/trash/{}", entry.id),
+        format!("/v2/_lagan/trash?repository=app&group={}", entry.group),
+    ];
+    for path in &attempts {
+        let refused = registry.delete(path).await;
+        assert!(!header(&refused, "allow").contains("DELETE"), "{path}");
+        expect_error(refused, 405, "UNSUPPORTED").await;
+    }
+    // It can still be had back.
+    assert_eq!(restore(&registry, "app", "v1").await.digest, manifest.digest);
+    let folder = registry.stop().await;
+    let read_only = Setup { access_mode: lagan::api::v1alpha1::AccessMode::ReadOnly, ..Setup::default() };
+    let registry = Registry::on(folder, read_only).await;
+    for path in &attempts {
+        expect_error(registry.delete(path).await, 405, "UNSUPPORTED").await;
+    }
 }

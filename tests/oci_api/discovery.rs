@@ -181,6 +181,9 @@ async fn a_deleted_referrer_is_not_listed() {
 async fn capabilities_are_those_of_this_process() {
     let registry = Registry::start().await;
     let said: serde_json::Value = registry.get("/v2/_lagan/").await.json().await.unwrap();
-    assert_eq!(said["capabilities"], serde_json::json!(["trash", "restore", "history", "retention"]));
+    assert_eq!(
+        said["capabilities"],
+        serde_json::json!(["trash", "restore", "purge", "repositories", "history", "retention", "gc"])
+    );
     expect_error(registry.get("/v2/_lagan/scrub").await, 404, "UNSUPPORTED").await;
 }

@@ -7,6 +7,7 @@
 mod access;
 mod bad_disk;
 mod bucket;
+mod collection;
 mod connections;
 mod deletion;
 mod discovery;

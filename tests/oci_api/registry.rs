@@ -11,10 +11,10 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use lagan::api::v1alpha1::{AccessMode, Anonymous};
+use lagan::api::v1alpha1::{AccessMode, Anonymous, GarbageCollectionMode};
 use lagan::api::wire::ErrorBody;
 use lagan::http::{App, Authenticator, Metrics, Server, ServerOptions, Service, Settings, TlsIdentity};
-use lagan::maintenance::RetentionRuns;
+use lagan::maintenance::{Collections, RetentionRuns};
 use lagan::oci::{Algorithm, Digest};
 use lagan::storage::driver::FilesystemDriver;
 use lagan::storage::{Catalog, Clock, DeletionMode, Options};
@@ -50,6 +50,7 @@ pub(crate) struct Setup {
     pub(crate) htpasswd: Option<PathBuf>,
     pub(crate) access_mode: AccessMode,
     pub(crate) deletion: DeletionMode,
+    pub(crate) garbage_collection: GarbageCollectionMode,
     pub(crate) max_manifest_size: u64,
     pub(crate) max_blob_size: Option<u64>,
     pub(crate) drain_timeout: Duration,
@@ -64,6 +65,7 @@ impl Default for Setup {
             htpasswd: None,
             access_mode: AccessMode::ReadWrite,
             deletion: DeletionMode::Soft,
+            garbage_collection: GarbageCollectionMode::Online,
             max_manifest_size: 4 << 20,
             max_blob_size: None,
             drain_timeout: Duration::from_secs(30),
@@ -145,6 +147,14 @@ impl Registry {
         self.request(Method::PATCH, path).body(body).send().await.unwrap()
     }
 
+    /// Ends it, and gives its folder back.
+    pub(crate) async fn stop(self) -> TempDir {
+        self.shutdown.cancel();
+        self.server.await.unwrap();
+        drop(self.app);
+        self.folder
+    }
+
     /// How many requests are being answered.
     pub(crate) fn in_flight(&self) -> i64 {
         let page = self.metrics.encode();
@@ -179,15 +189,18 @@ pub(crate) async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, 
         metrics: metrics.storage().clone(),
     };
     let catalog = Catalog::open(Arc::new(driver), options, clock.clone()).await.unwrap();
+    catalog.adopt().await.unwrap();
     let settings = Settings {
         access_mode: setup.access_mode,
+        garbage_collection: setup.garbage_collection,
         max_manifest_size: setup.max_manifest_size,
         max_blob_size: setup.max_blob_size,
         redirect_for: setup.redirects.then_some(Duration::from_secs(60)),
         ..Settings::default()
     };
-    let runs = RetentionRuns::open(catalog.clone(), setup.access_mode, clock).await.unwrap();
-    Arc::new(App::new(catalog, settings, metrics).with_runs(runs))
+    let runs = RetentionRuns::open(catalog.clone(), setup.access_mode, clock.clone()).await.unwrap();
+    let collections = Collections::open(catalog.clone(), clock, Duration::from_secs(7 * 24 * 3600)).await.unwrap();
+    Arc::new(App::new(catalog, settings, metrics).with_runs(runs).with_collections(collections))
 }
 
 /// Serves on a free port of the loopback interface.

@@ -20,6 +20,8 @@ struct State {
     objects: BTreeMap<String, Value>,
     refused: Vec<(String, StatusCode)>,
     mutations: Vec<String>,
+    /// The fields of each object's status that were applied last.
+    applied: BTreeMap<String, Vec<String>>,
     version: u64,
 }
 
@@ -147,9 +149,12 @@ impl State {
             None => (path, change.clone()),
         };
         if path != at {
-            // A status is written whole: what is no longer in it is gone.
-            if let Some(Value::Object(object)) = self.objects.get_mut(at) {
-                object.remove("status");
+            // What its writer wrote before and does not write any more is gone; what others wrote is theirs.
+            let fields = change["status"].as_object().into_iter().flat_map(|status| status.keys().cloned()).collect();
+            let before = self.applied.insert(at.to_owned(), fields).unwrap_or_default();
+            let status = self.objects.get_mut(at).and_then(|object| object.get_mut("status"));
+            if let Some(Value::Object(status)) = status {
+                status.retain(|field, _| !before.contains(field));
             }
         }
         match (self.objects.contains_key(at), missing) {

@@ -4,6 +4,7 @@
 //! the fields fit each other, is checked where the file is loaded.
 
 mod descriptor_cache;
+mod garbage_collection;
 mod object_storage;
 mod of_registry;
 mod storage;
@@ -17,6 +18,7 @@ use super::v1alpha1::{AccessMode, Anonymous, DeletionMode, LogFormat, LogLevel};
 use super::{Duration, Quantity};
 
 pub use descriptor_cache::{DescriptorCacheConfig, InMemoryCacheConfig, RedisConfig, RedisTlsConfig};
+pub use garbage_collection::GarbageCollectionConfig;
 pub use object_storage::{AzureConfig, GcsConfig, S3Config};
 pub use of_registry::{GCS_CREDENTIALS, Surroundings};
 pub use storage::{FilesystemConfig, StorageConfig, StorageMemberError, StorageType};
@@ -43,6 +45,9 @@ pub struct ServeConfig {
     /// What becomes of pushes that were broken off.
     #[serde(default)]
     pub uploads: UploadsConfig,
+    /// When and how the bytes go that nothing needs any more.
+    #[serde(default)]
+    pub garbage_collection: GarbageCollectionConfig,
     /// What is remembered about blobs.
     #[serde(default)]
     pub descriptor_cache: DescriptorCacheConfig,

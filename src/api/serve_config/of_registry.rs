@@ -6,9 +6,9 @@ use crate::api::FieldError;
 use crate::api::v1alpha1::{DescriptorCacheSpec, RedisSpec, RegistrySpec, StorageSpec, StorageType, TracingSpec};
 
 use super::{
-    AuthConfig, AzureConfig, ControlConfig, DeletionConfig, DescriptorCacheConfig, GcsConfig, HealthConfig,
-    HtpasswdConfig, InMemoryCacheConfig, LimitsConfig, LoggingConfig, RedisConfig, RedisTlsConfig, S3Config,
-    ServeConfig, StorageConfig, TlsConfig, TracingConfig, UploadsConfig,
+    AuthConfig, AzureConfig, ControlConfig, DeletionConfig, DescriptorCacheConfig, GarbageCollectionConfig, GcsConfig,
+    HealthConfig, HtpasswdConfig, InMemoryCacheConfig, LimitsConfig, LoggingConfig, RedisConfig, RedisTlsConfig,
+    S3Config, ServeConfig, StorageConfig, TlsConfig, TracingConfig, UploadsConfig,
 };
 
 /// The key of a Secret, and the file's name, with the key of a service account of Google's.
@@ -55,6 +55,7 @@ impl ServeConfig {
         descriptor_cache.check().map_err(below("descriptorCache"))?;
         let tracing = spec.tracing.as_ref().map(tracing);
         tracing.as_ref().map_or(Ok(()), |tracing| tracing.check().map_err(below("tracing")))?;
+        let garbage_collection = garbage_collection(spec).map_err(below("garbageCollection"))?;
         Ok(Self {
             listen: around.listen,
             control: around.control,
@@ -62,6 +63,7 @@ impl ServeConfig {
             storage,
             deletion: DeletionConfig { mode: spec.deletion.mode, restore_window: spec.deletion.restore_window.clone() },
             uploads: UploadsConfig { expire_after: spec.uploads.expire_after.clone() },
+            garbage_collection,
             descriptor_cache,
             tls: around.tls,
             auth: AuthConfig { anonymous: spec.auth.anonymous, htpasswd: around.htpasswd },
@@ -75,6 +77,19 @@ impl ServeConfig {
             tracing,
         })
     }
+}
+
+/// Who keeps the schedule is not said here: in a cluster it is the operator, at one replica.
+fn garbage_collection(spec: &RegistrySpec) -> Result<GarbageCollectionConfig, FieldError> {
+    let collection = &spec.garbage_collection;
+    collection.compile_schedule()?;
+    let config = GarbageCollectionConfig {
+        mode: collection.mode,
+        schedule: None,
+        grace_period: collection.grace_period.clone(),
+    };
+    config.check(&spec.deletion.restore_window)?;
+    Ok(config)
 }
 
 fn storage(spec: &StorageSpec, around: &Surroundings) -> Result<StorageConfig, FieldError> {
@@ -216,6 +231,9 @@ mod tests {
             (json!({"descriptorCache": {"type": "Redis"}}), "spec.descriptorCache.redis"),
             (json!({"tracing": {"otlpEndpoint": "collector:4318"}}), "spec.tracing.otlpEndpoint"),
             (json!({"tracing": {"otlpEndpoint": "http://c", "samplePercent": 101}}), "spec.tracing.sampleRatio"),
+            (json!({"garbageCollection": {"schedule": "nightly"}}), "spec.garbageCollection.schedule"),
+            (json!({"garbageCollection": {"gracePeriod": "0s"}}), "spec.garbageCollection.gracePeriod"),
+            (json!({"garbageCollection": {"gracePeriod": "169h"}}), "spec.garbageCollection.gracePeriod"),
         ] {
             assert_eq!(config(spec).unwrap_err().path, field);
         }

@@ -80,6 +80,8 @@ pub enum Reason {
     ProgressDeadlineExceeded,
     /// Degraded: the cluster refuses what the operator asks for.
     ReconcileError,
+    /// Degraded: a collection of garbage stopped and waits for somebody.
+    CollectionHalted,
     /// `StorageReady`: the claim is bound.
     Bound,
     /// `StorageReady`: the claim waits for a volume.
@@ -159,6 +161,7 @@ impl Reason {
             Self::AsExpected => "AsExpected",
             Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
             Self::ReconcileError => "ReconcileError",
+            Self::CollectionHalted => "CollectionHalted",
             Self::Bound => "Bound",
             Self::ClaimPending => "ClaimPending",
             Self::ProvisioningFailed => "ProvisioningFailed",

@@ -11,12 +11,14 @@ mod rules;
 pub use registry::{
     AccessMode, Addressing, Anonymous, AuthSpec, AzureSpec, CaBundleReference, Checksum, ClaimTemplate, DeletionMode,
     DeletionSpec, DescriptorCacheSpec, DescriptorCacheType, EmptyDirSpec, EncryptionSpec, EncryptionType, ExposeSpec,
-    GcsSpec, HtpasswdSpec, ImageSpec, InMemoryCacheSpec, LimitsSpec, LogFormat, LogLevel, LoggingSpec, ManagementState,
-    PersistentVolumeClaimSpec, PodDisruptionBudgetMode, PodDisruptionBudgetSpec, PullPolicy, Redirect, RedisSpec,
-    RedisTlsSpec, Registry, RegistryEndpoints, RegistrySpec, RegistryStatus, S3Spec, SecretKeyReference,
-    SecretReference, ServiceSpec, ServiceType, StorageSpec, StorageStatus, StorageType, TlsMode, TlsSpec, TracingSpec,
-    UploadsSpec, WhenDeleted, WorkloadSpec, default_cache_entries, default_drain_timeout, default_max_manifest_size,
-    default_restore_window, default_storage_size, default_upload_expiry,
+    GarbageCollectionBrake, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionSpec,
+    GarbageCollectionStatus, GcsSpec, HtpasswdSpec, ImageSpec, InMemoryCacheSpec, LimitsSpec, LogFormat, LogLevel,
+    LoggingSpec, ManagementState, PersistentVolumeClaimSpec, PodDisruptionBudgetMode, PodDisruptionBudgetSpec,
+    PullPolicy, Redirect, RedisSpec, RedisTlsSpec, Registry, RegistryEndpoints, RegistrySpec, RegistryStatus, S3Spec,
+    SecretKeyReference, SecretReference, ServiceSpec, ServiceType, StorageSpec, StorageStatus, StorageType, TlsMode,
+    TlsSpec, TracingSpec, UploadsSpec, WhenDeleted, WorkloadSpec, compile_collection_schedule, default_cache_entries,
+    default_collection_schedule, default_drain_timeout, default_max_manifest_size, default_restore_window,
+    default_storage_size, default_upload_expiry, grace_period,
 };
 pub use retention_policy::{
     Always, Hold, HoldState, HoldStatus, InUseProtection, InUseSpec, KeepRule, LastRun, LimitsSpec as PolicyLimitsSpec,

@@ -162,6 +162,18 @@ pub struct PurgeReport {
     pub purged: Vec<TombstoneView>,
 }
 
+/// What there is in a repository, and would go with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositorySummary {
+    /// Which one.
+    pub repository: RepositoryName,
+    /// How many manifests it has.
+    pub manifests: u64,
+    /// How many tags it has.
+    pub tags: u64,
+}
+
 /// What the delete of a repository did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

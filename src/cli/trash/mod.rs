@@ -5,14 +5,14 @@ mod target;
 mod text;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde::{Deserialize, Serialize};
 
-use crate::api::wire::{Conflict, PurgeReport, RepositoryDeletion, TombstoneView};
+use crate::api::wire::{Conflict, PurgeReport, RepositoryDeletion, RepositorySummary, TombstoneView};
 use crate::oci::{Reference, RepositoryName};
 
 use super::exit::InvalidUsage;
 use super::output::OutputFormat;
-use super::registry_client::{RegistryArguments, RegistryClient};
+use super::registry_client::RegistryClient;
+use super::registry_target::{RegistryTarget, TargetArguments};
 
 use target::{Filter, Target, found, group_of, is_ulid, list};
 use text::{described, entry_text, list_table};
@@ -21,7 +21,7 @@ use text::{described, entry_text, list_table};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    registry: RegistryArguments,
+    target: TargetArguments,
     /// How to print what was found.
     #[arg(short, long, value_enum, default_value_t, global = true)]
     output: OutputFormat,
@@ -107,13 +107,18 @@ impl From<OnConflict> for Conflict {
 /// # Errors
 /// If the registry does not answer, or refuses.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let client = RegistryClient::new(&arguments.registry)?;
-    let output = arguments.output;
-    match arguments.action {
+    let target = RegistryTarget::find(&arguments.target).await?;
+    let done = act(target.client(), arguments.action, arguments.output).await;
+    target.close().await;
+    done
+}
+
+async fn act(client: &RegistryClient, action: Action, output: OutputFormat) -> anyhow::Result<()> {
+    match action {
         Action::List { repository, reference, group } => {
             let filter =
                 Filter { repository: repository.as_ref(), reference: reference.as_ref(), group: group.as_deref() };
-            output.print(&list(&client, filter).await?, |entries| list_table(entries))
+            output.print(&list(client, filter).await?, |entries| list_table(entries))
         }
         Action::Show { id } => {
             if !is_ulid(&id) {
@@ -123,19 +128,20 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             output.print(&entry, entry_text)
         }
         Action::Restore { what, group, conflict, dry_run } => {
-            let restore = restore::Restore { client: &client, conflict: conflict.into(), output };
+            let restore = restore::Restore { client, conflict: conflict.into(), output };
             if group || matches!(what, Target::Repository(_)) {
                 restore.group(&what, dry_run).await
             } else {
                 restore.entry(what, dry_run).await
             }
         }
-        Action::Purge { what, group, dry_run } => purge(&client, &what, group, dry_run, output).await,
-        Action::Put { repository, dry_run: true } => would_put(&client, &repository, output).await,
-        Action::Put { repository, dry_run: false } => {
+        Action::Purge { what, group, dry_run } => purge(client, &what, group, dry_run, output).await,
+        Action::Put { repository, dry_run } => {
             let path: Vec<&str> = std::iter::once("repositories").chain(repository.as_str().split('/')).collect();
-            let deleted: RepositoryDeletion = client.delete(&path, &[]).await?;
-            output.print(&deleted, put_text)
+            if dry_run {
+                return output.print(&client.get(&path, &[]).await?, would_put);
+            }
+            output.print(&client.delete(&path, &[]).await?, put_text)
         }
     }
 }
@@ -167,20 +173,9 @@ fn purge_text(report: &PurgeReport, did: &str) -> String {
     report.purged.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// What a repository has, as the specification's list says.
-#[derive(Debug, Serialize, Deserialize)]
-struct TagList {
-    name: RepositoryName,
-    tags: Vec<String>,
-}
-
-async fn would_put(client: &RegistryClient, name: &RepositoryName, output: OutputFormat) -> anyhow::Result<()> {
-    let list: TagList = client.get_tags(name).await?;
-    output.print(&list, |TagList { name, tags }| match tags.as_slice() {
-        [] => format!("would delete {name}, which has no tags"),
-        [tag] => format!("would delete {name}, with tag {tag}"),
-        tags => format!("would delete {name}, with {} tags: {}", tags.len(), tags.join(", ")),
-    })
+fn would_put(summary: &RepositorySummary) -> String {
+    let RepositorySummary { repository, manifests, tags } = summary;
+    format!("would delete {repository}: {manifests} manifests, {tags} tags")
 }
 
 fn put_text(deleted: &RepositoryDeletion) -> String {

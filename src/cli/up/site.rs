@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::api::FieldError;
-use crate::api::serve_config::{HealthConfig, LoggingConfig, ServeConfig, Surroundings};
+use crate::api::serve_config::{GarbageCollectionConfig, HealthConfig, LoggingConfig, ServeConfig, Surroundings};
 use crate::api::v1alpha1::{Anonymous, AuthSpec, Registry, RegistrySpec, TlsMode};
 use crate::api::wire::PolicySource;
 use crate::cli::exit::InvalidUsage;
@@ -280,8 +280,11 @@ fn serve_config(spec: &RegistrySpec, listen: SocketAddr, folder: &Path) -> Resul
         redis_authorities: nowhere(),
     };
     let config = ServeConfig::of_registry(spec, referred::located(&folder.join(KEYS), around))?;
+    // There is no operator to keep the schedule.
+    let schedule = Some(spec.garbage_collection.schedule.clone());
+    let garbage_collection = GarbageCollectionConfig { schedule, ..config.garbage_collection };
     // One log is written for all registries.
-    Ok(ServeConfig { logging: LoggingConfig::default(), ..config })
+    Ok(ServeConfig { logging: LoggingConfig::default(), garbage_collection, ..config })
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -327,6 +330,18 @@ mod tests {
         assert_eq!(found, [(5000, "data/default/b".to_owned()), (5001, "data/default/a".to_owned())]);
         let health: Vec<_> = sites.iter().map(|site| site.health.unwrap().port()).collect();
         assert_eq!(health, [6000, 6001]);
+    }
+
+    #[test]
+    fn garbage_is_collected_when_the_registry_says() {
+        let spec = "{garbageCollection: {schedule: '15 1 * * 6', gracePeriod: 2h}}";
+        let sites = place("127.0.0.1:5000", false).sites(&objects(&registry("images", spec))).unwrap();
+        let collection = &sites[0].config.garbage_collection;
+        assert_eq!(collection.schedule.as_deref(), Some("15 1 * * 6"));
+        assert_eq!(collection.grace_period.as_ref().map(|period| period.as_seconds()), Some(7200));
+        let nightly = objects(&registry("images", "{garbageCollection: {schedule: nightly}}"));
+        let InvalidUsage(message) = place("127.0.0.1:5000", false).sites(&nightly).unwrap_err();
+        assert!(message.contains("spec.garbageCollection.schedule") && message.contains("nightly"), "{message}");
     }
 
     #[test]

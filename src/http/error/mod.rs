@@ -65,6 +65,10 @@ pub(super) enum Error {
     AuthenticationBusy,
     #[error("the registry is read-only")]
     ReadOnly,
+    #[error("garbage collection is disabled")]
+    CollectionDisabled,
+    #[error("no collection of garbage is known")]
+    NeverCollected,
     #[error(transparent)]
     Storage(#[from] storage::Error),
     #[error(transparent)]
@@ -139,6 +143,12 @@ impl Error {
             Self::ReadOnly => {
                 Reply::new(S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "the registry is read-only: accessMode is ReadOnly")
             }
+            Self::CollectionDisabled => Reply::new(
+                S::METHOD_NOT_ALLOWED,
+                "UNSUPPORTED",
+                "garbage collection is disabled: garbageCollection.mode is Disabled",
+            ),
+            Self::NeverCollected => Reply::new(S::NOT_FOUND, "NOT_FOUND", "no garbage collection is known"),
             Self::Storage(source) => below::storage(source),
             Self::Maintenance(source) => below::maintenance(source),
         }

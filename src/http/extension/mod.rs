@@ -1,5 +1,6 @@
 //! `/v2/_lagan/`: what the specification has no word for.
 
+mod collection;
 mod history;
 mod repositories;
 mod retention;
@@ -46,8 +47,12 @@ pub(super) async fn respond(
         ExtensionRoute::TrashGroupRestore => trash::restore_group(call, body).await,
         ExtensionRoute::Restore => trash::restore_reference(call, body).await,
         ExtensionRoute::History => history::list(call).await,
-        ExtensionRoute::Repository { name } => repositories::delete(call, name).await,
-        ExtensionRoute::Collection => Err(Error::RouteUnknown),
+        ExtensionRoute::Repository { name } if call.method == hyper::Method::DELETE => {
+            repositories::delete(call, name).await
+        }
+        ExtensionRoute::Repository { name } => repositories::show(call, name).await,
+        ExtensionRoute::Collection if call.method == hyper::Method::POST => collection::begin(call, body).await,
+        ExtensionRoute::Collection => collection::show(call).await,
         ExtensionRoute::Runs => retention::start(call, body).await,
         ExtensionRoute::Run { id } => retention::show(call, id).await,
         ExtensionRoute::Candidates { id } => retention::candidates(call, id).await,
@@ -61,6 +66,7 @@ pub(super) async fn respond(
 fn version(call: &Call<'_>) -> Response<Body> {
     let mut capabilities = vec!["trash", "restore", "purge", "repositories", "history"];
     capabilities.extend(call.app.runs.as_ref().map(|_| "retention"));
+    capabilities.extend(call.app.collections.as_ref().map(|_| "gc"));
     capabilities.extend(call.app.scrubs.as_ref().map(|_| "scrub"));
     let version = Version { version: env!("CARGO_PKG_VERSION"), capabilities };
     Answer::json(StatusCode::OK, &version).build()

@@ -5,10 +5,17 @@ use hyper::{Response, StatusCode};
 use crate::api::wire;
 use crate::http::{Error, blobs::cause, body::Body, call::Call, response::Answer};
 use crate::oci::RepositoryName;
-use crate::storage::{DeleteCause, DeletedRepository, TrashGroup};
+use crate::storage::{DeleteCause, DeletedRepository, RepositoryCounts, TrashGroup};
 
 /// Why, for whoever reads the trash.
 const WHOLE: &str = "the whole repository was deleted through the API";
+
+/// `GET /v2/_lagan/repositories/<name>`
+pub(super) async fn show(call: &Call<'_>, name: &RepositoryName) -> Result<Response<Body>, Error> {
+    let RepositoryCounts { manifests, tags } = call.app.catalog.repository(name).counts().await?;
+    let summary = wire::RepositorySummary { repository: name.clone(), manifests, tags };
+    Ok(Answer::json(StatusCode::OK, &summary).build())
+}
 
 /// `DELETE /v2/_lagan/repositories/<name>`
 pub(super) async fn delete(call: &Call<'_>, name: &RepositoryName) -> Result<Response<Body>, Error> {

@@ -276,7 +276,8 @@ impl Reconciler {
             "apiVersion": Registry::api_version(&()),
             "kind": Registry::kind(&()),
             "metadata": {"name": name},
-            "status": status,
+            // That one is another controller's.
+            "status": RegistryStatus { last_garbage_collection: None, ..status.clone() },
         });
         let params = PatchParams::apply(labels::OPERATOR).force();
         let written = api.patch_status(&name, &params, &Patch::Apply(patch)).await;

@@ -9,10 +9,10 @@ use kube::ResourceExt;
 
 use crate::api::Quantity;
 use crate::api::v1alpha1::{
-    Registry, RegistryStatus, ServiceType, StorageStatus,
+    GarbageCollectionMode, GarbageCollectionResult, Registry, RegistryStatus, ServiceType, StorageStatus,
     conditions::{self, ConditionStatus, ConditionType, Finding, Reason},
 };
-use crate::operator::labels;
+use crate::operator::{garbage_collection::decide::CONFIRM, labels};
 
 use super::{
     bucket_finding,
@@ -85,6 +85,7 @@ pub fn of_picture(registry: &Registry, picture: &Picture<'_>, now: Timestamp) ->
             claim_name: claim.map(ResourceExt::name_any),
             capacity: claim.and_then(capacity),
         }),
+        last_garbage_collection: before.last_garbage_collection.clone(),
         conditions: with_degraded(&before.conditions, conditions, picture.trouble, registry, now),
     }
 }
@@ -274,10 +275,35 @@ fn with_degraded(
             }
             None => finding(type_, true, Reason::ProgressDeadlineExceeded, message),
         },
-        _ => finding(type_, false, Reason::AsExpected, "nothing has been wrong for long"),
+        _ => match halted(registry) {
+            Some(message) => finding(type_, true, Reason::CollectionHalted, message),
+            None => finding(type_, false, Reason::AsExpected, "nothing has been wrong for long"),
+        },
     };
     conditions.extend(conditions::update(before, vec![degraded], registry.metadata.generation, now));
     conditions
+}
+
+/// Why no garbage is collected, and what to do, if somebody has to do something. Storage grows meanwhile.
+fn halted(registry: &Registry) -> Option<String> {
+    if registry.spec.garbage_collection.mode == GarbageCollectionMode::Disabled {
+        return None;
+    }
+    let last = registry.status.as_ref()?.last_garbage_collection.as_ref()?;
+    let said = last.message.as_deref().unwrap_or("the registry does not say why");
+    match (last.result?, last.brake) {
+        (GarbageCollectionResult::Failed, _) => Some(format!("the last garbage collection failed: {said}")),
+        (GarbageCollectionResult::Halted, Some(brake)) if brake.is_confirmable() => Some(format!(
+            "garbage collection stopped before it removed anything: {said}; to let it go on: \
+             kubectl annotate --overwrite registry {} {CONFIRM}={}",
+            registry.name_any(),
+            last.report
+        )),
+        (GarbageCollectionResult::Halted, Some(brake)) if brake.needs_somebody() => {
+            Some(format!("garbage collection stopped before it removed anything: {said}"))
+        }
+        _ => None,
+    }
 }
 
 fn is_bad(condition: &Condition) -> bool {

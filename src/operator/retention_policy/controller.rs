@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::v1alpha1::{Registry, RetentionPolicy};
 use crate::operator::{
-    connection::watch_config, context::Context, metrics::ControllerName, scoped_api, trigger_backoff::TriggerBackoff,
+    connection::watch_config, context::Context, metrics::ControllerName, registries::Registries, scoped_api,
+    trigger_backoff::TriggerBackoff,
 };
 
-use super::reconcile::{Error, Reconciler, Registries};
+use super::reconcile::{Error, Reconciler};
 
 /// A failed reconciliation is tried again after this: long enough not to burden an API server that is down.
 const RETRY: Duration = Duration::from_secs(5);

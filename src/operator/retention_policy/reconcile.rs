@@ -18,6 +18,7 @@ use crate::api::wire::RunRequest;
 use crate::operator::{
     context::Context,
     labels,
+    registries::Registries,
     registry_client::{self, RegistryClient},
 };
 
@@ -68,16 +69,6 @@ pub struct Reconciler {
     pub policies: Store<RetentionPolicy>,
     /// How registries are reached.
     pub registries: Registries,
-}
-
-/// How registries are reached.
-#[derive(Debug, Clone)]
-pub enum Registries {
-    /// By the names of their control Services.
-    ByName,
-    /// All of them are this one.
-    #[cfg(test)]
-    Always(RegistryClient),
 }
 
 impl Reconciler {
@@ -134,14 +125,8 @@ impl Reconciler {
     }
 
     async fn connect(&self, policy: &RetentionPolicy) -> Result<RegistryClient, registry_client::Error> {
-        match &self.registries {
-            Registries::ByName => {
-                let namespace = policy.namespace().unwrap_or_default();
-                RegistryClient::connect(&self.context.client, &namespace, &policy.spec.registry_ref.name).await
-            }
-            #[cfg(test)]
-            Registries::Always(registry) => Ok(registry.clone()),
-        }
+        let namespace = policy.namespace().unwrap_or_default();
+        self.registries.connect(&self.context.client, &namespace, &policy.spec.registry_ref.name).await
     }
 
     async fn act(

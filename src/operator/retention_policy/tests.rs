@@ -13,10 +13,11 @@ use crate::operator::{
     context::Context,
     fixtures::{Answer, Asked, Cluster, RegistryStub, plain_client},
     metrics::Metrics,
+    registries::Registries,
     registry_client::RegistryClient,
 };
 
-use super::reconcile::{Error, Reconciler, Registries};
+use super::reconcile::{Error, Reconciler};
 
 const NOW: &str = "2026-07-01T12:00:00Z";
 const POLICIES: &str = "/apis/lagan.dev/v1alpha1/namespaces/shop/retentionpolicies";

@@ -24,8 +24,11 @@ async fn repository_goes_and_comes_back_as_one_group() {
     signature.push(&repository, None).await.unwrap();
     image("other").push(&catalog.repository(&name("team")), Some("v1")).await.unwrap();
 
+    let counts = repository.counts().await.unwrap();
+    assert_eq!((counts.manifests, counts.tags), (5, 4));
     let deleted = repository.delete(cause()).await.unwrap();
     assert_eq!((deleted.manifests, deleted.tags), (5, 4));
+    assert!(matches!(repository.counts().await, Err(Error::RepositoryUnknown { .. })));
     assert_eq!(tags(&repository).await, Vec::<String>::new());
     assert!(catalog.repositories(None, 10).await.unwrap().entries.iter().eq([&name("team")]));
     let filter = TrashFilter { group: Some(deleted.group.name.clone()), ..TrashFilter::default() };

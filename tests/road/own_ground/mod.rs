@@ -1,5 +1,6 @@
 //! What needs a node, its containerd or an API server to play with: the cluster of `tests/cluster`, no other.
 
+mod collection;
 mod crash;
 mod drain;
 mod node;

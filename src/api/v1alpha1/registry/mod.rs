@@ -1,6 +1,7 @@
 //! `Registry`: a container registry to be run.
 
 mod access;
+mod garbage_collection;
 mod object_storage;
 mod serving;
 mod status;
@@ -15,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::api::v1alpha1::rules::rules;
 
 pub use access::{Anonymous, AuthSpec, HtpasswdSpec, SecretKeyReference, SecretReference, TlsMode, TlsSpec};
+pub use garbage_collection::{
+    GarbageCollectionBrake, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionSpec,
+    GarbageCollectionStatus, compile_collection_schedule, default_collection_schedule, grace_period,
+};
 pub use object_storage::{
     Addressing, AzureSpec, CaBundleReference, Checksum, EncryptionSpec, EncryptionType, GcsSpec, Redirect, S3Spec,
 };
@@ -62,10 +67,16 @@ pub use workload::{ImageSpec, PodDisruptionBudgetMode, PodDisruptionBudgetSpec, 
     )
 )]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(
-    "self.replicas <= 1 || self.storage.type in ['S3', 'GCS', 'Azure']",
-    "replicas must be 0 or 1: more than one replica needs object storage, which is storage.type S3, GCS or Azure"
-)])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "self.replicas <= 1 || self.storage.type in ['S3', 'GCS', 'Azure']",
+        "replicas must be 0 or 1: more than one replica needs object storage, which is storage.type S3, GCS or Azure"
+    ),
+    (
+        "!has(self.garbageCollection.gracePeriod) || duration(self.garbageCollection.gracePeriod) <= duration(self.deletion.restoreWindow)",
+        "garbageCollection.gracePeriod must not be longer than deletion.restoreWindow"
+    ),
+])))]
 #[derive(Default)]
 pub struct RegistrySpec {
     /// Managed: the operator keeps everything as this object says. Unmanaged: it leaves everything as it is,
@@ -87,6 +98,8 @@ pub struct RegistrySpec {
     pub deletion: DeletionSpec,
     /// What becomes of pushes that were broken off.
     pub uploads: UploadsSpec,
+    /// When and how the bytes go that nothing needs any more.
+    pub garbage_collection: GarbageCollectionSpec,
     /// What the registry remembers about blobs, to spare its storage.
     pub descriptor_cache: DescriptorCacheSpec,
     /// The certificate that clients see.

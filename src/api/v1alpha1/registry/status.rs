@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::GarbageCollectionStatus;
+
 /// What the operator says about a registry.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -44,6 +46,9 @@ pub struct RegistryStatus {
     /// Where content lies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
+    /// The collection of garbage that runs, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_garbage_collection: Option<GarbageCollectionStatus>,
     /// What is well and what is not. Ready is the summary.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -3,6 +3,7 @@
 //! ```text
 //! lagan/v1/local/
 //! ├── lock            locked by the process that serves the directory
+//! ├── control         a socket, by which commands reach that process
 //! ├── clean           there while nobody does, if the last one stopped in order
 //! └── staging/        files on their way to their place; emptied at every start
 //! ```
@@ -37,7 +38,16 @@ use super::{
 const LOCAL: &str = "lagan/v1/local";
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean";
+const CONTROL: &str = "control";
 const STAGING: &str = "staging";
+
+impl FilesystemDriver {
+    /// Where, in a folder, the process that serves it listens for commands.
+    #[must_use]
+    pub fn control_socket(directory: &Path) -> PathBuf {
+        directory.join(LOCAL).join(CONTROL)
+    }
+}
 
 /// How often a process that waits for the lock looks again. The wait is for another process to stop, which takes
 /// seconds; a quarter of one is not noticed in it.

@@ -1,6 +1,8 @@
 //! The program as its users run it: `lagan up`, `lagan trash`, `lagan serve`, `lagan crd`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+mod folder;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
