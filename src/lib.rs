@@ -23,9 +23,9 @@
 //! | `retention` | the engine: policies and a snapshot in, a plan with a reason for each decision out |
 //! | `api` | what is written elsewhere: the custom resources, the file of `lagan serve`, the wire types |
 //! | `storage` | the driver, the layout, blobs, links, manifests, tags, tombstones, the guard, the cache |
-//! | `maintenance` | work that nobody waits for: the runs of policies, and when they are due |
+//! | `maintenance` | work that nobody waits for: the runs of policies, garbage collections, scrubs, and when they are due |
 //! | `http` | the server, its routes, authentication, the errors that clients see |
-//! | `operator` | the two controllers and what they build |
+//! | `operator` | its controllers and what they build |
 //! | `cli` | one file a subcommand; the clock, the configuration, the process |
 //!
 //! # Where to look
@@ -36,6 +36,7 @@
 //! - *Delete*: tombstone → unlink → forget in the caches → answer. *Restore* goes the other way.
 //! - *Retention*: `maintenance::RetentionRuns` reads the repositories, `retention` plans, what is in use is taken out,
 //!   and only then does `storage` delete. A dry run stops at the plan.
+//! - *Collection*: `maintenance::Collections` is asked, `storage::Collection` looks, a brake may stop it, and it sweeps.
 //! - *Reconcile*: `operator` dereferences → validates → builds → applies → writes the status.
 //!
 //! # Invariants, as absences
