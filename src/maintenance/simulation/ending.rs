@@ -7,6 +7,7 @@ use crate::{oci::Reference, storage::Conflict};
 
 use super::{
     changing::Change,
+    collecting,
     content::{REPOSITORIES, TAGS, repository, tag},
     invariants,
     process::Process,
@@ -38,6 +39,23 @@ pub(super) async fn come_to_rest(world: &Arc<World>) {
     }
     everybody_agrees(world).await;
     everything_works(world).await;
+    if world.failure().is_none() && world.profile.collects.is_some() {
+        everything_goes(world).await;
+    }
+}
+
+/// All that is there is deleted, and what is in the trash is let expire.
+async fn everything_goes(world: &Arc<World>) {
+    let visible: Vec<_> = invariants::revisions(&world.medium.files()).collect();
+    let Some(process) = world.living().into_iter().next() else { return };
+    for (name, digest) in visible {
+        let change = Change { world, process: &process };
+        if !change.delete(&name, &Reference::Digest(digest.clone())).await {
+            world.fail(&format!("{} does not delete {name}@{digest}", process.address));
+            return;
+        }
+    }
+    collecting::collect_everything(world).await;
 }
 
 fn left_behind(world: &World) -> Vec<String> {

@@ -19,6 +19,7 @@ mod asking;
 mod chance;
 mod changing;
 mod client;
+mod collecting;
 mod content;
 mod ending;
 mod history;
@@ -52,7 +53,7 @@ use process::Process;
 use world::World;
 
 /// How many seeds are tried, where `LAGAN_SEEDS` does not say.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 40;
 
 const ADDRESSES: [&str; 3] = ["one:1", "two:1", "three:1"];
 
@@ -64,6 +65,8 @@ struct Ended {
     /// What happened, as a number, and how many steps that were.
     trace: (u64, u64),
     acknowledged: usize,
+    /// How many blobs were collected.
+    removed: u64,
     /// What happened last, where it was kept.
     text: String,
 }
@@ -80,8 +83,8 @@ fn simulate(seed: u64, is_traced: bool) -> Ended {
     drop(runtime);
     seeded::set(None);
     let failure = world.failure().clone();
-    let (trace, acknowledged) = (world.trace.hash(), world.history.acknowledged());
-    Ended { failure, trace, acknowledged, text: world.trace.text() }
+    let (trace, acknowledged, removed) = (world.trace.hash(), world.history.acknowledged(), world.removed());
+    Ended { failure, trace, acknowledged, removed, text: world.trace.text() }
 }
 
 async fn live(world: Arc<World>) {
@@ -92,6 +95,9 @@ async fn live(world: Arc<World>) {
     }
     if let Some(between) = world.profile.trouble {
         tokio::spawn(trouble::keep_coming(Arc::clone(&world), between));
+    }
+    if let Some(between) = world.profile.collects {
+        tokio::spawn(collecting::keep_collecting(Arc::clone(&world), between));
     }
     let clients = (0..world.profile.clients).map(|_| tokio::spawn(client::live(Arc::clone(&world))));
     for client in clients.collect::<Vec<_>>() {
@@ -115,10 +121,31 @@ fn seeds() -> Range<u64> {
     }
 }
 
-/// Tries seeds on every processor; the failures, by seed.
-fn try_all(seeds: Range<u64>) -> (Vec<(u64, String)>, usize, u64) {
+/// What came of many seeds.
+#[derive(Debug, Default)]
+struct Found {
+    failures: Vec<(u64, String)>,
+    acknowledged: usize,
+    removed: u64,
+    steps: u64,
+}
+
+impl Found {
+    fn add(&mut self, seed: u64, ended: Ended) {
+        self.acknowledged += ended.acknowledged;
+        self.removed += ended.removed;
+        self.steps += ended.trace.1;
+        if let Some(failure) = ended.failure {
+            eprintln!("seed {seed}: {failure}");
+            self.failures.push((seed, failure));
+        }
+    }
+}
+
+/// Tries seeds on every processor.
+fn try_all(seeds: Range<u64>) -> Found {
     let next = AtomicU64::new(seeds.start);
-    let found = Mutex::new((Vec::new(), 0, 0));
+    let found = Mutex::new(Found::default());
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -129,13 +156,7 @@ fn try_all(seeds: Range<u64>) -> (Vec<(u64, String)>, usize, u64) {
                         return;
                     }
                     let ended = simulate(seed, false);
-                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                    found.1 += ended.acknowledged;
-                    found.2 += ended.trace.1;
-                    if let Some(failure) = ended.failure {
-                        eprintln!("seed {seed}: {failure} ({} steps)", ended.trace.1);
-                        found.0.push((seed, failure));
-                    }
+                    found.lock().unwrap_or_else(PoisonError::into_inner).add(seed, ended);
                 }
             });
         }
@@ -146,19 +167,19 @@ fn try_all(seeds: Range<u64>) -> (Vec<(u64, String)>, usize, u64) {
 #[test]
 fn a_world_keeps_what_it_promised_whatever_happens_in_it() {
     let seeds = seeds();
-    let (mut failures, acknowledged, steps) = try_all(seeds.clone());
-    failures.sort();
-    if let Some((seed, failure)) = failures.first() {
+    let mut found = try_all(seeds.clone());
+    found.failures.sort();
+    if let Some((seed, failure)) = found.failures.first() {
         let again = simulate(*seed, true);
+        let count = found.failures.len();
         panic!(
-            "{} of {seeds:?} failed, first {seed}: {failure}\n\n{}\n{} of {seeds:?} failed; seed {seed}: {failure}\n\
+            "{}\n{count} of {seeds:?} failed; seed {seed}: {failure}\n\
              again: LAGAN_SEED={seed} cargo test --lib simulation",
-            failures.len(),
-            again.text,
-            failures.len(),
+            again.text
         );
     }
-    println!("{seeds:?}: {acknowledged} changes were acknowledged in {steps} steps");
+    let Found { acknowledged, removed, steps, .. } = found;
+    println!("seeds {seeds:?}: {acknowledged} changes acknowledged, {removed} blobs collected, in {steps} steps");
     assert!(acknowledged > 0);
 }
 

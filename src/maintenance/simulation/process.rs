@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     api::v1alpha1::AccessMode,
-    maintenance::RetentionRuns,
+    maintenance::{Collections, RetentionRuns},
     storage::{Catalog, DeletionMode, Options, ReplicaSetup, StorageMetrics},
 };
 
@@ -23,7 +23,10 @@ use super::{
 };
 
 /// For how long what was deleted can be restored.
-pub(super) const RESTORE_WINDOW: Duration = Duration::from_secs(90);
+pub(super) const RESTORE_WINDOW: Duration = Duration::from_secs(60);
+
+/// When an upload is given up that nobody goes on with.
+const UPLOADS_EXPIRE_AFTER: Duration = Duration::from_secs(30);
 
 /// A process, from its start to its end.
 #[derive(Debug)]
@@ -33,6 +36,7 @@ pub(super) struct Process {
     pub(super) clock: Arc<ProcessClock>,
     pub(super) catalog: Catalog,
     pub(super) runs: RetentionRuns,
+    pub(super) collections: Collections,
     is_ending: AtomicBool,
 }
 
@@ -54,14 +58,26 @@ impl Process {
         } else {
             Catalog::open_with(driver, options(), own.clone(), timing()).await.ok()?
         };
-        let runs = RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, own).await;
-        let Ok(runs) = runs else {
+        let opened = async {
+            catalog.adopt().await.ok()?;
+            let runs = RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, own.clone()).await.ok()?;
+            let collections = Collections::open(catalog.clone(), own, UPLOADS_EXPIRE_AFTER).await.ok()?;
+            Some((runs, collections))
+        };
+        let Some((runs, collections)) = opened.await else {
             clock.set(Pulse::Dead);
             return None;
         };
         let (id, address) = (world.number(), address.to_owned());
-        let process =
-            Arc::new(Self { id, address: address.clone(), clock, catalog, runs, is_ending: AtomicBool::new(false) });
+        let process = Arc::new(Self {
+            id,
+            address: address.clone(),
+            clock,
+            catalog,
+            runs,
+            collections,
+            is_ending: AtomicBool::new(false),
+        });
         world.processes().insert(address, Arc::clone(&process));
         Some(process)
     }

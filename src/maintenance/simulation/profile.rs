@@ -27,6 +27,8 @@ pub(super) struct Profile {
     pub(super) drift: u32,
     /// How wrong wall clocks are.
     pub(super) skew: SignedDuration,
+    /// The time between two collections; none: there are none.
+    pub(super) collects: Option<Duration>,
     pub(super) clients: u64,
     /// The longest pause between what a client does.
     pub(super) pause: Duration,
@@ -49,9 +51,10 @@ impl Profile {
             trouble: *chance.pick(&trouble),
             drift: *chance.pick(&[0, 45]),
             skew: *chance.pick(&skews),
+            collects: *chance.pick(&[None, Some(seconds(5)), Some(seconds(5)), Some(seconds(30))]),
             clients: 3 + chance.below(4),
             pause: seconds(*chance.pick(&[2, 8, 20])),
-            lasts: seconds(*chance.pick(&[40, 80, 160])),
+            lasts: seconds(*chance.pick(&[40, 100, 240])),
         }
     }
 }
@@ -60,5 +63,13 @@ impl Profile {
 /// be longer than.
 pub(super) fn timing() -> Timing {
     let seconds = Duration::from_secs;
-    Timing { grace: seconds(120), removal_bound: seconds(30), publication_limit: seconds(40), ..Timing::default() }
+    Timing {
+        guard_wait: seconds(10),
+        grace: seconds(60),
+        removal_bound: seconds(30),
+        publication_limit: seconds(20),
+        expiry_margin: seconds(15),
+        clock_skew: seconds(2),
+        ..Timing::default()
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
+
 use super::{process::Process, time::Pulse, world::World};
 
 /// Something that goes wrong with a process for a while.
@@ -116,6 +118,7 @@ pub(super) async fn heal(world: &Arc<World>) {
     let all: Vec<Arc<Process>> = world.processes().values().cloned().collect();
     for process in &all {
         process.clock.set(Pulse::Running);
+        process.clock.jump(SignedDuration::ZERO);
     }
     let until = world.time.now() + LONGEST;
     while all.iter().any(|process| !is_back(world, process)) && world.time.now() < until {

@@ -37,6 +37,7 @@ pub(super) struct World {
     pub(super) network: Network,
     processes: Mutex<BTreeMap<String, Arc<Process>>>,
     failure: Mutex<Option<String>>,
+    removed: Mutex<u64>,
     next: Mutex<u64>,
 }
 
@@ -70,6 +71,7 @@ impl World {
             network: Network::default(),
             processes: Mutex::default(),
             failure: Mutex::default(),
+            removed: Mutex::default(),
             next: Mutex::default(),
             profile,
         });
@@ -102,6 +104,15 @@ impl World {
 
     pub(super) fn note(&self, who: &str, did: &str, what: &str, came: &dyn fmt::Display) {
         self.trace.note(self.time.now(), who, did, what, came);
+    }
+
+    /// Blobs were collected.
+    pub(super) fn count_removed(&self, blobs: u64) {
+        *lock(&self.removed) += blobs;
+    }
+
+    pub(super) fn removed(&self) -> u64 {
+        *lock(&self.removed)
     }
 
     /// A number that nobody else has.
@@ -139,6 +150,9 @@ impl World {
 
     /// A wall clock's error.
     pub(super) fn skew(&self) -> SignedDuration {
+        if self.network.is_healed() {
+            return SignedDuration::ZERO;
+        }
         let most = self.profile.skew.as_millis();
         let error = self.chance.below(u64::try_from(most * 2 + 1).unwrap());
         SignedDuration::from_millis(i64::try_from(error).unwrap() - i64::try_from(most).unwrap())
