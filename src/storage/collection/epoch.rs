@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use ulid::Ulid;
 
-use crate::storage::{Error, store::Store};
+use crate::storage::{Error, replicas::Roll, store::Store};
 
 use super::{
     CollectionProgress, Marked,
@@ -32,7 +32,7 @@ pub enum SweepEnd {
 #[derive(Debug)]
 pub struct Epoch {
     here: Arc<EpochHere>,
-    members: BTreeSet<Ulid>,
+    roll: Roll,
     batches: u32,
 }
 
@@ -62,9 +62,9 @@ impl Epoch {
         if let Some(fence) = &store.fence {
             store.put_opening(id, fence.term().id()).await?;
         }
-        let members = store.begin_everywhere(id).await?;
-        info!(epoch = %id, replicas = members.len(), "a collection has begun");
-        Ok(Self { here, members, batches: 0 })
+        let roll = store.begin_everywhere(id).await?;
+        info!(epoch = %id, ?roll, "a collection has begun");
+        Ok(Self { here, roll, batches: 0 })
     }
 
     /// Removes what nothing needs and nobody has touched, batch by batch.
@@ -92,10 +92,10 @@ impl Epoch {
             }
             self.batches += 1;
             let batch = Batch::new(&self.here, self.batches, garbage, marked.old_until(), progress, stop);
-            let members = std::mem::take(&mut self.members);
+            let roll = std::mem::take(&mut self.roll);
             let changes = &self.here.store.changes;
-            let (members, ended) = changes.run(async move { batch.sweep(members).await }).await;
-            self.members = members;
+            let (roll, ended) = changes.run(async move { batch.sweep(roll).await }).await;
+            self.roll = roll;
             if ended? == BatchEnd::ReplicaLost {
                 return Ok(SweepEnd::ReplicaLost);
             }

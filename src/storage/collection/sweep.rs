@@ -8,13 +8,13 @@ use std::{
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use ulid::Ulid;
 
 use crate::oci::{Digest, RepositoryName};
 use crate::storage::{
     Error, Holder,
     concurrent::{all_written, concurrently},
     layout::PathSpec,
+    replicas::Roll,
 };
 
 use super::{CollectionProgress, epoch::EpochHere};
@@ -74,14 +74,14 @@ impl Batch {
         Self { here, number, garbage, old_until, progress, stop }
     }
 
-    /// Seals, freezes, removes, closes, thaws. `members` are the replicas of the epoch, and those that there are now.
-    pub(super) async fn sweep(self, mut members: BTreeSet<Ulid>) -> (BTreeSet<Ulid>, Result<BatchEnd, Error>) {
+    /// Seals, freezes, removes, closes, thaws.
+    pub(super) async fn sweep(self, mut roll: Roll) -> (Roll, Result<BatchEnd, Error>) {
         let ended = match self.seal().await {
-            Ok(()) => self.sweep_sealed(&mut members).await,
+            Ok(()) => self.sweep_sealed(&mut roll).await,
             Err(error) => Err(error),
         };
         let closed = self.close().await;
-        (members, ended.and_then(|ended| closed.map(|()| ended)))
+        (roll, ended.and_then(|ended| closed.map(|()| ended)))
     }
 
     /// Whoever registers from here on finds it, and freezes it before it serves.
@@ -99,9 +99,9 @@ impl Batch {
         addresses.into_iter().cloned().collect()
     }
 
-    async fn sweep_sealed(&self, members: &mut BTreeSet<Ulid>) -> Result<BatchEnd, Error> {
+    async fn sweep_sealed(&self, roll: &mut Roll) -> Result<BatchEnd, Error> {
         let EpochHere { store, id } = &*self.here;
-        let frozen = store.freeze_idle_everywhere(*id, self.number, self.addresses(), members).await?;
+        let frozen = store.freeze_idle_everywhere(*id, self.number, self.addresses(), roll).await?;
         let Some(mut kept) = frozen else {
             warn!(epoch = %id, "a replica went without telling what it relied on: the collection begins anew");
             return Ok(BatchEnd::ReplicaLost);

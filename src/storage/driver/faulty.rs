@@ -44,6 +44,8 @@ struct Progress {
     lists: u64,
     listed: u64,
     bytes_got: u64,
+    /// How many more reads and lists succeed before one fails.
+    reads_left: Option<u64>,
     plan: Option<Plan>,
 }
 
@@ -104,6 +106,16 @@ impl FaultyDriver {
         self.set(Some(Plan { after, fault, and_all_later: true }));
     }
 
+    /// Lets the read, look or list after the next `after` ones fail, and no other. Whether it has is told by
+    /// [`Self::has_failed_to_read`].
+    pub(in crate::storage) fn fail_one_read(&self, after: u64) {
+        self.faults.lock().reads_left = Some(after);
+    }
+
+    pub(in crate::storage) fn has_failed_to_read(&self) -> bool {
+        self.faults.lock().reads_left.is_none()
+    }
+
     /// Lets a file be there and not be readable, until another one is in its place.
     pub(in crate::storage) fn lock_up(&self, path: StoragePath) {
         *lock(&self.faults.unreadable) = Some(path);
@@ -142,6 +154,23 @@ impl FaultyDriver {
 impl Faults {
     fn lock(&self) -> MutexGuard<'_, Progress> {
         lock(&self.progress)
+    }
+
+    /// Counts a read; whether it succeeds.
+    fn read(&self, path: &StoragePath) -> Result<(), Error> {
+        let mut progress = self.lock();
+        match progress.reads_left {
+            None => Ok(()),
+            Some(0) => {
+                progress.reads_left = None;
+                let source = io::Error::other("injected fault");
+                Err(Error::Io { action: "read", path: path.clone(), source })
+            }
+            Some(left) => {
+                progress.reads_left = Some(left - 1);
+                Ok(())
+            }
+        }
     }
 
     /// Takes the hold, where it is meant for this write.
@@ -191,6 +220,7 @@ impl Faults {
 #[async_trait]
 impl StorageDriver for FaultyDriver {
     async fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
+        self.faults.read(path)?;
         let content = self.inner.get(path).await?;
         self.faults.lock().bytes_got += content.len() as u64;
         Ok(content)
@@ -205,10 +235,12 @@ impl StorageDriver for FaultyDriver {
     }
 
     async fn stat(&self, path: &StoragePath) -> Result<Metadata, Error> {
+        self.faults.read(path)?;
         self.inner.stat(path).await
     }
 
     async fn list(&self, directory: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.faults.read(directory)?;
         self.faults.lock().lists += 1;
         let entries = self.inner.list(directory, after, limit).await?;
         self.faults.lock().listed += entries.len() as u64;

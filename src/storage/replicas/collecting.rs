@@ -9,27 +9,37 @@ use crate::storage::{Error, store::Store};
 
 use super::{Holder, ReplicaAnswer, ReplicaCall, promise::check};
 
+/// The replicas, as an epoch knows them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::storage) struct Roll {
+    /// Those that there were last.
+    present: BTreeSet<Ulid>,
+    /// Those that were gone when it began: they are not of this epoch. An id is never given twice.
+    gone_before: BTreeSet<Ulid>,
+}
+
 impl Store {
-    /// Makes every replica note what it touches from now on; those that do. One that is gone is not of this epoch: its
-    /// lease is over, and what it promised can be seen by now.
+    /// Makes every replica note what it touches from now on. One that is gone is not of this epoch: its lease is over, and
+    /// what it promised can be seen by now.
     ///
     /// # Errors
     /// [`Error::NoLease`], [`Error::Driver`].
-    pub(in crate::storage) async fn begin_everywhere(&self, epoch: Ulid) -> Result<BTreeSet<Ulid>, Error> {
+    pub(in crate::storage) async fn begin_everywhere(&self, epoch: Ulid) -> Result<Roll, Error> {
         self.guard.begin(epoch);
-        let mut members = BTreeSet::new();
-        let Some((replicas, fence)) = self.peers() else { return Ok(members) };
+        let mut roll = Roll::default();
+        let Some((replicas, fence)) = self.peers() else { return Ok(roll) };
         for id in self.replica_ids().await? {
-            if self.ask(replicas, fence, id, &ReplicaCall::Begin { epoch }).await?.is_some() {
-                members.insert(id);
-            }
+            match self.ask(replicas, fence, id, &ReplicaCall::Begin { epoch }).await? {
+                Some(_) => roll.present.insert(id),
+                None => roll.gone_before.insert(id),
+            };
         }
         check(Some(fence.term()))?;
-        Ok(members)
+        Ok(roll)
     }
 
     /// Freezes a batch at every replica that there is now; what stays unfrozen, because somebody is in it or touched it.
-    /// `None` where one of `members` went without telling what it had touched. They are those that there are, afterwards.
+    /// `None` where one of the epoch went without telling what it had touched.
     ///
     /// # Errors
     /// [`Error::NoLease`], [`Error::Driver`].
@@ -38,14 +48,15 @@ impl Store {
         epoch: Ulid,
         batch: u32,
         mut digests: Vec<Digest>,
-        members: &mut BTreeSet<Ulid>,
+        roll: &mut Roll,
     ) -> Result<Option<BTreeSet<Digest>>, Error> {
         let holder = Holder::Sealed { epoch, batch };
         let Some((replicas, fence)) = self.peers() else {
             return Ok(Some(self.guard.freeze_idle(holder, digests).into_iter().collect()));
         };
-        let present: BTreeSet<Ulid> = self.replica_ids().await?.into_iter().collect();
-        for missing in members.difference(&present) {
+        let listed = self.replica_ids().await?.into_iter();
+        let present: BTreeSet<Ulid> = listed.filter(|id| !roll.gone_before.contains(id)).collect();
+        for missing in roll.present.difference(&present) {
             if !self.has_left(epoch, *missing).await? {
                 return Ok(None);
             }
@@ -62,7 +73,7 @@ impl Store {
             }
             digests.retain(|digest| !kept.contains(digest));
         }
-        *members = present;
+        roll.present = present;
         check(Some(fence.term()))?;
         Ok(Some(kept))
     }

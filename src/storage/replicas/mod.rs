@@ -32,6 +32,7 @@ pub use membership::ReplicaSetup;
 pub use sightings::Sightings;
 pub use solitude::await_solitude;
 
+pub(super) use collecting::Roll;
 pub(super) use fence::Fence;
 pub(super) use intent::{Intent, IntentId};
 pub(super) use membership::Membership;

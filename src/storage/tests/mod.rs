@@ -2,6 +2,7 @@
 //! leaves of them.
 
 mod adopted;
+mod collection;
 mod crash;
 mod delete;
 mod planned;

@@ -5,6 +5,7 @@
 //! ├── lock            locked by the process that serves the directory
 //! ├── control         a socket, by which commands reach that process
 //! ├── clean           there while nobody does, if the last one stopped in order
+//! ├── boot            see [`boot`](super::boot), as of `ages-lost`
 //! └── staging/        files on their way to their place; emptied at every start
 //! ```
 
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use rustix::{
     fs::{self as sys, AtFlags, FlockOperation, OFlags},
     io::Errno,
@@ -28,6 +30,7 @@ use crate::storage::driver::StoragePath;
 use super::{
     FilesystemDriver,
     barriers::OpenBarriers,
+    boot::note_boot,
     health::Health,
     remove::remove_tree,
     root::{FILE_MODE, Root},
@@ -113,12 +116,13 @@ impl UnlockedDirectory {
                 sleep(LOCK_POLL).await;
             }
         }
-        let (volume, was_clean) = blocking(move || self.start()).await?;
-        Ok(FilesystemDriver { volume: Arc::new(volume), was_clean })
+        let (volume, was_clean, ages_lost_at) = blocking(move || self.start()).await?;
+        Ok(FilesystemDriver { volume: Arc::new(volume), was_clean, ages_lost_at })
     }
 
-    fn start(self) -> io::Result<(Volume, bool)> {
+    fn start(self) -> io::Result<(Volume, bool, Option<Timestamp>)> {
         let was_clean = forget_clean_stop(&self.root)?;
+        let ages_lost_at = note_boot(&self.root, was_clean);
         if !was_clean {
             // A process that died may have renamed files whose folders were never synced. Readers see them, so they
             // must be durable before anything is promised that relies on them.
@@ -135,7 +139,7 @@ impl UnlockedDirectory {
         };
         let staging = volume.ensure_folder(&staging())?;
         remove_tree(&staging)?;
-        Ok((volume, was_clean))
+        Ok((volume, was_clean, ages_lost_at))
     }
 }
 

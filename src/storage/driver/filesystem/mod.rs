@@ -14,6 +14,7 @@
 //! - `fsync` of a folder makes the names in it durable.
 
 mod barriers;
+mod boot;
 mod health;
 mod lock;
 mod read;
@@ -44,6 +45,7 @@ use volume::Volume;
 pub struct FilesystemDriver {
     volume: Arc<Volume>,
     was_clean: bool,
+    ages_lost_at: Option<Timestamp>,
 }
 
 impl FilesystemDriver {
@@ -160,6 +162,10 @@ impl StorageDriver for FilesystemDriver {
 
     fn was_interrupted(&self) -> bool {
         !self.was_clean
+    }
+
+    fn ages_lost_at(&self) -> Option<Timestamp> {
+        self.ages_lost_at
     }
 
     fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver> {

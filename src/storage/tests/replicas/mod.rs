@@ -1,5 +1,6 @@
 //! Several replicas on one store: what PROTOCOL.md promises of them, while they are paused, killed and cut off.
 
+mod collection;
 mod hiccups;
 mod mending;
 mod scenarios;

@@ -93,6 +93,17 @@ struct Network {
     /// Addresses that do not reach the store.
     off_the_store: Mutex<BTreeSet<String>>,
     trouble: Mutex<Option<Trouble>>,
+    death: Mutex<Option<Death>>,
+}
+
+/// A process that dies when it has made so many more writes whose path contains `part`.
+#[derive(Debug)]
+struct Death {
+    address: String,
+    part: String,
+    left: u32,
+    /// Whether the last write takes effect.
+    lands: bool,
 }
 
 /// A process.
@@ -151,6 +162,23 @@ impl World {
     pub(super) fn hiccup(&self, process: &Process, write: Write, part: &str, hiccup: Hiccup, times: u32) {
         let (address, part) = (process.address.clone(), part.to_owned());
         *self.network.trouble.lock().unwrap() = Some(Trouble { address, write, part, hiccup, left: times });
+    }
+
+    /// Lets a process die at its write after the next so many whose path contains `part`.
+    pub(super) fn die_at(&self, process: &Process, part: &str, left: u32, lands: bool) {
+        let (address, part) = (process.address.clone(), part.to_owned());
+        *self.network.death.lock().unwrap() = Some(Death { address, part, left, lands });
+    }
+
+    /// Whether a process dies now; if it does, whether its write takes effect.
+    fn dies(&self, address: &str, path: &StoragePath) -> Option<bool> {
+        let mut death = self.network.death.lock().unwrap();
+        let meant = death.as_mut().filter(|death| death.address == address && path.as_str().contains(&death.part))?;
+        if meant.left > 0 {
+            meant.left -= 1;
+            return None;
+        }
+        death.take().map(|death| death.lands)
     }
 
     /// Whether all that was to go wrong did.
@@ -244,6 +272,14 @@ impl Remote {
         write: Write,
         operation: impl Future<Output = Result<(), driver::Error>> + Send + 'static,
     ) -> Result<(), driver::Error> {
+        if let Some(lands) = self.world.dies(&self.address, path) {
+            let process = self.world.network.processes.lock().unwrap().get(&self.address).cloned();
+            process.unwrap().set(Pulse::Dead);
+            if lands {
+                let _ = operation.await;
+            }
+            return std::future::pending().await;
+        }
         match self.world.trouble_with(&self.address, write, path) {
             None => self.request(path, operation).await,
             Some(Hiccup::Refused) => {

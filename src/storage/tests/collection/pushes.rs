@@ -1,0 +1,160 @@
+//! Pushes that come in between.
+
+use crate::storage::Audience;
+
+use super::*;
+
+/// What somebody does with a blob that was garbage, so that it is needed.
+#[derive(Debug, Clone, Copy)]
+enum Use {
+    /// Asks whether it is there, and may push.
+    Head,
+    /// Uploads it again.
+    Commit,
+    /// Mounts it into another repository.
+    Mount,
+    /// Pushes a manifest that references it.
+    Manifest,
+}
+
+const USES: [Use; 4] = [Use::Head, Use::Commit, Use::Mount, Use::Manifest];
+
+/// When.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    BeforeTheEpoch,
+    AfterItBegan,
+    AfterTheLook,
+}
+
+const MOMENTS: [Moment; 3] = [Moment::BeforeTheEpoch, Moment::AfterItBegan, Moment::AfterTheLook];
+
+impl Use {
+    async fn of(self, repository: &Repository, image: &Image) {
+        let blobs = image.blobs();
+        match self {
+            Self::Head => {
+                for blob in &blobs {
+                    repository.stat_blob(&sha256(blob), Audience::Pusher).await.unwrap();
+                }
+            }
+            Self::Commit => {
+                for blob in &blobs {
+                    let mut upload = repository.create_upload().await.unwrap();
+                    upload.append(blob.clone()).await.unwrap();
+                    upload.commit(&sha256(blob)).await.unwrap();
+                }
+            }
+            Self::Mount => {
+                let other = Repository { name: name("other"), store: repository.store.clone() };
+                for blob in &blobs {
+                    other.mount_blob(&sha256(blob), &repository.name).await.unwrap().unwrap();
+                }
+            }
+            Self::Manifest => {
+                repository.put_manifest(put(&image.bytes(), Some("v1"))).await.unwrap();
+            }
+        }
+    }
+}
+
+/// The blobs of an image that was never pushed to its end, long ago.
+async fn half_pushed(world: &World) -> (Catalog, Image) {
+    let repository = world.repository("app").await;
+    let image = image("half");
+    for blob in image.blobs() {
+        seed_blob(&repository, &blob).await.unwrap();
+    }
+    (aged(world).await, image)
+}
+
+#[tokio::test]
+async fn what_is_relied_on_stays_whenever_that_began() {
+    for (what, when) in USES.into_iter().flat_map(|what| MOMENTS.map(|when| (what, when))) {
+        let world = World::new();
+        let (catalog, image) = half_pushed(&world).await;
+        let repository = catalog.repository(&name("app"));
+        let run = Run::of(&catalog);
+        if when == Moment::BeforeTheEpoch {
+            what.of(&repository, &image).await;
+        }
+        let mut epoch = run.collection.open_epoch().await.unwrap();
+        if when == Moment::AfterItBegan {
+            what.of(&repository, &image).await;
+        }
+        let marked = run.collection.mark().await.unwrap();
+        if when == Moment::AfterTheLook {
+            assert_eq!(marked.garbage().blobs, 3, "it was garbage until then");
+            what.of(&repository, &image).await;
+        }
+        if when != Moment::BeforeTheEpoch {
+            // That it is young, or linked, is not why it stays.
+            make_old(&world.memory).await;
+        }
+        assert_eq!(run.sweep(&mut epoch, &marked).await.unwrap(), SweepEnd::Done);
+        epoch.close(&run.stop).await.unwrap();
+        assert_eq!(run.progress.removed_blobs.get(), 0, "{what:?} {when:?}");
+        for blob in image.blobs() {
+            assert!(has_bytes(&catalog, &sha256(&blob)).await, "{what:?} {when:?}");
+        }
+        assert_eq!(run.progress.kept.get(), if when == Moment::AfterTheLook { 3 } else { marked.garbage().blobs });
+        // I2: what was promised can be referenced.
+        repository.put_manifest(put(&image.bytes(), Some("v1"))).await.unwrap();
+        assert_consistent(&repository).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_in_flight_when_the_epoch_begins_is_not_swept() {
+    let world = World::new();
+    let (catalog, image) = half_pushed(&world).await;
+    let repository = catalog.repository(&name("app"));
+    let held = world.driver.hold(|path| path.as_str().ends_with("/current/link"));
+    let push = async { repository.put_manifest(put(&image.bytes(), Some("v1"))).await.unwrap() };
+    let collecting = async {
+        held.reached.await.unwrap();
+        let run = Run::of(&catalog);
+        run.to_its_end().await.unwrap();
+        held.go.send(()).unwrap();
+        run.progress
+    };
+    let (_, progress) = tokio::join!(push, collecting);
+    assert_eq!(progress.removed_blobs.get(), 0);
+    assert_consistent(&repository).await;
+}
+
+#[tokio::test]
+async fn a_push_that_comes_during_the_sweep_waits_and_then_pushes_anew() {
+    let world = World::new();
+    let (catalog, image) = half_pushed(&world).await;
+    let repository = catalog.repository(&name("app"));
+    let held = world.driver.hold(|path| path.as_str().ends_with("/data"));
+    let collecting = collect(&catalog);
+    let pushing = async {
+        held.reached.await.unwrap();
+        let blob = &image.blobs()[0];
+        assert!(repository.stat_blob(&sha256(blob), Audience::Pusher).await.is_err(), "it is on its way out");
+        let mut upload = repository.create_upload().await.unwrap();
+        upload.append(blob.clone()).await.unwrap();
+        let digest = sha256(blob);
+        let mut commit = Box::pin(upload.commit(&digest));
+        assert!(futures::poll!(commit.as_mut()).is_pending());
+        held.go.send(()).unwrap();
+        commit.await.unwrap();
+    };
+    let (progress, ()) = tokio::join!(collecting, pushing);
+    assert_eq!(progress.removed_blobs.get(), 3);
+    image.push(&repository, Some("v1")).await.unwrap();
+    assert_consistent(&repository).await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_refused_after_the_sweep_says_what_is_missing() {
+    let world = World::new();
+    let (catalog, image) = half_pushed(&world).await;
+    collect(&catalog).await;
+    let repository = catalog.repository(&name("app"));
+    let error = repository.put_manifest(put(&image.bytes(), Some("v1"))).await.unwrap_err();
+    assert!(matches!(&error, Error::InvalidReferences(missing) if missing.len() == 3), "{error:?}");
+    assert!(!is_there(&repository, &by(&image.digest())).await);
+}
