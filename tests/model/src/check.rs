@@ -3,8 +3,11 @@
 use stateright::Property;
 
 use crate::{
-    protocol::{Delete, Protocol, Push},
-    state::{ChangeAt, Client, DIGESTS, HOLDERS, Lease, Phase, PushAt, REPLICAS, Replica, State, Tag, Tombstone},
+    change::change,
+    protocol::{Protocol, Push},
+    state::{
+        ChangeAt, Client, DELETER, DIGESTS, HOLDERS, Lease, Phase, PushAt, REPLICAS, Replica, State, Tag, Tombstone,
+    },
     step::Step,
     weakened::Mutant,
 };
@@ -67,7 +70,7 @@ fn is_pushed(protocol: &Protocol, state: &State) -> bool {
 }
 
 fn policy_keeps_what_was_tagged(protocol: &Protocol, state: &State) -> bool {
-    if protocol.config.delete.0 != Delete::Policy || !is_pushed(protocol, state) {
+    if !protocol.has_policy() || !is_pushed(protocol, state) {
         return true;
     }
     let lost = !state.revision || state.tag == Tag::Absent;
@@ -76,8 +79,7 @@ fn policy_keeps_what_was_tagged(protocol: &Protocol, state: &State) -> bool {
 }
 
 fn policy_keeps_children(protocol: &Protocol, state: &State) -> bool {
-    let policy = protocol.config.delete.0 == Delete::Policy;
-    !(policy && is_acked(protocol, state, Push::Index) && !state.revision)
+    !(protocol.has_policy() && is_acked(protocol, state, Push::Index) && !state.revision)
 }
 
 fn later_puts_stay(protocol: &Protocol, state: &State) -> bool {
@@ -124,7 +126,6 @@ pub(crate) fn is_stuck(protocol: &Protocol, state: &State, next: &[Step]) -> boo
     let at_rest = |at: ChangeAt| matches!(at, ChangeAt::Idle | ChangeAt::Done | ChangeAt::Failed | ChangeAt::Abandoned);
     let frozen = state.replicas.iter().any(|replica| replica.phase == Phase::Serving && replica.frozen != [0; HOLDERS]);
     state.clients.iter().enumerate().any(|(me, client)| waits(me, client))
-        || !at_rest(state.deleter.at)
-        || !at_rest(state.restorer.at)
+        || (DELETER..HOLDERS).any(|holder| !at_rest(change(state, holder).at))
         || frozen && serves(0b11)
 }

@@ -11,6 +11,58 @@ const BLOBS: &[Start] = &[Start::Empty, Start::Bytes, Start::OldBlob];
 const NOBODY: (crate::protocol::Push, u8) = (crate::protocol::Push::None, 0);
 const ONE: [Option<u8>; 2] = [Some(0), None];
 
+/// A deleter dies, and who finishes its delete does, while a replica joins that finishes it too.
+pub const RESUME: Config = Config {
+    name: "resume",
+    starts: &[Start::Image],
+    clients: [(Tagged, 0b110), NOBODY],
+    delete: api(0),
+    joins: true,
+    crashes: 2,
+    timeouts: false,
+    ..QUIET
+};
+
+/// A policy that has read once, while a tag is pushed, and a replica leaves.
+pub const WATCH: Config = Config {
+    name: "watch",
+    starts: &[Start::Untagged],
+    clients: [(Tagged, ANY), NOBODY],
+    delete: (Delete::Watched, 0),
+    leaves: Some(1),
+    lapses: 1,
+    crashes: 1,
+    ..QUIET
+};
+
+/// The same while an index is pushed that references the manifest, and a replica joins.
+pub const WATCH_INDEX: Config = Config {
+    name: "watch_index",
+    starts: &[Start::Untagged],
+    clients: [(Index, 0b111), NOBODY],
+    delete: (Delete::Watched, 0),
+    joins: true,
+    leaves: Some(1),
+    crashes: 1,
+    ..QUIET
+};
+
+/// The same with a tag at a replica that joins, and may leave or die.
+pub const WATCH_JOIN: Config = Config {
+    name: "watch_join",
+    starts: &[Start::Untagged],
+    clients: [(Tagged, 0b100), NOBODY],
+    delete: (Delete::Watched, 0),
+    joins: true,
+    leaves: Some(2),
+    crashes: 1,
+    ..QUIET
+};
+
+/// The same, of which any may lapse.
+pub const WATCH_LAPSE: Config =
+    Config { name: "watch_lapse", clients: [(Tagged, 0b101), NOBODY], leaves: None, lapses: 1, ..WATCH_JOIN };
+
 macro_rules! explored {
     ($list:ident in $module:ident: $($config:ident $test:ident,)*) => {
         explored! { @list $list $($config)* }
@@ -195,7 +247,7 @@ pub const JOIN: Config = Config {
     clients: [(Blob, 0b111), NOBODY],
     collectors: ONE,
     joins: true,
-    leaves: true,
+    leaves: Some(1),
     crashes: 1,
     timeouts: false,
     ..QUIET
@@ -238,6 +290,8 @@ pub const JOIN_WAITS: Config = Config {
 };
 
 explored! { EVERYDAY in everyday:
+    WATCH watch, WATCH_INDEX watch_index, WATCH_JOIN watch_join,
+    RESUME resume,
     PUSH push,
     TWO_PUSHES two_pushes,
     ANY_AGE any_age,
@@ -257,6 +311,7 @@ explored! { EVERYDAY in everyday:
 }
 
 explored! { LARGE in large, only because "takes minutes and gigabytes":
+    WATCH_LAPSE watch_lapse,
 }
 
 #[cfg(test)]

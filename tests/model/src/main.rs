@@ -6,14 +6,18 @@ mod change;
 mod check;
 mod collect;
 mod configurations;
+mod delete;
 mod explore;
 mod lease;
 mod model;
 mod protocol;
 mod push;
 mod replica;
+mod restore;
+mod settle;
 mod state;
 mod step;
+mod watch;
 mod weakened;
 
 use std::process::ExitCode;

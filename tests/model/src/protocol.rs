@@ -23,6 +23,8 @@ pub enum Delete {
     Api,
     /// A policy's decision that M goes because no tag and no index reaches it.
     Policy,
+    /// The same, of a run that has read the repository once, and asks what was relied on since.
+    Watched,
 }
 
 /// What the store holds at the start.
@@ -53,7 +55,8 @@ pub struct Config {
     /// The set of replicas that fill their descriptor caches.
     pub caches: u8,
     pub joins: bool,
-    pub leaves: bool,
+    /// The replica that may leave in order.
+    pub leaves: Option<u8>,
     pub crashes: u8,
     pub lapses: u8,
     /// Ages run out at any moment (A2 does not hold): I2 is not checked.
@@ -72,7 +75,7 @@ pub const QUIET: Config = Config {
     restore: None,
     caches: 0,
     joins: false,
-    leaves: false,
+    leaves: None,
     crashes: 0,
     lapses: 0,
     ages_freely: false,
@@ -88,6 +91,10 @@ pub struct Protocol {
 impl Protocol {
     pub fn is(&self, mutant: Mutant) -> bool {
         self.mutant == mutant
+    }
+
+    pub fn has_policy(&self) -> bool {
+        matches!(self.config.delete.0, Delete::Policy | Delete::Watched)
     }
 
     /// The lease check of a process on `home`, which `skipped` leaves out. It is merged into the step before it:

@@ -119,7 +119,7 @@ fn start_put(protocol: &Protocol, steps: &mut Steps, me: usize, push: Push, repl
     let from = steps.from;
     let deleter = from.deleter;
     let ended = matches!(deleter.at, ChangeAt::Done);
-    let died = deleter.at != ChangeAt::Idle && !deleter.resumed && !from.alive(deleter.home);
+    let died = deleter.at != ChangeAt::Idle && !from.alive(deleter.home);
     for home in Protocol::open_doors(from, replicas, keys) {
         if push == Push::Other && !protocol.lease(from, home as u8, Mutant::NoLeaseBeforeTag) {
             continue;

@@ -1,11 +1,12 @@
 //! Being a replica, and time: leases, joining, leaving, caches, and what the world does.
 
 use crate::{
+    change::change,
     collect,
     protocol::Protocol,
     state::{
-        ChangeAt, Client, CollectAt, DELETER, Fill, JOINER, Lease, Link, Phase, PushAt, REPLICAS, RESTORER, Replica,
-        State, Stray, Tag, Tombstone,
+        ChangeAt, Client, CollectAt, DELETER, Fill, HOLDERS, JOINER, LEFT, Lease, Link, Phase, PushAt, REPLICAS,
+        Replica, State, Stray, Tag, Tombstone,
     },
     step::Steps,
     weakened::Mutant,
@@ -20,8 +21,8 @@ pub fn expand(protocol: &Protocol, steps: &mut Steps) {
     if protocol.config.joins {
         join(protocol, steps);
     }
-    if protocol.config.leaves {
-        leave(protocol, steps, 1);
+    if let Some(replica) = protocol.config.leaves {
+        leave(protocol, steps, replica as usize);
     }
     takeover(protocol, steps);
     world(protocol, steps);
@@ -61,8 +62,9 @@ fn lease(protocol: &Protocol, steps: &mut Steps, replica: usize) {
             s.replicas[replica].lease = Lease::Valid;
         });
     }
+    let kept_too_briefly = protocol.is(Mutant::KeyRemovedDuringEpoch) || protocol.is(Mutant::WatchLetsKeysGo);
     let closed = !from.open[0] && !from.open[1];
-    if this.key && this.lease >= Lease::Gone && (closed || protocol.is(Mutant::KeyRemovedDuringEpoch)) {
+    if this.key && this.lease >= Lease::Gone && (closed || kept_too_briefly) {
         steps.maybe("the key of a gone replica is removed", Some(replica as u8), |s| s.replicas[replica].key = false);
     }
 }
@@ -89,7 +91,8 @@ fn cancel_removals(protocol: &Protocol, state: &mut State, replica: usize) {
 }
 
 fn abandon_changes(state: &mut State, replica: usize) {
-    for change in [&mut state.deleter, &mut state.restorer] {
+    let [settler, settler_2] = &mut state.settlers;
+    for change in [&mut state.deleter, &mut state.restorer, settler, settler_2] {
         let at_rest = matches!(change.at, ChangeAt::Idle | ChangeAt::Done | ChangeAt::Failed);
         if change.home as usize == replica && !at_rest {
             (change.at, change.entered) = (ChangeAt::Abandoned, 0);
@@ -117,8 +120,9 @@ fn crash(state: &mut State, replica: usize) {
 /// collector's ends also Q after the collector is gone.
 fn thaw(protocol: &Protocol, steps: &mut Steps, replica: usize) {
     let from = steps.from;
-    let homes = [from.collectors[0].home, from.collectors[1].home, from.deleter.home, from.restorer.home];
-    for (holder, home) in homes.into_iter().enumerate() {
+    let collectors = from.collectors.iter().map(|collector| collector.home);
+    let changes = (DELETER..HOLDERS).map(|holder| change(from, holder).home);
+    for (holder, home) in collectors.chain(changes).enumerate() {
         if from.replicas[replica].frozen[holder] == 0 {
             continue;
         }
@@ -131,11 +135,7 @@ fn thaw(protocol: &Protocol, steps: &mut Steps, replica: usize) {
             (collects, _) => collects && lease == Lease::GoneQ,
         };
         // The mutant: only those that were asked to freeze are asked to thaw.
-        let asked = if holder < DELETER {
-            from.collectors[holder].members
-        } else {
-            [from.deleter, from.restorer][holder - DELETER].list
-        };
+        let asked = if holder < DELETER { from.collectors[holder].members } else { change(from, holder).list };
         let told = !protocol.is(Mutant::FreezeEndsOnlyByThaw) || asked & 1 << replica != 0;
         if overdue || !key && told {
             steps.go("replica", "thaw", replica, |s| s.replicas[replica].frozen[holder] = 0);
@@ -177,7 +177,8 @@ fn join(protocol: &Protocol, steps: &mut Steps) {
     };
     let list_pending = |s: &mut State| {
         if !protocol.is(Mutant::JoinerIgnoresPending) {
-            (s.replicas[JOINER].frozen[DELETER], s.replicas[JOINER].frozen[RESTORER]) = (s.pending[0], s.pending[1]);
+            let pending = s.pending;
+            s.replicas[JOINER].frozen[DELETER..].copy_from_slice(&pending);
         }
     };
     let early = protocol.is(Mutant::JoinerListsBeforeItRegisters);
@@ -214,7 +215,7 @@ fn leave(protocol: &Protocol, steps: &mut Steps, replica: usize) {
                 s.replicas[replica].phase = Phase::Leaving;
                 for epoch in 0..2 {
                     let told = this.began[epoch] && !protocol.is(Mutant::LeaverForgetsTouched);
-                    s.left[epoch] |= if told { this.touched[epoch] } else { 0 };
+                    s.left[epoch] |= if told { this.touched[epoch] | LEFT } else { 0 };
                 }
             });
         }

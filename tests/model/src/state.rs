@@ -13,13 +13,20 @@ pub const REVISION: Keys = 4;
 /// `repository:T`
 pub const TAG: Keys = 8;
 
+/// In a set of digests that a replica left: that it left.
+pub const LEFT: Keys = 128;
+/// What may lead to M, beside a tag: an index.
+pub const INDEX: Keys = 16;
+
 /// Replicas 0 and 1 serve from the start, replica 2 may join: a new pod, or another's process under a new ulid.
 pub const REPLICAS: usize = 3;
 pub const JOINER: usize = 2;
 /// Who may hold a freeze.
-pub const HOLDERS: usize = 4;
+pub const HOLDERS: usize = 6;
 pub const DELETER: usize = 2;
 pub const RESTORER: usize = 3;
+/// Of two who settle what the dead have left, the first.
+pub const SETTLER: usize = 4;
 
 macro_rules! plain {
     ($($item:item)*) => { $(#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, PartialOrd)] $item)* };
@@ -124,9 +131,14 @@ plain! {
 
     /// Where a delete or a restore is.
     pub enum ChangeAt {
-        #[default] Idle, List, Freeze, Wait, Check, Tombstone, Unlink, TagRead, TagUnlink, ListForClear, Clear,
+        #[default] Idle,
+        /// What a policy's run does once for many deletes.
+        WatchList, WatchBegin, WatchTags, WatchIndexes, WatchPending, WatchEpoch, WatchEnds,
+        Again, List, Freeze, Wait, Check, Tombstone, Unlink, TagRead, TagUnlink, ListForClear, Clear,
         PendingGoes, UndoPending, Enter, Intent, Stat, LayerLink, Revision, Tag, TombstoneGoes, IntentGoes, Done,
         Failed,
+        /// A settler found no tombstone.
+        Drop,
         /// Its replica died or lost the lease: whoever settles it begins with `pending`.
         Abandoned,
     }
@@ -140,9 +152,15 @@ plain! {
         pub keys: Keys,
         pub list: u8,
         pub call: u8,
+        /// Of a policy's run: who began with it, who was gone by then, and what leads to M as far as it has read.
+        pub members: u8,
+        pub gone: u8,
+        pub seen: Keys,
+        /// Of the last freeze: who has answered, and whether nobody can have relied on M since the run began.
+        pub heard: u8,
+        pub unread: bool,
         /// Its own tombstone is written.
         pub tombstoned: bool,
-        pub resumed: bool,
         pub acked: bool,
     }
 
@@ -162,8 +180,8 @@ plain! {
         pub tombstone: Tombstone,
         /// Bit 0 and 1: the clients; bit 2: the restorer.
         pub intents: u8,
-        /// By the deleter and the restorer: the keys in their `pending`; 0 where there is none.
-        pub pending: [Keys; 2],
+        /// By the deleter, the restorer and the settlers: the keys in their `pending`; 0 where there is none.
+        pub pending: [Keys; 4],
         pub open: [bool; 2],
         pub sealed: [Keys; 2],
         /// Digests in the `left-` keys of each open epoch.
@@ -174,6 +192,8 @@ plain! {
         pub collectors: [Collector; 2],
         pub deleter: Change,
         pub restorer: Change,
+        /// They finish a delete of the dead under a `pending` of their own, which names the one that they resume.
+        pub settlers: [Change; 2],
         pub stray: Stray,
         pub crashes: u8,
         pub lapses: u8,

@@ -4,7 +4,8 @@
 use crate::{
     check::{BYTES, CACHES, CHILD, LATER, OTHER, PROMISE, RESTORABLE, STUCK, TAGGED, WHOLE},
     configurations::{
-        ANY_AGE, CACHE, INDEX, JOIN, JOIN_DELETE, JOIN_LAPSE, JOIN_WAITS, POLICY_ONE, PUSH, RESTORE, TAGS, TRASH, WAITS,
+        ANY_AGE, CACHE, INDEX, JOIN, JOIN_DELETE, JOIN_LAPSE, JOIN_WAITS, POLICY_ONE, PUSH, RESTORE, RESUME, TAGS,
+        TRASH, WAITS, WATCH, WATCH_INDEX, WATCH_JOIN,
     },
     protocol::Config,
 };
@@ -69,6 +70,15 @@ weakened! {
     LinksBeforeIntents links_before_intents in PUSH: Some(BYTES),
     TrashBeforeLinks trash_before_links in TRASH: Some(RESTORABLE),
     TouchedIgnored touched_ignored in PUSH: Some(PROMISE),
+    // A policy that reads once.
+    WatchReadsFirst watch_reads_first in WATCH: Some(TAGGED),
+    WatchWithoutInFlight watch_without_in_flight in WATCH: Some(TAGGED),
+    WatchIgnoresTouched watch_ignores_touched in WATCH_INDEX: Some(CHILD),
+    WatchIgnoresLoss watch_ignores_loss in WATCH: Some(TAGGED),
+    WatchIgnoresNewcomers watch_ignores_newcomers in WATCH_JOIN: Some(TAGGED),
+    WatchIgnoresLeft watch_ignores_left in WATCH_JOIN: Some(TAGGED),
+    WatchLetsKeysGo watch_lets_keys_go in WATCH_JOIN: Some(TAGGED),
+    WatchListsLeftFirst watch_lists_left_first in WATCH_JOIN: Some(TAGGED),
     // Deletes and restores.
     DeleteWithoutFreeze delete_without_freeze in TAGS: Some(OTHER),
     DeleteWithoutLease delete_without_lease in CACHE: Some(LATER),
@@ -78,8 +88,11 @@ weakened! {
     UnlinkBeforeTombstone unlink_before_tombstone in TRASH: Some(RESTORABLE),
     ClearBeforeUnlink clear_before_unlink in CACHE: Some(CACHES),
     ClearKeepsGeneration clear_keeps_generation in CACHE: Some(CACHES),
-    TombstoneResumed tombstone_resumed in JOIN_WAITS: Some(LATER),
+    TombstoneResumed tombstone_resumed in JOIN_DELETE: Some(LATER),
     ResumedWithoutTombstone resumed_without_tombstone in CACHE: Some(LATER),
+    ResumptionNotNamed resumption_not_named in RESUME: Some(STUCK),
+    ResumptionNotFrozen resumption_not_frozen in RESUME: Some(LATER),
+    ResumedUnseen resumed_unseen in RESUME: Some(LATER),
     ResumedBeforeQ resumed_before_q in CACHE: Some(LATER),
     PendingThawedAtQ pending_thawed_at_q in CACHE: Some(LATER),
     RestoreWithoutFreeze restore_without_freeze in RESTORE: Some(OTHER),
