@@ -30,6 +30,10 @@ pub const LATER: &str = "I4: a PUT that began after the delete stays";
 pub const WHOLE: &str = "I4: all of a PUT is left or none of it";
 /// I4, of tags that were not to be touched.
 pub const OTHER: &str = "I4: a tag of another manifest stays";
+/// I4, of two PUTs.
+pub const LAST: &str = "I4: a tag stays where the last of two PUTs put it";
+/// I5, of the store.
+pub const BACK: &str = "I5: what was deleted does not come back by itself";
 /// I5.
 pub const CACHES: &str = "I5: no cache answers with what was deleted";
 /// Nobody is served any more, and yet somebody waits.
@@ -51,6 +55,8 @@ pub fn properties() -> Vec<Property<Protocol>> {
         Property::always(LATER, later_puts_stay),
         Property::always(WHOLE, puts_are_whole),
         Property::always(OTHER, other_tags_stay),
+        Property::always(LAST, last_put_stays),
+        Property::always(BACK, |_, state: &State| !state.came_back),
         Property::always(CACHES, caches_forget),
         Property::always(STUCK, |_, state: &State| !state.stuck),
     ]
@@ -99,6 +105,15 @@ fn other_tags_stay(protocol: &Protocol, state: &State) -> bool {
     let only_other = !plays(protocol, Push::Tagged) && !plays(protocol, Push::Blob);
     let overwritten = state.tag == Tag::Manifest && protocol.config.restore.is_some() && only_other;
     !(is_acked(protocol, state, Push::Other) && (state.other_tag_unlinked || overwritten))
+}
+
+fn last_put_stays(protocol: &Protocol, state: &State) -> bool {
+    let tag = |me: usize| if protocol.config.clients[me].0 == Push::Other { Tag::Other } else { Tag::Manifest };
+    let overtaken = |me: usize| {
+        let client = state.clients[me];
+        client.acked && client.after_other && state.tag == tag(1 - me) && tag(me) != tag(1 - me)
+    };
+    !(0..2).any(overtaken)
 }
 
 fn caches_forget(protocol: &Protocol, state: &State) -> bool {

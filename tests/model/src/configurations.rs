@@ -63,6 +63,36 @@ pub const WATCH_JOIN: Config = Config {
 pub const WATCH_LAPSE: Config =
     Config { name: "watch_lapse", clients: [(Tagged, 0b101), NOBODY], leaves: None, lapses: 1, ..WATCH_JOIN };
 
+/// A delete and a restore while a replica joins, which freezes what both have begun with.
+pub const WAITS_JOIN: Config = Config {
+    name: "waits_join",
+    starts: &[Start::PushedAgain],
+    delete: api(0),
+    restore: Some(1),
+    joins: true,
+    timeouts: false,
+    ..QUIET
+};
+
+/// Links that are written twice, and land the first time last: two PUTs.
+pub const LATE: Config = Config {
+    name: "late",
+    starts: &[Start::Image],
+    clients: [(Tagged, ANY), (Other, ANY)],
+    lapses: 1,
+    crashes: 1,
+    late: true,
+    ..QUIET
+};
+
+/// The same: a PUT and a delete.
+pub const LATE_DELETE: Config =
+    Config { name: "late_delete", clients: [(Tagged, ANY), NOBODY], delete: api(0), timeouts: false, ..LATE };
+
+/// The same: a PUT, a delete and a collection.
+pub const LATE_SWEEP: Config =
+    Config { name: "late_sweep", collectors: ONE, lapses: 0, ages_freely: true, ..LATE_DELETE };
+
 macro_rules! explored {
     ($list:ident in $module:ident: $($config:ident $test:ident,)*) => {
         explored! { @list $list $($config)* }
@@ -292,6 +322,10 @@ pub const JOIN_WAITS: Config = Config {
 explored! { EVERYDAY in everyday:
     WATCH watch, WATCH_INDEX watch_index, WATCH_JOIN watch_join,
     RESUME resume,
+    WAITS_JOIN waits_join,
+    LATE late,
+    LATE_DELETE late_delete,
+    LATE_SWEEP late_sweep,
     PUSH push,
     TWO_PUSHES two_pushes,
     ANY_AGE any_age,

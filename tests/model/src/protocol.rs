@@ -61,6 +61,8 @@ pub struct Config {
     pub lapses: u8,
     /// Ages run out at any moment (A2 does not hold): I2 is not checked.
     pub ages_freely: bool,
+    /// The first attempt to write a PUT's link may get lost on its way, and land after its repetition.
+    pub late: bool,
     /// Waiting for a freeze ends in a 503; without it, waiting for ever is a violation.
     pub timeouts: bool,
 }
@@ -79,6 +81,7 @@ pub const QUIET: Config = Config {
     crashes: 0,
     lapses: 0,
     ages_freely: false,
+    late: false,
     timeouts: true,
 };
 

@@ -2,7 +2,7 @@
 
 use crate::{
     protocol::{Protocol, Push},
-    state::{BLOB, ChangeAt, Client, DIGESTS, Link, MANIFEST, PushAt, REVISION, State, TAG, Tag},
+    state::{BLOB, ChangeAt, Client, DIGESTS, INDEX, Keys, Link, MANIFEST, PushAt, REVISION, State, TAG, Tag},
     step::Steps,
     weakened::Mutant,
 };
@@ -119,6 +119,7 @@ fn start_put(protocol: &Protocol, steps: &mut Steps, me: usize, push: Push, repl
     let from = steps.from;
     let deleter = from.deleter;
     let ended = matches!(deleter.at, ChangeAt::Done);
+    let other = from.clients[1 - me].acked;
     let died = deleter.at != ChangeAt::Idle && !from.alive(deleter.home);
     for home in Protocol::open_doors(from, replicas, keys) {
         if push == Push::Other && !protocol.lease(from, home as u8, Mutant::NoLeaseBeforeTag) {
@@ -129,6 +130,7 @@ fn start_put(protocol: &Protocol, steps: &mut Steps, me: usize, push: Push, repl
             let client = &mut s.clients[me];
             (client.at, client.home, client.entered) = (first, home as u8, keys);
             client.after_delete = ended || died;
+            client.after_other = protocol.config.late && other;
         });
     }
 }
@@ -180,28 +182,74 @@ fn put(protocol: &Protocol, steps: &mut Steps, me: usize, push: Push) {
             let skipped = if protocol.is(Mutant::IntentAfterLease) { protocol.mutant } else { Mutant::None };
             to("PUT: late intent", lease(skipped, PushAt::PutRevision), intent);
         }
-        PushAt::PutRevision if push == Push::Index => {
-            to(
-                "PUT: revision link of the index; lease checked",
-                lease(Mutant::NoLeaseBefore201, PushAt::PutAnswer),
-                &|s| s.index = true,
-            );
+        PushAt::PutRevision | PushAt::PutTag => put_link(protocol, steps, me, push),
+        PushAt::PutWaits if client.late == 0 => {
+            let next = lease(Mutant::LateAnsweredWithoutLease, PushAt::PutAnswer);
+            to("PUT: no first attempt can land any more; lease checked", next, &|_| {});
         }
-        PushAt::PutRevision if push == Push::Untagged => {
-            to("PUT: revision link; lease checked", lease(Mutant::NoLeaseBefore201, PushAt::PutAnswer), &|s| {
-                s.revision = true;
-            });
-        }
-        PushAt::PutRevision => {
-            to("PUT: revision link; lease checked", lease(Mutant::NoLeaseBeforeTag, PushAt::PutTag), &|s| {
-                s.revision = true;
-            });
-        }
-        PushAt::PutTag => {
-            let tag = if push == Push::Other { Tag::Other } else { Tag::Manifest };
-            to("PUT: tag link; lease checked", lease(Mutant::NoLeaseBefore201, PushAt::PutAnswer), &|s| s.tag = tag);
-        }
+        PushAt::PutWaits => {}
         PushAt::PutAnswer => to("PUT: 201", PushAt::PutIntentGoes, &|s| s.clients[me].acked = true),
+        // Only in the mutant that has answered already.
+        _ if client.late != 0 && !protocol.is(Mutant::LateIgnored) => {}
         _ => to("PUT: the intent goes; leave", PushAt::Done, &|s| s.intents &= !bit),
+    }
+}
+
+/// The links that make M, the index or the tag visible. Where the answer gets lost the write is sent again.
+fn put_link(protocol: &Protocol, steps: &mut Steps, me: usize, push: Push) {
+    let from = steps.from;
+    let client = from.clients[me];
+    let (what, link, next, skipped) = match (client.at, push) {
+        (PushAt::PutTag, _) => ("PUT: tag link; lease checked", TAG, PushAt::PutAnswer, Mutant::NoLeaseBefore201),
+        (_, Push::Index) => {
+            ("PUT: link of the index; lease checked", INDEX, PushAt::PutAnswer, Mutant::NoLeaseBefore201)
+        }
+        (_, Push::Untagged) => {
+            ("PUT: revision link; lease checked", REVISION, PushAt::PutAnswer, Mutant::NoLeaseBefore201)
+        }
+        _ => ("PUT: revision link; lease checked", REVISION, PushAt::PutTag, Mutant::NoLeaseBeforeTag),
+    };
+    let mut put = |what, late: Keys| {
+        let waits = client.late | late != 0 && !protocol.is(Mutant::LateIgnored) && !protocol.is(Mutant::LateAnswered);
+        let next = if next == PushAt::PutAnswer && waits { PushAt::PutWaits } else { next };
+        let next = if protocol.lease(from, client.home, skipped) { next } else { PushAt::Failed };
+        steps.go(NAMES[me], what, client.home as usize, |s| {
+            s.clients[me].at = next;
+            s.clients[me].late |= late;
+            if next == PushAt::Failed {
+                s.clients[me].entered = 0;
+            }
+            land(s, push, link);
+        });
+    };
+    put(what, 0);
+    if protocol.config.late {
+        put("PUT: a link again, because no answer came; lease checked", link);
+    }
+}
+
+/// A link of a PUT is there.
+fn land(state: &mut State, push: Push, link: Keys) {
+    match link {
+        TAG => state.tag = if push == Push::Other { Tag::Other } else { Tag::Manifest },
+        INDEX => state.index = true,
+        _ => state.revision = true,
+    }
+}
+
+/// What becomes of first attempts.
+pub fn late(protocol: &Protocol, steps: &mut Steps) {
+    for me in 0..2 {
+        let client = steps.from.clients[me];
+        for link in [REVISION, TAG, INDEX].into_iter().filter(|link| client.late & link != 0) {
+            steps.maybe("the first attempt to write a link lands", Some(client.home), |s| {
+                land(s, protocol.config.clients[me].0, link);
+                s.clients[me].late &= !link;
+                s.came_back |= client.acked && client.before_delete && s.deleter.acked;
+            });
+            steps.go("time", "the first attempt to write a link cannot land any more", client.home as usize, |s| {
+                s.clients[me].late &= !link;
+            });
+        }
     }
 }

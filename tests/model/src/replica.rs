@@ -4,6 +4,7 @@ use crate::{
     change::change,
     collect,
     protocol::Protocol,
+    push,
     state::{
         ChangeAt, Client, CollectAt, DELETER, Fill, HOLDERS, JOINER, LEFT, Lease, Link, Phase, PushAt, REPLICAS,
         Replica, State, Stray, Tag, Tombstone,
@@ -244,6 +245,7 @@ fn takeover(protocol: &Protocol, steps: &mut Steps) {
 
 /// Ages, expiries, and writes that land late.
 fn world(protocol: &Protocol, steps: &mut Steps) {
+    push::late(protocol, steps);
     let from = steps.from;
     let collects = protocol.config.collectors != [None, None];
     let busy = from.clients.iter().any(Client::busy);
@@ -252,7 +254,8 @@ fn world(protocol: &Protocol, steps: &mut Steps) {
     }
     // A3: an intent outlives every publication of its operation.
     for me in 0..2 {
-        let over = matches!(from.clients[me].at, PushAt::Done | PushAt::Failed);
+        let late = from.clients[me].late != 0 && !protocol.is(Mutant::LateOutlivesIntent);
+        let over = matches!(from.clients[me].at, PushAt::Done | PushAt::Failed) && !late;
         if collects && over && from.intents & 1 << me != 0 {
             steps.maybe("an abandoned intent ages out", None, |s| s.intents &= !(1 << me));
         }

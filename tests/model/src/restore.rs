@@ -26,6 +26,7 @@ fn steps_of(protocol: &Protocol, steps: &mut Steps) {
     let lease = |next| if protocol.lease(from, restorer.home, Mutant::None) { next } else { Abandoned };
     let enters_first = protocol.is(Mutant::RestoreEntersFirst);
     let door = if restorer.at == Idle { protocol.config.restore.unwrap_or(0) } else { restorer.home };
+    let closed = from.frozen(door as usize) & DIGESTS != 0;
     match restorer.at {
         Idle => {
             let offered = from.tombstone == state::Tombstone::Restorable;
@@ -51,9 +52,8 @@ fn steps_of(protocol: &Protocol, steps: &mut Steps) {
             });
         }
         List | Freeze | Wait => freeze(protocol, steps, RESTORER, if enters_first { Check } else { Enter }),
-        Enter if from.frozen(door as usize) & DIGESTS != 0 && protocol.config.timeouts => {
-            go(steps, RESTORER, "15 s are over; 503", UndoPending, |_| {});
-        }
+        Enter if closed && protocol.config.timeouts => go(steps, RESTORER, "15 s are over; 503", UndoPending, |_| {}),
+        Enter if closed => {}
         Enter => go(steps, RESTORER, "enter the closure", Intent, |s| {
             if !protocol.is(Mutant::RestoreWithoutEnter) {
                 s.restorer.entered = DIGESTS;

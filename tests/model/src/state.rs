@@ -93,7 +93,7 @@ plain! {
         CommitAnswer,
         /// Between two requests: nothing is in flight.
         PutStart,
-        PutIntent, PutBytes, PutLink, PutStat, PutLateIntent, PutRevision, PutTag, PutAnswer, PutIntentGoes, Done,
+        PutIntent, PutBytes, PutLink, PutStat, PutLateIntent, PutRevision, PutTag, PutWaits, PutAnswer, PutIntentGoes, Done,
         Failed,
     }
 
@@ -107,6 +107,11 @@ plain! {
         pub acked: bool,
         /// Its PUT began after the delete had ended, or after the deleter had died.
         pub after_delete: bool,
+        /// Links whose write was sent twice: the first attempt may still land.
+        pub late: Keys,
+        /// It began when the other client's PUT was answered; a delete began when its own was.
+        pub after_other: bool,
+        pub before_delete: bool,
         /// In the mutant that stats first: 1 absent, 2 present.
         pub early_stat: u8,
     }
@@ -202,6 +207,8 @@ plain! {
         pub restore_failed: bool,
         /// A delete of M unlinked T when T pointed elsewhere.
         pub other_tag_unlinked: bool,
+        /// A link of an answered PUT came back after a later delete was answered.
+        pub came_back: bool,
         /// Nothing moves any more, and somebody waits.
         pub stuck: bool,
     }

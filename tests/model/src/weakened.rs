@@ -2,10 +2,10 @@
 //! harmless.
 
 use crate::{
-    check::{BYTES, CACHES, CHILD, LATER, OTHER, PROMISE, RESTORABLE, STUCK, TAGGED, WHOLE},
+    check::{BACK, BYTES, CACHES, CHILD, LAST, LATER, OTHER, PROMISE, RESTORABLE, STUCK, TAGGED, WHOLE},
     configurations::{
-        ANY_AGE, CACHE, INDEX, JOIN, JOIN_DELETE, JOIN_LAPSE, JOIN_WAITS, POLICY_ONE, PUSH, RESTORE, RESUME, TAGS,
-        TRASH, WAITS, WATCH, WATCH_INDEX, WATCH_JOIN,
+        ANY_AGE, CACHE, INDEX, JOIN, JOIN_DELETE, JOIN_LAPSE, JOIN_WAITS, LATE, LATE_DELETE, LATE_SWEEP, POLICY_ONE,
+        PUSH, RESTORE, RESUME, TAGS, TRASH, WAITS, WATCH, WATCH_INDEX, WATCH_JOIN,
     },
     protocol::Config,
 };
@@ -60,6 +60,10 @@ weakened! {
     HeadKeepsOldLink head_keeps_old_link in PUSH: Some(PROMISE),
     HeadNotTouched head_not_touched in PUSH: Some(PROMISE),
     IndexIgnoresChildRevision index_ignores_child_revision in INDEX: Some(CHILD),
+    LateIgnored late_ignored in LATE_DELETE: Some(BACK),
+    LateAnswered late_answered in LATE: Some(LAST),
+    LateAnsweredWithoutLease late_answered_without_lease in LATE_DELETE: Some(WHOLE),
+    LateOutlivesIntent late_outlives_intent in LATE_SWEEP: Some(BYTES),
     // Collection.
     BeginWithoutInFlight begin_without_in_flight in PUSH: Some(PROMISE),
     ReplicasNotListedAgain replicas_not_listed_again in JOIN_LAPSE: Some(PROMISE),
