@@ -92,7 +92,7 @@ pub fn freeze(protocol: &Protocol, steps: &mut Steps, holder: usize, then: Chang
                 }
             });
         }
-        if protocol.config.timeouts && (taken || in_flight) {
+        if protocol.has_timeouts() && (taken || in_flight) {
             go(steps, holder, "15 s are over; 503", ChangeAt::UndoPending, |_| {});
         }
     }

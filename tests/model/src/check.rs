@@ -127,7 +127,7 @@ fn caches_forget(protocol: &Protocol, state: &State) -> bool {
 
 /// Whether somebody waits, and none of the steps that may follow comes by itself.
 pub(crate) fn is_stuck(protocol: &Protocol, state: &State, next: &[Step]) -> bool {
-    if protocol.config.timeouts || next.iter().any(|step| step.progress) {
+    if protocol.has_timeouts() || next.iter().any(|step| step.progress) {
         return false;
     }
     // A replica whose lease has lapsed registers anew, which the model shows with the joiner only.

@@ -2,7 +2,7 @@
 
 use crate::{
     protocol::Protocol,
-    state::{BLOB, CollectAt, Collector, DIGESTS, Keys, Link, MANIFEST, Phase, REPLICAS, State, Tombstone},
+    state::{BLOB, CollectAt, Collector, DIGESTS, JOINER, Keys, Link, MANIFEST, Phase, REPLICAS, State, Tombstone},
     step::Steps,
     weakened::Mutant,
 };
@@ -129,6 +129,7 @@ fn begin(protocol: &Protocol, steps: &mut Steps, me: usize) {
         steps.go(NAMES[me], "gone: not of this epoch", replica as usize, |s| {
             s.collectors[me].call = replica + 1;
             s.collectors[me].members &= !(1 << replica);
+            s.collectors[me].gone |= 1 << replica;
         });
     }
 }
@@ -170,7 +171,10 @@ fn freeze(protocol: &Protocol, steps: &mut Steps, me: usize) {
         });
     }
     if gone {
-        let survives = left_in_order(from, replica as usize) || protocol.is(Mutant::EpochSurvivesLoss);
+        let gone_before = collector.gone & 1 << replica != 0;
+        let newcomer = replica as usize == JOINER && protocol.is(Mutant::EpochSurvivesNewcomers);
+        let told = left_in_order(from, replica as usize) || gone_before || newcomer;
+        let survives = told || protocol.is(Mutant::EpochSurvivesLoss);
         let next = if survives { CollectAt::Freeze } else { CollectAt::CloseBatch };
         let what = if survives { "gone: passed over" } else { "lost: the epoch ends" };
         steps.go(NAMES[me], what, replica as usize, |s| {

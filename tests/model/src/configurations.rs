@@ -70,7 +70,7 @@ pub const WAITS_JOIN: Config = Config {
     delete: api(0),
     restore: Some(1),
     joins: true,
-    timeouts: false,
+    crashes: 1,
     ..QUIET
 };
 
@@ -92,6 +92,19 @@ pub const LATE_DELETE: Config =
 /// The same: a PUT, a delete and a collection.
 pub const LATE_SWEEP: Config =
     Config { name: "late_sweep", collectors: ONE, lapses: 0, ages_freely: true, ..LATE_DELETE };
+
+/// A delete while a process that remembers loses its lease and registers anew.
+pub const REBORN: Config = Config {
+    name: "reborn",
+    starts: &[Start::Image],
+    clients: [(Tagged, 0b100), NOBODY],
+    delete: api(0),
+    caches: 0b110,
+    joins: true,
+    reborn: true,
+    lapses: 1,
+    ..QUIET
+};
 
 macro_rules! explored {
     ($list:ident in $module:ident: $($config:ident $test:ident,)*) => {
@@ -322,6 +335,7 @@ pub const JOIN_WAITS: Config = Config {
 explored! { EVERYDAY in everyday:
     WATCH watch, WATCH_INDEX watch_index, WATCH_JOIN watch_join,
     RESUME resume,
+    REBORN reborn,
     WAITS_JOIN waits_join,
     LATE late,
     LATE_DELETE late_delete,

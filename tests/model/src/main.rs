@@ -8,6 +8,8 @@ mod collect;
 mod configurations;
 mod delete;
 mod explore;
+mod gone;
+mod join;
 mod lease;
 mod model;
 mod protocol;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 use crate::{
     configurations::{EVERYDAY, LARGE},
     explore::{Outcome, explore},
+    gone::Marker,
     lease::Renewal,
     protocol::Protocol,
     weakened::Mutant,
@@ -60,6 +63,9 @@ fn explored(name: &str) -> Option<(Outcome, Option<&'static str>)> {
     {
         return Some((explore(Protocol { config: *config, mutant: *mutant }), *expected));
     }
+    if let Some(variant) = gone::ALL.into_iter().find(|variant| format!("{variant:?}") == name) {
+        return Some((explore(variant), (variant != Marker::Unchanged).then_some(gone::LANDED)));
+    }
     let variant = lease::ALL.into_iter().find(|variant| format!("{variant:?}") == name)?;
     Some((explore(variant), (variant != Renewal::Unchanged).then_some(lease::GONE)))
 }
@@ -68,6 +74,7 @@ fn usage() {
     println!("usage: cargo run -- NAME…");
     println!("configurations: {}", list(EVERYDAY.iter().chain(LARGE).map(|config| config.name)));
     println!("weakened: {}", list(weakened::ALL.iter().map(|(mutant, _, _)| format!("{mutant:?}"))));
+    println!("the marker of who is gone: {}", list(gone::ALL.iter().map(|variant| format!("{variant:?}"))));
     println!("the lease: {}", list(lease::ALL.iter().map(|variant| format!("{variant:?}"))));
 }
 

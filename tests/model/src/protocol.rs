@@ -55,6 +55,8 @@ pub struct Config {
     /// The set of replicas that fill their descriptor caches.
     pub caches: u8,
     pub joins: bool,
+    /// Who joins is the process of replica 1, when that has lost its lease.
+    pub reborn: bool,
     /// The replica that may leave in order.
     pub leaves: Option<u8>,
     pub crashes: u8,
@@ -77,6 +79,7 @@ pub const QUIET: Config = Config {
     restore: None,
     caches: 0,
     joins: false,
+    reborn: false,
     leaves: None,
     crashes: 0,
     lapses: 0,
@@ -94,6 +97,11 @@ pub struct Protocol {
 impl Protocol {
     pub fn is(&self, mutant: Mutant) -> bool {
         self.mutant == mutant
+    }
+
+    /// Whether waiting for a freeze ends in a 503.
+    pub fn has_timeouts(&self) -> bool {
+        self.config.timeouts && !self.is(Mutant::WaitsForEver)
     }
 
     pub fn has_policy(&self) -> bool {

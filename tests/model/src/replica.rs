@@ -2,12 +2,12 @@
 
 use crate::{
     change::change,
-    collect,
+    collect, join,
     protocol::Protocol,
     push,
     state::{
-        ChangeAt, Client, CollectAt, DELETER, Fill, HOLDERS, JOINER, LEFT, Lease, Link, Phase, PushAt, REPLICAS,
-        Replica, State, Stray, Tag, Tombstone,
+        ChangeAt, Client, CollectAt, DELETER, Fill, HOLDERS, Lease, Link, Phase, PushAt, REPLICAS, Replica, State,
+        Stray, Tag, Tombstone,
     },
     step::Steps,
     weakened::Mutant,
@@ -20,10 +20,10 @@ pub fn expand(protocol: &Protocol, steps: &mut Steps) {
         cache(protocol, steps, replica);
     }
     if protocol.config.joins {
-        join(protocol, steps);
+        join::join(protocol, steps);
     }
     if let Some(replica) = protocol.config.leaves {
-        leave(protocol, steps, replica as usize);
+        join::leave(protocol, steps, replica as usize);
     }
     takeover(protocol, steps);
     world(protocol, steps);
@@ -101,7 +101,7 @@ fn abandon_changes(state: &mut State, replica: usize) {
     }
 }
 
-fn crash(state: &mut State, replica: usize) {
+pub fn crash(state: &mut State, replica: usize) {
     let this = &mut state.replicas[replica];
     *this = Replica { phase: Phase::Crashed, lease: this.lease, key: this.key, ..Replica::default() };
     abandon_changes(state, replica);
@@ -148,7 +148,9 @@ fn thaw(protocol: &Protocol, steps: &mut Steps, replica: usize) {
 fn cache(protocol: &Protocol, steps: &mut Steps, replica: usize) {
     let from = steps.from;
     let this = from.replicas[replica];
-    if protocol.config.caches & 1 << replica == 0 || this.phase != Phase::Serving {
+    // Requests of a process that registers anew go on meanwhile.
+    let reborn = protocol.config.reborn && matches!(this.phase, Phase::Reborn | Phase::Registered | Phase::GcListed);
+    if protocol.config.caches & 1 << replica == 0 || !reborn && this.phase != Phase::Serving {
         return;
     }
     let at = Some(replica as u8);
@@ -162,68 +164,9 @@ fn cache(protocol: &Protocol, steps: &mut Steps, replica: usize) {
         }),
         Fill::Read => steps.maybe("cache fill: set, unless the generation moved", at, |s| {
             let this = &mut s.replicas[replica];
-            this.cached |= !this.fill_stale && this.lease == Lease::Valid;
+            this.cached |= !this.fill_stale;
             (this.fill, this.fill_stale) = (Fill::Idle, false);
         }),
-    }
-}
-
-/// Write the key; list `gc/`, then `pending/`; serve.
-fn join(protocol: &Protocol, steps: &mut Steps) {
-    let list_gc = |s: &mut State| {
-        s.replicas[JOINER].began = s.open;
-        if !protocol.is(Mutant::JoinerIgnoresSealed) {
-            (s.replicas[JOINER].frozen[0], s.replicas[JOINER].frozen[1]) = (s.sealed[0], s.sealed[1]);
-        }
-    };
-    let list_pending = |s: &mut State| {
-        if !protocol.is(Mutant::JoinerIgnoresPending) {
-            let pending = s.pending;
-            s.replicas[JOINER].frozen[DELETER..].copy_from_slice(&pending);
-        }
-    };
-    let early = protocol.is(Mutant::JoinerListsBeforeItRegisters);
-    match steps.from.replicas[JOINER].phase {
-        Phase::Absent if early => steps.maybe("joiner: list gc/ before it registers", Some(2), |s| {
-            s.replicas[JOINER].phase = Phase::GcListed;
-            list_gc(s);
-        }),
-        Phase::Absent => steps.maybe("joiner: write the key", Some(2), |s| {
-            (s.replicas[JOINER].phase, s.replicas[JOINER].key) = (Phase::Registered, true);
-        }),
-        Phase::Registered => steps.go("joiner", "list gc/", JOINER, |s| {
-            s.replicas[JOINER].phase = Phase::GcListed;
-            list_gc(s);
-        }),
-        Phase::GcListed => steps.go("joiner", "list pending/", JOINER, |s| {
-            s.replicas[JOINER].phase = if early { Phase::PendingListed } else { Phase::Serving };
-            list_pending(s);
-        }),
-        Phase::PendingListed => steps.go("joiner", "write the key at last", JOINER, |s| {
-            (s.replicas[JOINER].phase, s.replicas[JOINER].key) = (Phase::Serving, true);
-        }),
-        _ => {}
-    }
-}
-
-/// Finish what is in flight, write the `left-` keys, remove the key.
-fn leave(protocol: &Protocol, steps: &mut Steps, replica: usize) {
-    let this = steps.from.replicas[replica];
-    let idle = steps.from.in_flight(replica) == 0;
-    match this.phase {
-        Phase::Serving if idle && this.lease == Lease::Valid => {
-            steps.maybe("leaving: write left- keys", Some(replica as u8), |s| {
-                s.replicas[replica].phase = Phase::Leaving;
-                for epoch in 0..2 {
-                    let told = this.began[epoch] && !protocol.is(Mutant::LeaverForgetsTouched);
-                    s.left[epoch] |= if told { this.touched[epoch] | LEFT } else { 0 };
-                }
-            });
-        }
-        Phase::Leaving => steps.go("leaver", "remove the key", replica, |s| {
-            s.replicas[replica] = Replica { phase: Phase::Left, lease: Lease::GoneQ, ..Replica::default() };
-        }),
-        _ => {}
     }
 }
 

@@ -52,7 +52,7 @@ fn steps_of(protocol: &Protocol, steps: &mut Steps) {
             });
         }
         List | Freeze | Wait => freeze(protocol, steps, RESTORER, if enters_first { Check } else { Enter }),
-        Enter if closed && protocol.config.timeouts => go(steps, RESTORER, "15 s are over; 503", UndoPending, |_| {}),
+        Enter if closed && protocol.has_timeouts() => go(steps, RESTORER, "15 s are over; 503", UndoPending, |_| {}),
         Enter if closed => {}
         Enter => go(steps, RESTORER, "enter the closure", Intent, |s| {
             if !protocol.is(Mutant::RestoreWithoutEnter) {

@@ -53,6 +53,8 @@ plain! {
     pub enum Phase {
         /// Not started yet (the joiner).
         #[default] Absent,
+        /// It has lost its lease and given its ulid up.
+        Reborn,
         /// Its key is written; it has listed nothing.
         Registered,
         GcListed,
@@ -128,6 +130,8 @@ plain! {
         /// The replicas of this epoch, and the next one to call.
         pub members: u8,
         pub call: u8,
+        /// Those that were gone when it began: they promise nothing any more, and what they did can be seen.
+        pub gone: u8,
         /// Digests that the mark found reachable, and the batch.
         pub found: Keys,
         pub batch: Keys,

@@ -5,7 +5,7 @@ use crate::{
     check::{BACK, BYTES, CACHES, CHILD, LAST, LATER, OTHER, PROMISE, RESTORABLE, STUCK, TAGGED, WHOLE},
     configurations::{
         ANY_AGE, CACHE, INDEX, JOIN, JOIN_DELETE, JOIN_LAPSE, JOIN_WAITS, LATE, LATE_DELETE, LATE_SWEEP, POLICY_ONE,
-        PUSH, RESTORE, RESUME, TAGS, TRASH, WAITS, WATCH, WATCH_INDEX, WATCH_JOIN,
+        PUSH, REBORN, RESTORE, RESUME, TAGS, TRASH, WAITS, WAITS_JOIN, WATCH, WATCH_INDEX, WATCH_JOIN,
     },
     protocol::Config,
 };
@@ -47,6 +47,10 @@ weakened! {
     LeaverForgetsTouched leaver_forgets_touched in JOIN: Some(PROMISE),
     FreezeEndsOnlyByThaw freeze_ends_only_by_thaw in JOIN_WAITS: Some(STUCK),
     DeadCollectorsFreezeStays dead_collectors_freeze_stays in PUSH: Some(STUCK),
+    MemoryOutlivesLease memory_outlives_lease in REBORN: Some(CACHES),
+    FillOutlivesLease fill_outlives_lease in REBORN: Some(CACHES),
+    ForgetsBeforeItRegisters forgets_before_it_registers in REBORN: Some(CACHES),
+    WaitsForEver waits_for_ever in WAITS_JOIN: Some(STUCK),
     // Promises.
     NoLeaseBeforePromise no_lease_before_promise in PUSH: Some(PROMISE),
     NoLeaseBeforeRevision no_lease_before_revision in ANY_AGE: Some(BYTES),
@@ -68,6 +72,7 @@ weakened! {
     BeginWithoutInFlight begin_without_in_flight in PUSH: Some(PROMISE),
     ReplicasNotListedAgain replicas_not_listed_again in JOIN_LAPSE: Some(PROMISE),
     EpochSurvivesLoss epoch_survives_loss in PUSH: Some(PROMISE),
+    EpochSurvivesNewcomers epoch_survives_newcomers in JOIN_LAPSE: Some(PROMISE),
     KeyRemovedDuringEpoch key_removed_during_epoch in JOIN_LAPSE: Some(PROMISE),
     SweepWithoutLease sweep_without_lease in PUSH: Some(PROMISE),
     ThawedBeforeQ thawed_before_q in PUSH: Some(PROMISE),
