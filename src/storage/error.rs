@@ -133,6 +133,13 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A link was sent to a medium that did not say what became of it. It may still be written, so nothing was promised,
+    /// and for a while nothing is deleted that it concerns.
+    #[error("it is not known whether a link was written")]
+    Uncertain {
+        /// The driver's error.
+        source: driver::Error,
+    },
     /// The medium failed.
     #[error("the storage could not {action}")]
     Driver {

@@ -60,9 +60,12 @@ impl Store {
     /// Writes a link, durably.
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// [`Error::Driver`]; on a store of several processes [`Error::Uncertain`].
     pub(super) async fn put_link(&self, spec: PathSpec<'_>, target: &Digest) -> Result<(), Error> {
         let content = Bytes::from(target.to_string());
+        if self.replicas.is_some() && self.fence.is_none() {
+            return self.put_once(&spec.path(), content).await;
+        }
         let written = self.driver.put(&spec.path(), content, Durability::Durable).await;
         written.map_err(|source| Error::driver("write a link", source))
     }

@@ -82,7 +82,11 @@ impl Repository {
         if self.store.link(source, digest).await?.as_ref() != Some(&target) {
             return Ok(None);
         }
-        self.store.put_link(PathSpec::LayerLink(&self.name, digest), &target).await?;
+        let linked = self.store.put_link(PathSpec::LayerLink(&self.name, digest), &target).await;
+        if linked.is_err() {
+            promise.leave(&self.store, &linked);
+            return linked.map(|()| None);
+        }
         let size = self.store.stored_size(&target).await?;
         promise.lease()?;
         Ok(size.map(|size| blob_descriptor(digest.clone(), size)))

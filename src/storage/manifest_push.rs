@@ -17,7 +17,7 @@ use super::{
     facts::RevisionFact,
     guard::Key,
     layout::PathSpec,
-    replicas::{Intent, IntentId},
+    replicas::{Intent, IntentId, Promise},
     tag_pushes::TagPush,
     upload_hash::HASH_IN_PLACE,
 };
@@ -115,8 +115,13 @@ impl Repository {
     async fn publish_in_order(&self, digest: Digest, put: PutManifest) -> Result<Digest, Error> {
         self.store.settle_parked().await;
         let promise = self.store.enter(self.keys_of(&digest, &put)).await?;
-        let push = &Push { digest, put, now: self.store.clock.now() };
-        let intent = self.store.new_intent();
+        let published = self.publish_entered(&promise, Push { digest, put, now: self.store.clock.now() }).await;
+        promise.leave(&self.store, &published);
+        published
+    }
+
+    async fn publish_entered(&self, promise: &Promise, push: Push) -> Result<Digest, Error> {
+        let (push, intent) = (&push, self.store.new_intent());
         let previous = match self.prepare(push, &intent).await {
             Ok(previous) => previous,
             Err(error) => {

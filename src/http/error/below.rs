@@ -64,6 +64,10 @@ pub(super) fn storage(error: &storage::Error) -> Reply {
         E::NoLease => no_lease(),
         E::Poisoned => poisoned(),
         E::Corrupt { .. } => internal(),
+        E::Uncertain { .. } => {
+            let message = "the registry's storage did not say whether this was written: try again";
+            Reply::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).header(RETRY_AFTER, RETRY_SECONDS)
+        }
         E::Driver { source, .. } => driver(source),
     }
 }

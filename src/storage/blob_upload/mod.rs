@@ -234,7 +234,12 @@ impl BlobUpload {
         let promise = store.enter(keys).await?;
         let mut staged = self.staged.take().ok_or_else(|| self.busy())?;
         // Also where it exists: its age is what protects the blob until a manifest references it.
-        store.put_link(PathSpec::LayerLink(name, &digest), &digest).await?;
+        let linked = store.put_link(PathSpec::LayerLink(name, &digest), &digest).await;
+        if let Err(error) = linked {
+            let failed = Err(error);
+            promise.leave(store, &failed);
+            return failed;
+        }
         store.publish_blob(&mut *staged.file, &digest).await?;
         promise.lease()?;
         // A link that another registry wrote may have named other content.

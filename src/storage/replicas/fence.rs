@@ -127,6 +127,33 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Writes a file of a push that others may write or remove afterwards. A client that tries again by itself would be
+    /// answered, and its first attempt might land after all that came later; so one whose outcome is not known is the
+    /// last one, and its push is not answered (the model's `late` configurations).
+    ///
+    /// # Errors
+    /// [`Error::Uncertain`]; [`Error::Driver`] where nothing was written, and will not be.
+    pub(in crate::storage) async fn put_once(&self, path: &StoragePath, content: Bytes) -> Result<(), Error> {
+        let mut refusals = 0;
+        loop {
+            let error = match self.fenced.put(path, content.clone(), Durability::Durable).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !has_no_effect(&error) {
+                return Err(Error::Uncertain { source: error });
+            }
+            refusals += 1;
+            if !matches!(error, driver::Error::Busy { .. }) || refusals == MAX_REFUSALS {
+                return Err(Error::driver("write a link", error));
+            }
+            debug!(%path, error = &error as &dyn std::error::Error, "the store asks to wait");
+            self.clock.sleep(self.timing.beat / 10 * 2_u32.pow(refusals - 1)).await;
+        }
+    }
+}
+
 /// Reads as anybody does; before each write the lease is asked for.
 #[derive(Debug)]
 struct FencedDriver {

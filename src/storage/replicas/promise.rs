@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tracing::warn;
+
 use crate::storage::{
     Error,
     guard::{Entered, Key},
@@ -63,6 +65,21 @@ impl Promise {
     /// [`Error::NoLease`].
     pub(in crate::storage) fn lease(&self) -> Result<(), Error> {
         check(self.term.as_ref())
+    }
+
+    /// Leaves the keys. Where a link of the operation may still land, not before it cannot any more: what is deleted until
+    /// then would come back.
+    pub(in crate::storage) fn leave<T>(self, store: &Store, outcome: &Result<T, Error>) {
+        if !matches!(outcome, Err(Error::Uncertain { .. })) {
+            return;
+        }
+        let bound = store.timing.removal_bound;
+        warn!("the store did not say whether a link was written: for {} s nothing is deleted there", bound.as_secs());
+        let landed = store.clock.sleep(bound);
+        tokio::spawn(async move {
+            landed.await;
+            drop(self);
+        });
     }
 
     /// As [`Self::lease`], before a link is written whose checks are as old as this: an operation that took too long, or

@@ -175,3 +175,26 @@ async fn what_a_dead_replica_left_is_ended_though_no_process_lives_for_long() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_link_that_may_still_land_is_not_answered_and_undoes_nothing_that_was() {
+    for (seed, part) in (600..).zip(["tags/v1/current", "_manifests/revisions", "tags/v1/index", "_layers"]) {
+        simulate(seed, async |world| {
+            let (processes, digest) = started(&world).await;
+            world.hiccup(&processes[0], Write::Put, part, Hiccup::Lost(seconds(50)), 1);
+            let unanswered = image("b").push(&processes[0].repository(), Some("v1")).await;
+            assert!(matches!(unanswered, Err(Error::Uncertain { .. })), "{part}: {unanswered:?}");
+            assert!(world.had_its_hiccups(), "{part}");
+            let waits = processes[1].repository().delete_manifest(&by(&image("b").digest()), cause()).await;
+            assert!(matches!(waits, Err(Error::Frozen { .. } | Error::ManifestUnknown { .. })), "{part}: {waits:?}");
+            assert!(is_there(&processes[2].repository(), &by(&digest)).await, "{part}");
+            world.time.sleep(seconds(70)).await;
+            image("b").push(&processes[2].repository(), Some("v1")).await.unwrap();
+            processes[1].repository().delete_manifest(&by(&image("b").digest()), cause()).await.unwrap();
+            world.time.sleep(seconds(70)).await;
+            assert!(is_gone_everywhere(&processes, &image("b").digest()).await, "{part}: a delete is undone");
+            assert_consistent(&processes[2].repository()).await;
+        })
+        .await;
+    }
+}

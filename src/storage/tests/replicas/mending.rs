@@ -27,6 +27,8 @@ async fn the_freezes_of_a_collector_that_died_end_when_its_removals_cannot_land_
         let (processes, digest) = started(&world).await;
         let collector = processes[0].catalog.replica_id().unwrap();
         let epoch = ulid::Ulid::from(77_u128);
+        // As of one that it runs: it would close another one itself.
+        processes[0].catalog.store.changes.began(epoch);
         let opening = serde_json::json!({ "collector": collector });
         for (key, body) in [("open", record::encode(&opening)), ("sealed-0", record::encode(&[&digest]))] {
             let path = format!("lagan/v1/gc/{epoch}/{key}").parse().unwrap();
