@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    assert!(lagan::http::fuzzing::run("hash_state", bytes));
+    assert!(lagan::cli::fuzzing::run("hash_state", bytes));
 });

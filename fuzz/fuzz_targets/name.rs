@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    assert!(lagan::http::fuzzing::run("name", bytes));
+    assert!(lagan::cli::fuzzing::run("name", bytes));
 });

@@ -9,6 +9,8 @@ mod config;
 mod crd;
 mod credentials;
 mod exit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gc;
 mod import;
 mod listener;

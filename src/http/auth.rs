@@ -160,7 +160,7 @@ fn load_users(path: &Path) -> Result<Reloading<Htpasswd>, LoadError> {
 }
 
 /// User and password of a `Basic` header (RFC 7617).
-fn basic_credentials(encoded: &str) -> Option<Credentials> {
+pub(super) fn basic_credentials(encoded: &str) -> Option<Credentials> {
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (user, password) = decoded.split_once(':')?;
     Some(Credentials { user: user.to_owned(), password: password.to_owned() })

@@ -1,9 +1,19 @@
 //! The parsers of this layer, as `fuzz/` calls them: whatever the bytes, no panic, and what was accepted is what it says.
 
-use crate::oci::Descriptor;
+use std::fmt::Debug;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::oci::{Descriptor, Digest};
 
 use super::{
-    PushId, TombstoneId, UploadId, driver::StoragePath, facts::RevisionFact, link::target_in, record,
+    Adoption, PushId, ReplicaCall, Tombstone, TombstoneId, UploadId,
+    driver::{StoragePath, object},
+    facts::RevisionFact,
+    link::target_in,
+    pending::Pending,
+    record,
+    replicas::Intent,
     upload_hash::UploadHash,
 };
 
@@ -13,6 +23,9 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Each target by its name.
 pub const TARGETS: &[Target] = &[
     ("record", record_of_facts),
+    ("records", records),
+    ("upload_state", object::fuzz_upload_state),
+    ("replica_call", replica_call),
     ("hash_state", hash_state),
     ("link", link),
     ("redis_entry", redis_entry),
@@ -20,11 +33,40 @@ pub const TARGETS: &[Target] = &[
     ("storage_path", storage_path),
 ];
 
-/// A record that is accepted says the same when it is written again.
 fn record_of_facts(bytes: &[u8]) {
-    let Ok(fact) = record::decode::<RevisionFact>(bytes) else { return };
-    let again = record::encode(&fact).ok().and_then(|bytes| record::decode::<RevisionFact>(&bytes).ok());
-    assert_eq!(again, Some(fact));
+    if let Ok(fact) = record::decode::<RevisionFact>(bytes) {
+        assert_is_kept(&fact);
+    }
+}
+
+/// What a record holds, without its checksum, which no random change would get past. The first byte says of which kind.
+fn records(bytes: &[u8]) {
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    match kind {
+        b't' => same::<Tombstone>(bytes),
+        b'p' => same::<Pending>(bytes),
+        b'i' => same::<Intent>(bytes),
+        b'a' => same::<Adoption>(bytes),
+        _ => same::<Vec<Digest>>(bytes),
+    }
+}
+
+fn same<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
+    if let Ok(value) = serde_json::from_slice::<T>(bytes) {
+        assert_is_kept(&value);
+    }
+}
+
+/// What was accepted says the same when it is written again.
+fn assert_is_kept<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
+    let again = record::encode(value).ok().and_then(|bytes| record::decode::<T>(&bytes).ok());
+    assert_eq!(again.as_ref(), Some(value));
+}
+
+fn replica_call(bytes: &[u8]) {
+    let Ok(call) = serde_json::from_slice::<ReplicaCall>(bytes) else { return };
+    let again = serde_json::to_vec(&call).ok().and_then(|json| serde_json::from_slice::<ReplicaCall>(&json).ok());
+    assert_eq!(again, Some(call));
 }
 
 /// A state that is accepted counts as many bytes as it says, and goes on from there. The first eight bytes are the

@@ -45,6 +45,15 @@ fn parameters(text: &str) -> Vec<(String, String)> {
     found
 }
 
+/// What is asked for is asked for in the text.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Some(Challenge::Bearer { realm, service, scope }) = Challenge::parse(text) {
+        assert!([Some(realm), service, scope].iter().flatten().all(|value| text.contains(value.as_str())));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,6 +38,10 @@ use selection::Selection;
 use source::Source;
 use target::Target;
 
+/// What `fuzz/` calls of this command.
+#[cfg(any(test, fuzzing))]
+pub(super) const FUZZ_TARGETS: &[crate::oci::fuzzing::Target] = &[("challenge", challenge::fuzz)];
+
 /// How often the progress is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 

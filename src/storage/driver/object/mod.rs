@@ -41,6 +41,8 @@ pub use options::{
 };
 use sizes::Sizes;
 use upload::StagedObject;
+#[cfg(any(test, fuzzing))]
+pub(in crate::storage) use upload::fuzz_state as fuzz_upload_state;
 
 /// A store in a bucket.
 #[derive(Debug, Clone)]

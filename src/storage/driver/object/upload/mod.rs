@@ -22,6 +22,9 @@ mod sending;
 mod state;
 mod transfer;
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::storage) use state::fuzz as fuzz_state;
+
 use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
