@@ -223,6 +223,12 @@ mod tests {
     fn wrong_field_is_named_with_what_would_be_right() {
         for (rest, expected) in [
             ("deletion: {restoreWindow: 5m}", "deletion.restoreWindow: 5m is too short: at least 10m"),
+            ("garbageCollection: {gracePeriod: 0s}", "garbageCollection.gracePeriod: 0s is too short: at least 10m"),
+            (
+                "deletion: {restoreWindow: 1h}\ngarbageCollection: {gracePeriod: 2h}",
+                "garbageCollection.gracePeriod: 2h is longer than deletion.restoreWindow, 1h",
+            ),
+            ("garbageCollection: {schedule: nightly}", "garbageCollection.schedule: \"nightly\" is no cron expression"),
             ("uploads: {expireAfter: 23h}", "uploads.expireAfter: 23h is too short: at least 24h"),
             ("limits: {drainTimeout: 2h}", "limits.drainTimeout: 2h is too long: at most 1h"),
             ("limits: {maxManifestSize: 1Ki}", "limits.maxManifestSize: 1Ki is out of bounds: between 4Ki and 64Mi"),

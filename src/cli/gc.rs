@@ -22,8 +22,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// much more would go than is to be expected, it stops and asks: its report says why, and --confirm lets it go on.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    target: TargetArguments,
     /// Say what would be removed, and remove nothing.
     #[arg(long, conflicts_with = "confirm")]
     dry_run: bool,
@@ -36,6 +34,9 @@ pub(super) struct Arguments {
     /// How to print what was done.
     #[arg(short, long, value_enum, default_value_t)]
     output: OutputFormat,
+    // The last: its heading would stand over what follows.
+    #[command(flatten)]
+    target: TargetArguments,
 }
 
 /// Does what the command line says.

@@ -28,8 +28,6 @@ const PAGE: usize = 500;
 /// are moved to lagan/v1/quarantine.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    target: TargetArguments,
     /// Mend what can be mended.
     #[arg(long)]
     repair: bool,
@@ -42,6 +40,9 @@ pub(super) struct Arguments {
     /// How to print what was found.
     #[arg(short, long, value_enum, default_value_t)]
     output: OutputFormat,
+    // The last: its heading would stand over what follows.
+    #[command(flatten)]
+    target: TargetArguments,
 }
 
 /// Everything that a scrub says.

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use crate::api::wire::{CollectionRequest, CollectionState};
+use crate::api::wire::{CollectionRequest, CollectionState, CollectionStatus};
 use crate::retention::{Due, Schedule};
 use crate::storage::{Catalog, Clock};
 
@@ -24,6 +24,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// For how long a collection that a brake stopped is left alone, so that its report can be confirmed.
 const WAITS_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// After this an interrupted collection is begun anew: a process that starts has more urgent things to do.
+const AFTER_INTERRUPTION: Duration = Duration::from_secs(15 * 60);
 
 /// The collections that one registry begins by itself.
 #[derive(Debug)]
@@ -109,10 +112,23 @@ impl Routine {
             let adoption = adoption.map_err(|source| Error::Storage { action: "read since when it serves", source })?;
             return Ok(Some(adoption.map_or(now, |adoption| adoption.first_served_at)));
         };
-        let age = Duration::try_from(now.duration_since(last.started_at)).unwrap_or_default();
-        let waits = last.halt.as_ref().is_some_and(|halt| halt.confirmable) && age < WAITS_FOR;
-        let rests = last.state != CollectionState::Running && !waits;
-        Ok(rests.then_some(last.started_at))
+        Ok(counts_from(&self.schedule, &last, now))
+    }
+}
+
+/// From when on the schedule counts after the last collection; `None` where it does not yet.
+fn counts_from(schedule: &Schedule, last: &CollectionStatus, now: Timestamp) -> Option<Timestamp> {
+    let age = Duration::try_from(now.duration_since(last.started_at)).unwrap_or_default();
+    match last.state {
+        CollectionState::Running => None,
+        CollectionState::Interrupted if age < AFTER_INTERRUPTION => None,
+        CollectionState::Interrupted => {
+            // What it was begun for is due once more.
+            let due = schedule.latest_until(last.started_at)?;
+            Some(due.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MIN))
+        }
+        CollectionState::Halted if age < WAITS_FOR && last.halt.as_ref().is_some_and(|halt| halt.confirmable) => None,
+        CollectionState::Halted | CollectionState::Finished | CollectionState::Failed => Some(last.started_at),
     }
 }
 
@@ -122,8 +138,6 @@ mod tests {
         path::Path,
         sync::atomic::{AtomicI64, Ordering},
     };
-
-    use jiff::SignedDuration;
 
     use crate::storage::driver::FilesystemDriver;
     use crate::storage::{DeletionMode, Options, StorageMetrics};
@@ -206,5 +220,27 @@ mod tests {
         assert!(!world.begins_after(16 + 24).await);
         assert!(!world.begins_after(16 + 7 * 24 - 1).await);
         assert!(world.begins_after(16 + 7 * 24).await);
+    }
+
+    #[test]
+    fn interrupted_one_is_due_once_more_after_a_quarter_of_an_hour() {
+        let schedule = Schedule::parse("0 4 * * *", "Etc/UTC").unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let last: CollectionStatus = serde_json::from_value(serde_json::json!({
+            "id": "01J0", "state": "Interrupted", "dryRun": false, "startedAt": "2026-06-02T04:00:10Z",
+            "progress": {"phase": "mark", "blobs": 0, "repositories": 0, "manifests": 0, "swept": 0},
+            "garbage": {"blobs": 0, "bytes": 0}, "removed": {"blobs": 0, "bytes": 0}, "kept": 0, "uploadsPurged": 0,
+            "tombstonesExpired": 0, "problemCount": 0,
+        }))
+        .unwrap();
+        assert_eq!(counts_from(&schedule, &last, at("2026-06-02T04:15:09Z")), None);
+        let now = at("2026-06-02T04:15:10Z");
+        let since = counts_from(&schedule, &last, now).unwrap();
+        assert_eq!(schedule.due(since, now, STARTING_DEADLINE), Due::Now(at("2026-06-02T04:00:00Z")));
+        let running = CollectionStatus { state: CollectionState::Running, ..last.clone() };
+        assert_eq!(counts_from(&schedule, &running, now), None);
+        let finished = CollectionStatus { state: CollectionState::Finished, ..last };
+        let since = counts_from(&schedule, &finished, now).unwrap();
+        assert_eq!(schedule.due(since, now, STARTING_DEADLINE), Due::At(at("2026-06-03T04:00:00Z")));
     }
 }

@@ -20,13 +20,14 @@ use text::{described, entry_text, list_table};
 /// Look at what was deleted, bring it back, or give it up.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    target: TargetArguments,
     /// How to print what was found.
     #[arg(short, long, value_enum, default_value_t, global = true)]
     output: OutputFormat,
     #[command(subcommand)]
     action: Action,
+    // The last: its heading would stand over what follows.
+    #[command(flatten)]
+    target: TargetArguments,
 }
 
 #[derive(Debug, Subcommand)]

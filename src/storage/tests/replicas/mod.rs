@@ -7,3 +7,4 @@ mod scenarios;
 mod simulator;
 mod storm;
 mod time;
+mod trash;
