@@ -221,8 +221,7 @@ impl ExtensionRoute {
     fn methods(&self) -> &'static str {
         match self {
             Self::Version | Self::History | Self::Run { .. } | Self::Candidates { .. } | Self::Findings => "GET, HEAD",
-            Self::Trash | Self::TrashEntry { .. } => "GET, HEAD, DELETE",
-            Self::Repository { .. } => "GET, HEAD, DELETE",
+            Self::Trash | Self::TrashEntry { .. } | Self::Repository { .. } => "GET, HEAD, DELETE",
             Self::Scrub | Self::Collection => "GET, HEAD, POST",
             Self::TrashRestore { .. } | Self::TrashGroupRestore | Self::Restore | Self::Runs | Self::Apply { .. } => {
                 "POST"
@@ -232,7 +231,6 @@ impl ExtensionRoute {
 
     fn verb(&self, method: &Method) -> Verb {
         match self {
-            Self::Version | Self::History => Verb::Pull,
             // A purge cannot be taken back.
             Self::Trash | Self::TrashEntry { .. } if *method == Method::DELETE => Verb::Admin,
             Self::Trash
@@ -241,7 +239,7 @@ impl ExtensionRoute {
             | Self::TrashGroupRestore
             | Self::Restore => Verb::Restore,
             Self::Repository { .. } if *method == Method::DELETE => Verb::Delete,
-            Self::Repository { .. } => Verb::Pull,
+            Self::Version | Self::History | Self::Repository { .. } => Verb::Pull,
             Self::Runs
             | Self::Run { .. }
             | Self::Candidates { .. }

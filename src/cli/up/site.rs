@@ -338,7 +338,7 @@ mod tests {
         let sites = place("127.0.0.1:5000", false).sites(&objects(&registry("images", spec))).unwrap();
         let collection = &sites[0].config.garbage_collection;
         assert_eq!(collection.schedule.as_deref(), Some("15 1 * * 6"));
-        assert_eq!(collection.grace_period.as_ref().map(|period| period.as_seconds()), Some(7200));
+        assert_eq!(collection.grace_period.as_ref().map(ToString::to_string).as_deref(), Some("2h"));
         let nightly = objects(&registry("images", "{garbageCollection: {schedule: nightly}}"));
         let InvalidUsage(message) = place("127.0.0.1:5000", false).sites(&nightly).unwrap_err();
         assert!(message.contains("spec.garbageCollection.schedule") && message.contains("nightly"), "{message}");

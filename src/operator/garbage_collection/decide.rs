@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::api::v1alpha1::{
-    AccessMode, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionStatus, ManagementState, Registry,
+    AccessMode, GarbageCollectionBrake, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionStatus,
+    ManagementState, Registry,
 };
 use crate::retention::{Due, Schedule};
 
@@ -87,7 +88,8 @@ fn confirmed(registry: &Registry, last: &GarbageCollectionStatus) -> Option<Stri
 }
 
 fn waits_for_somebody(last: &GarbageCollectionStatus) -> bool {
-    last.result == Some(GarbageCollectionResult::Halted) && last.brake.is_some_and(|brake| brake.is_confirmable())
+    last.result == Some(GarbageCollectionResult::Halted)
+        && last.brake.is_some_and(GarbageCollectionBrake::is_confirmable)
 }
 
 #[cfg(test)]
@@ -105,19 +107,19 @@ mod tests {
         registry
     }
 
-    fn decided(annotation: Option<&str>, last: Option<Value>, now: &str) -> Step {
+    fn decided(annotation: Option<&str>, last: impl Into<Option<Value>>, now: &str) -> Step {
         let registry = registry(annotation);
-        let last: Option<GarbageCollectionStatus> = last.map(|last| serde_json::from_value(last).unwrap());
+        let last: Option<GarbageCollectionStatus> = last.into().map(|last| serde_json::from_value(last).unwrap());
         let schedule = registry.spec.garbage_collection.compile_schedule().unwrap();
         decide(&registry, &schedule, last.as_ref(), now.parse().unwrap())
     }
 
-    fn ended(result: &str, brake: Option<&str>, start: &str) -> Option<Value> {
+    fn ended(result: &str, brake: Option<&str>, start: &str) -> Value {
         let mut last = json!({"report": REPORT, "startTime": start, "completionTime": start, "result": result});
         if let Some(brake) = brake {
             last["brake"] = json!(brake);
         }
-        Some(last)
+        last
     }
 
     fn until(time: &str) -> Step {

@@ -74,12 +74,12 @@ impl Reconciler {
         let Some(registry) = live.filter(collects) else { return Ok(Action::await_change()) };
         let client = match self.registries.connect(&self.context.client, &namespace, &name).await {
             Ok(client) => client,
-            Err(error) => return later(&error),
+            Err(error) => return Ok(later(&error)),
         };
         let said = match client.collection().await {
             Ok(said) => Some(said),
             Err(registry_client::Error::NotFound { .. }) => None,
-            Err(error) => return later(&error),
+            Err(error) => return Ok(later(&error)),
         };
         let before = registry.status.as_ref().and_then(|status| status.last_garbage_collection.as_ref());
         let last = known(before, said.as_ref(), self.context.now());
@@ -101,7 +101,7 @@ impl Reconciler {
                 }
                 Err(error) => {
                     self.write(&api, &registry, last.as_ref()).await?;
-                    later(&error)
+                    Ok(later(&error))
                 }
             },
         }
@@ -143,9 +143,9 @@ impl Reconciler {
 }
 
 /// What is in the way goes by itself, or somebody else says so.
-fn later(error: &registry_client::Error) -> Result<Action, Error> {
+fn later(error: &registry_client::Error) -> Action {
     tracing::info!(reason = error.in_words(), "could not have the registry collect its garbage yet");
-    Ok(Action::requeue(LATER))
+    Action::requeue(LATER)
 }
 
 /// How long to wait for the next collection: not so long that one by hand would go unnoticed.
