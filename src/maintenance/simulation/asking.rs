@@ -32,7 +32,7 @@ pub(super) async fn ask<T: Send + 'static>(
         answer
     });
     let hang_up = answered.abort_handle();
-    let hangs_up = !world.network.is_healed() && world.chance.hits(20);
+    let hangs_up = !world.network.is_healed() && world.chance.hits(world.profile.hangs_up);
     let patience = if hangs_up { world.chance.up_to(Duration::from_secs(3)) } else { WAITS };
     let gives_up = future::select(Box::pin(process.clock.died()), world.time.sleep(patience));
     match future::select(answered, gives_up).await {

@@ -45,11 +45,13 @@ impl Change<'_> {
         matches!(answer, Some(Ok(_) | Err(Error::ManifestUnknown { .. })))
     }
 
-    pub(super) async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) {
+    /// Deletes a blob; whether it is gone now.
+    pub(super) async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> bool {
         let (place, goes) = (self.process.catalog.repository(name), digest.clone());
         let kind = Kind::DeleteBlob { digest: digest.clone() };
         let delete = async move { place.delete_blob(&goes, cause()).await };
-        attempt(self.world, self.process, Some(name), kind, delete, judged_delete).await;
+        let answer = attempt(self.world, self.process, Some(name), kind, delete, judged_delete).await;
+        matches!(answer, Some(Ok(_) | Err(Error::BlobUnknown { .. })))
     }
 
     /// What the trash holds; `None`: it does not say.

@@ -18,7 +18,7 @@ pub(super) async fn keep_collecting(world: Arc<World>, between: Duration) {
 }
 
 /// One collection at a process, by somebody who confirms whatever a brake stops; how it ended, if that could be heard.
-async fn collect(world: &Arc<World>, process: &Arc<Process>) -> Option<CollectionStatus> {
+pub(super) async fn collect(world: &Arc<World>, process: &Arc<Process>) -> Option<CollectionStatus> {
     let status = attempt(world, process, None).await?;
     match status.halt.as_ref().filter(|halt| halt.confirmable) {
         Some(_) => attempt(world, process, Some(status.id)).await,
@@ -30,7 +30,12 @@ async fn attempt(world: &Arc<World>, process: &Arc<Process>, confirm: Option<Str
     let collections = process.collections.clone();
     let request = CollectionRequest { dry_run: false, confirm };
     let begun = ask(world, process, async move { collections.begin("collector", request).await }).await;
-    world.note(&process.address, "collects", "", &format_args!("{:?}", begun.as_ref().map(Result::is_ok)));
+    world.note(
+        &process.address,
+        "collects",
+        "",
+        &format_args!("{:?}", begun.as_ref().map(|it| it.as_ref().map(|it| &it.id))),
+    );
     begun?.ok()?;
     loop {
         world.time.sleep(Duration::from_secs(1)).await;

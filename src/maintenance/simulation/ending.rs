@@ -33,6 +33,7 @@ pub(super) async fn come_to_rest(world: &Arc<World>) {
         Process::start_surely(world, "one:1").await;
     }
     await_rest(world).await;
+    await_everybody(world).await;
     if world.profile.is_shared {
         let fresh = Process::start_surely(world, "fresh:1").await;
         fresh.catalog.joined().await;
@@ -58,13 +59,13 @@ async fn everything_goes(world: &Arc<World>) {
     collecting::collect_everything(world).await;
 }
 
-fn left_behind(world: &World) -> Vec<String> {
+pub(super) fn left_behind(world: &World) -> Vec<String> {
     let files = world.medium.files();
     let is_left = |path: &&String| path.starts_with("lagan/v1/pending/") || path.starts_with("lagan/v1/evicted/");
     files.keys().filter(is_left).cloned().collect()
 }
 
-async fn await_rest(world: &Arc<World>) {
+pub(super) async fn await_rest(world: &Arc<World>) {
     let until = world.time.now() + LONGEST;
     while world.time.now() < until {
         if left_behind(world).is_empty() {
@@ -73,6 +74,14 @@ async fn await_rest(world: &Arc<World>) {
         world.time.sleep(Duration::from_secs(5)).await;
     }
     world.fail(&format!("this is left for ever: {:?}", left_behind(world)));
+}
+
+/// Whom the others could not reach again and again stays away for minutes.
+async fn await_everybody(world: &Arc<World>) {
+    for process in world.living() {
+        let joined = Box::pin(process.catalog.joined());
+        futures::future::select(joined, world.time.sleep(LONGEST * 2)).await;
+    }
 }
 
 async fn everybody_agrees(world: &Arc<World>) {

@@ -22,6 +22,8 @@ mod client;
 mod collecting;
 mod content;
 mod ending;
+mod fate;
+mod fault_points;
 mod history;
 mod invariants;
 mod medium;

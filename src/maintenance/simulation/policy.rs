@@ -26,6 +26,7 @@ fn source() -> PolicySource {
         "mode": "Enforce",
         "untagged": {"action": "Delete", "minimumAge": "10s"},
         "unmatchedTags": "Ignore",
+        "limits": {"maxDeletePercent": 100},
     }))
     .unwrap();
     PolicySource { namespace: "sim".into(), name: "untagged".into(), uid: "policy".into(), generation: 1, spec }

@@ -27,6 +27,12 @@ pub(super) struct Profile {
     pub(super) drift: u32,
     /// How wrong wall clocks are.
     pub(super) skew: SignedDuration,
+    /// How many of a thousand questions a client does not wait for to be answered.
+    pub(super) hangs_up: u64,
+    /// How many of a thousand blobs are mounted from elsewhere, where they can be.
+    pub(super) mounts: u64,
+    /// How many of a thousand uploads come in two parts.
+    pub(super) in_two: u64,
     /// The time between two collections; none: there are none.
     pub(super) collects: Option<Duration>,
     pub(super) clients: u64,
@@ -37,6 +43,27 @@ pub(super) struct Profile {
 }
 
 impl Profile {
+    /// Nothing goes wrong.
+    pub(super) fn quiet(is_shared: bool) -> Self {
+        Self {
+            is_shared,
+            latency: Duration::from_millis(2),
+            slow: 0,
+            errors: 0,
+            lost_calls: 0,
+            trouble: None,
+            drift: 0,
+            skew: SignedDuration::ZERO,
+            hangs_up: 0,
+            mounts: 0,
+            in_two: 1_000,
+            collects: None,
+            clients: 0,
+            pause: Duration::ZERO,
+            lasts: Duration::ZERO,
+        }
+    }
+
     pub(super) fn of(chance: &Chance) -> Self {
         let seconds = Duration::from_secs;
         let is_shared = chance.below(4) > 0;
@@ -51,6 +78,9 @@ impl Profile {
             trouble: *chance.pick(&trouble),
             drift: *chance.pick(&[0, 45]),
             skew: *chance.pick(&skews),
+            hangs_up: 20,
+            mounts: 300,
+            in_two: 300,
             collects: *chance.pick(&[None, Some(seconds(5)), Some(seconds(5)), Some(seconds(30))]),
             clients: 3 + chance.below(4),
             pause: seconds(*chance.pick(&[2, 8, 20])),

@@ -61,7 +61,7 @@ impl Push<'_> {
             Err(Error::BlobUnknown { .. }) => {}
             Err(_) => return Err(Failed),
         }
-        if world.chance.hits(300) && self.mounted(&digest).await? {
+        if world.chance.hits(world.profile.mounts) && self.mounted(&digest).await? {
             return Ok(());
         }
         self.upload(bytes, &digest).await
@@ -88,7 +88,7 @@ impl Push<'_> {
 
     async fn upload(&self, bytes: &Bytes, digest: &Digest) -> Result<(), Failed> {
         let (world, place, content) = (self.world, self.place(), bytes.clone());
-        let in_two = world.chance.hits(300);
+        let in_two = world.chance.hits(world.profile.in_two);
         let begun = ask(world, self.process, async move {
             let mut upload = place.create_upload().await?;
             let id = upload.id().clone();

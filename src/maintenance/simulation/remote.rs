@@ -16,42 +16,20 @@ use crate::storage::driver::{
     ByteStream, Durability, Entry, Error, Metadata, Purge, StagedFile, Staging, StorageDriver, StoragePath,
 };
 
-use super::{medium::Medium, profile::timing, staged::Staged, time::ProcessClock, world::World};
+use super::{
+    fate::{Fate, Request},
+    medium::Medium,
+    profile::timing,
+    staged::Staged,
+    time::ProcessClock,
+    world::World,
+};
 
 /// How long a client waits for a store that does not answer.
 const GIVES_UP_AFTER: Duration = Duration::from_secs(10);
 
 /// Where a collection looks whether the store is fit, with hundreds of requests that everybody would wait for.
 const SELF_TEST: &str = "lagan/v1/self-test/";
-
-/// What becomes of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Answered,
-    /// The store has not begun with it, and says so.
-    Refused,
-    /// It does not arrive.
-    Lost,
-    /// It takes effect, so much later than others, and its answer gets lost.
-    Unanswered(Duration),
-    /// The disk is full.
-    Full,
-}
-
-/// What is asked of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Request {
-    Read(&'static str),
-    Write(&'static str),
-    Removal(&'static str),
-}
-
-impl Request {
-    fn name(self) -> &'static str {
-        let (Self::Read(name) | Self::Write(name) | Self::Removal(name)) = self;
-        name
-    }
-}
 
 /// A client of the store.
 #[derive(Clone)]
@@ -75,6 +53,9 @@ impl Remote {
     }
 
     fn fate(&self, world: &World, request: Request) -> Fate {
+        if let Some(fate) = world.trap.fate(&self.address, request) {
+            return fate;
+        }
         if world.network.is_healed() || !world.chance.hits(world.profile.errors) {
             return Fate::Answered;
         }
@@ -125,7 +106,7 @@ impl Remote {
         let sent = world.time.now();
         // Whoever stood still meanwhile has a request that nobody takes any more: its signature has expired.
         let has_expired = sent + there > asked + self.latest(request) && !matches!(request, Request::Read(_));
-        let is_done = matches!(fate, Fate::Answered | Fate::Unanswered(_)) && !has_expired;
+        let is_done = fate.is_done() && !has_expired;
         let this = self.clone();
         let (at, back) = (path.clone(), world.latency());
         let arrives = async move {
@@ -148,12 +129,15 @@ impl Remote {
             drop((arrives, world));
             None
         } else {
-            tokio::spawn(arrives).await.unwrap_or_default()
+            tokio::spawn(arrives).await.unwrap_or_default().filter(|_| fate != Fate::BrokenAfter)
         };
         self.clock.running().await;
         result.unwrap_or_else(|| {
             let error = match fate {
                 Fate::Refused => Error::Busy { action: request.name(), path: path.clone(), source: unavailable() },
+                Fate::Broken | Fate::BrokenAfter => {
+                    Error::Io { action: request.name(), path: path.clone(), source: io::Error::other("broken") }
+                }
                 Fate::Full => Error::NoSpace { path: path.clone() },
                 Fate::Lost | Fate::Answered | Fate::Unanswered(_) => lost(request, path),
             };

@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use super::{
     chance::Chance,
     content::Content,
+    fate::Trap,
     history::{Asked, History, Lateness},
     invariants::Invariants,
     medium::Medium,
@@ -35,6 +36,7 @@ pub(super) struct World {
     pub(super) history: History,
     pub(super) trace: Trace,
     pub(super) network: Network,
+    pub(super) trap: Trap,
     processes: Mutex<BTreeMap<String, Arc<Process>>>,
     failure: Mutex<Option<String>>,
     removed: Mutex<u64>,
@@ -55,6 +57,15 @@ impl World {
     pub(super) fn new(seed: u64, is_traced: bool) -> Arc<Self> {
         let chance = Chance::new(seed);
         let profile = Profile::of(&chance);
+        Self::with(chance, profile, is_traced)
+    }
+
+    /// A world in which nothing goes wrong by itself.
+    pub(super) fn quiet(is_shared: bool, is_traced: bool) -> Arc<Self> {
+        Self::with(Chance::new(1), Profile::quiet(is_shared), is_traced)
+    }
+
+    fn with(chance: Chance, profile: Profile, is_traced: bool) -> Arc<Self> {
         let time = Arc::new(Time::default());
         let content = Arc::new(Content::new());
         let timing = timing();
@@ -69,6 +80,7 @@ impl World {
             history: History::new(lateness),
             trace: Trace::new(is_traced),
             network: Network::default(),
+            trap: Trap::default(),
             processes: Mutex::default(),
             failure: Mutex::default(),
             removed: Mutex::default(),
