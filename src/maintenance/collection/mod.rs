@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
@@ -194,12 +195,15 @@ impl Inner {
         if let Some(running) = self.current().as_ref().filter(|report| report.is_running()) {
             return Err(collecting(running.id, &running.status()));
         }
-        for (id, record) in self.records.all().await.map_err(unread)? {
-            if record.is_running() && self.lives(id, &record).await? {
-                return Err(collecting(id, &record.status));
-            }
+        let noted = self.records.all().await.map_err(unread)?;
+        let running: Vec<(Ulid, Record)> = noted.into_iter().filter(|(_, record)| record.is_running()).collect();
+        // At the same time: of those that died, each is waited for as long.
+        let lives: Vec<_> = running.iter().map(|(id, record)| self.lives(*id, record)).collect();
+        let lives = future::try_join_all(lives).await?;
+        match running.iter().zip(lives).find(|(_, lives)| *lives) {
+            Some(((id, record), _)) => Err(collecting(*id, &record.status)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether another process is at a collection still: waits for its next sign, or until it should have come.

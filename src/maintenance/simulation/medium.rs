@@ -44,6 +44,8 @@ pub(super) struct Medium {
     watcher: Mutex<Option<Watcher>>,
     /// Whether each file keeps the age that it is given, as in a folder; a bucket stamps with its own time.
     keeps_given_age: bool,
+    /// What was listed in each folder before, where lists are late by one.
+    listed: Mutex<Option<BTreeMap<String, Vec<Entry>>>>,
 }
 
 impl std::fmt::Debug for Medium {
@@ -54,7 +56,7 @@ impl std::fmt::Debug for Medium {
 
 impl Medium {
     pub(super) fn new(time: Arc<Time>, keeps_given_age: bool) -> Self {
-        Self { time, files: Mutex::default(), watcher: Mutex::default(), keeps_given_age }
+        Self { time, files: Mutex::default(), watcher: Mutex::default(), keeps_given_age, listed: Mutex::default() }
     }
 
     /// Shows every change to somebody, right after it.
@@ -104,7 +106,14 @@ impl Medium {
         entries.dedup_by(|a, b| a.name == b.name);
         entries.retain(|entry| after.is_none_or(|after| entry.name.as_str() > after));
         entries.truncate(limit);
-        Ok(entries)
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = listed.as_mut().and_then(|listed| listed.insert(folder.to_string(), entries.clone()));
+        Ok(before.unwrap_or(entries))
+    }
+
+    /// Lets every list say what the list before said: a store that does not keep assumption A1.
+    pub(super) fn list_late(&self, is_late: bool) {
+        *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = is_late.then(BTreeMap::new);
     }
 
     pub(super) fn put(&self, path: &StoragePath, content: Bytes, is_durable: bool) {

@@ -24,6 +24,7 @@ fn source() -> PolicySource {
     let spec: RetentionPolicySpec = serde_json::from_value(serde_json::json!({
         "registryRef": {"name": "main"},
         "mode": "Enforce",
+        "minimumAge": "5s",
         "untagged": {"action": "Delete", "minimumAge": "10s"},
         "unmatchedTags": "Ignore",
         "limits": {"maxDeletePercent": 100},
