@@ -62,9 +62,18 @@ impl Epoch {
         if let Some(fence) = &store.fence {
             store.put_opening(id, fence.term().id()).await?;
         }
-        let roll = store.begin_everywhere(id).await?;
-        info!(epoch = %id, ?roll, "a collection has begun");
-        Ok(Self { here, roll, batches: 0 })
+        let begun = Self { here, roll: Roll::default(), batches: 0 };
+        match store.begin_everywhere(id).await {
+            Ok(roll) => {
+                info!(epoch = %id, ?roll, "a collection has begun");
+                Ok(Self { roll, ..begun })
+            }
+            Err(error) => {
+                // Where that fails as well, it is closed when nobody was at it for long enough.
+                let _ = begun.close(&CancellationToken::new()).await;
+                Err(error)
+            }
+        }
     }
 
     /// Removes what nothing needs and nobody has touched, batch by batch.

@@ -208,7 +208,7 @@ impl<'a> Marker<'a> {
         let spec = PathSpec::LayerLink(name, digest);
         let Some(age) = self.store.age(spec).await? else { return Ok(()) };
         let is_root = is_needed || self.is_young(age);
-        if let Some(own) = own.filter(|_| !is_root) {
+        if let Some(own) = own.filter(|_| !is_root && digest.algorithm() == Algorithm::Sha256) {
             self.state().old_links.add(name, own);
             return Ok(());
         }
@@ -223,9 +223,10 @@ impl<'a> Marker<'a> {
         Ok(())
     }
 
-    /// Roots what an address stands for in a repository; whether bytes are stored under it.
+    /// Roots what an address stands for in a repository; whether it stands for the same, which is stored, in every other.
+    /// Stock distribution's SHA-512 links name content by its SHA-256, and those of this registry by their own.
     pub(super) async fn need(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-        if self.state().table.need(digest) {
+        if self.state().table.need(digest) && digest.algorithm() == Algorithm::Sha256 {
             return Ok(true);
         }
         for spec in [PathSpec::LayerLink(name, digest), PathSpec::RevisionLink(name, digest)] {

@@ -10,7 +10,7 @@ use super::blob_table::BlobIndex;
 pub(super) struct OldLinks {
     repositories: Vec<RepositoryName>,
     links: Vec<(BlobIndex, u32)>,
-    /// Links under another address than that of the bytes: stock distribution's SHA-512 links.
+    /// Links that may stand under another address than that of the bytes: stock distribution's SHA-512 links.
     aliases: Vec<(BlobIndex, u32, Digest)>,
 }
 
@@ -21,7 +21,7 @@ impl OldLinks {
         self.links.push((blob, repository));
     }
 
-    /// Adds a link that names a blob under another address.
+    /// Adds a link that may name a blob under another address.
     pub(super) fn add_alias(&mut self, name: &RepositoryName, address: Digest, blob: BlobIndex) {
         let repository = self.number_of(name);
         self.aliases.push((blob, repository, address));
@@ -41,6 +41,7 @@ impl OldLinks {
         self.links.shrink_to_fit();
         self.links.sort_unstable();
         self.aliases.retain(|(blob, ..)| is_garbage(*blob));
+        self.aliases.sort_unstable();
     }
 
     /// The links of a blob, each with the address that it stands under; `own` is the blob's.
@@ -48,7 +49,8 @@ impl OldLinks {
         let first = self.links.partition_point(|(other, _)| *other < blob);
         let links = self.links.iter().skip(first).take_while(|(other, _)| *other == blob);
         let links = links.map(|(_, repository)| (*repository, own));
-        let aliases = self.aliases.iter().filter(|(other, ..)| *other == blob);
+        let first = self.aliases.partition_point(|(other, ..)| *other < blob);
+        let aliases = self.aliases.iter().skip(first).take_while(|(other, ..)| *other == blob);
         let aliases = aliases.map(|(_, repository, address)| (*repository, address));
         let named = |(repository, address): (u32, &Digest)| {
             self.repositories.get(repository as usize).map(|name| (name.clone(), address.clone()))

@@ -50,15 +50,15 @@ impl Marker<'_> {
                     continue;
                 }
             };
-            // What is not stored under its address may be in one repository, and not in another.
+            // An address may stand for something in one repository, and for something else, or nothing, in another.
             let mut is_same_everywhere = true;
             for blob in manifest.blobs() {
                 is_same_everywhere &= self.need(name, &blob.digest).await?;
             }
             for child in manifest.children() {
-                let is_stored = self.need(name, &child.digest).await?;
-                is_same_everywhere &= is_stored;
-                let target = if is_stored { child.digest.clone() } else { self.target_of(name, &child.digest).await? };
+                let is_same = self.need(name, &child.digest).await?;
+                is_same_everywhere &= is_same;
+                let target = if is_same { child.digest.clone() } else { self.target_of(name, &child.digest).await? };
                 if seen.insert(target.clone()) {
                     queue.push((target, Some(child.media_type.clone()), None));
                 }

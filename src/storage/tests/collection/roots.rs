@@ -185,6 +185,27 @@ async fn content_of_two_addresses_is_needed_by_either() {
 }
 
 #[tokio::test]
+async fn an_address_that_stands_for_other_bytes_elsewhere_keeps_its_own() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let image = image("a");
+    for blob in image.blobs() {
+        alias(&world, &repository, &blob).await;
+        // The same content, pushed here under the address by which the other registry linked it.
+        let mut upload = world.repository("other").await.create_upload().await.unwrap();
+        upload.append(blob.clone()).await.unwrap();
+        upload.commit(&Digest::of(Algorithm::Sha512, &blob)).await.unwrap();
+    }
+    let manifest = put(&of_sha512(&image), Some("v1"));
+    repository.put_manifest(manifest.clone()).await.unwrap();
+    world.repository("other").await.put_manifest(manifest).await.unwrap();
+    let catalog = aged(&world).await;
+    assert_eq!(collect(&catalog).await.removed_blobs.get(), 0);
+    assert_consistent(&catalog.repository(&name("app"))).await;
+    assert_consistent(&catalog.repository(&name("other"))).await;
+}
+
+#[tokio::test]
 async fn a_torn_link_stands_for_its_own_address() {
     let world = World::new();
     let repository = world.repository("app").await;
