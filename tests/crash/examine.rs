@@ -1,0 +1,158 @@
+//! Whether a store that was found after a power cut is what it must be.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use lagan::oci::{Algorithm, Digest};
+use serde_json::Value;
+
+use super::{
+    image::MANIFEST,
+    registry::Registry,
+    scenario::{Action, Scenario},
+};
+
+/// Far longer than an examination takes: what waits for this is stuck.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Opens what was found, looks at everything that was promised, asks again for what was interrupted, and restores what
+/// was deleted. `done` actions were acknowledged before the cut; which claims held is returned.
+pub(crate) async fn examine(data: &Path, scenario: &Scenario, done: usize) -> Result<usize, String> {
+    let examined = tokio::time::timeout(PATIENCE, examine_all(data, scenario, done)).await;
+    examined.unwrap_or_else(|_| Err("it is stuck".into()))
+}
+
+async fn examine_all(data: &Path, scenario: &Scenario, done: usize) -> Result<usize, String> {
+    let mut registry = Registry::open(data).await?;
+    let looked = look(&registry, data, scenario, done).await;
+    let held = match looked {
+        Ok(held) => held,
+        Err(error) => {
+            registry.abandon().await;
+            return Err(error);
+        }
+    };
+    let interrupted = done.min(scenario.actions.len() - 1);
+    let action = &scenario.actions[interrupted];
+    if let Action::Import { from } = action {
+        registry.abandon().await;
+        import(from, data)?;
+        registry = Registry::open(data).await?;
+    }
+    let again = again(&registry, data, scenario, interrupted).await;
+    registry.abandon().await;
+    again.map(|()| held)
+}
+
+/// Which claims hold: all of those before the action that was interrupted, or all of those after it.
+async fn look(registry: &Registry, data: &Path, scenario: &Scenario, done: usize) -> Result<usize, String> {
+    check_whole(data, scenario.damaged.as_ref())?;
+    let mut failures = Vec::new();
+    for at in [done, done + 1] {
+        let Some(claims) = scenario.claims.get(at) else { continue };
+        match check_claims(registry, claims).await {
+            Ok(()) => return Ok(at),
+            Err(error) => failures.push(format!("not as after {at} actions: {error}")),
+        }
+    }
+    Err(failures.join("; "))
+}
+
+async fn check_claims(registry: &Registry, claims: &[super::scenario::Claim]) -> Result<(), String> {
+    for claim in claims {
+        claim.check(&registry.client).await?;
+    }
+    Ok(())
+}
+
+/// Asks again for what was interrupted; then nothing may stand in the way of what was deleted either.
+async fn again(registry: &Registry, data: &Path, scenario: &Scenario, at: usize) -> Result<(), String> {
+    let asked = scenario.actions[at].ask(&registry.client, true).await;
+    asked.map_err(|error| format!("asked again: {error}"))?;
+    let claims = check_claims(registry, &scenario.claims[at + 1]).await;
+    claims.map_err(|error| format!("after it was asked again: {error}"))?;
+    check_whole(data, scenario.damaged.as_ref()).map_err(|error| format!("after it was asked again: {error}"))?;
+    registry.client.restore_all().await?;
+    check_whole(data, scenario.damaged.as_ref()).map_err(|error| format!("after the restore: {error}"))
+}
+
+/// Copies from another registry into a folder, as a person does.
+pub(crate) fn import(from: &str, data: &Path) -> Result<(), String> {
+    let done = Command::new(env!("CARGO_BIN_EXE_lagan")).args(import_arguments(from)).arg(data).output().unwrap();
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(format!("the import ended with {}: {}", done.status, String::from_utf8_lossy(&done.stderr)))
+}
+
+/// All but the folder.
+pub(crate) fn import_arguments(from: &str) -> [&str; 4] {
+    ["import", "--from", from, "--data"]
+}
+
+/// Whether every visible manifest has all its bytes, and those of all that it needs. Read from the disk: no cache helps.
+fn check_whole(data: &Path, damaged: Option<&Digest>) -> Result<(), String> {
+    let root = data.join("docker/registry/v2");
+    let mut repositories = Vec::new();
+    find_repositories(&root.join("repositories"), &mut repositories);
+    for repository in repositories {
+        for hexadecimal in names(&repository.join("_manifests/revisions/sha256")) {
+            let link = repository.join(format!("_manifests/revisions/sha256/{hexadecimal}/link"));
+            if link.exists() {
+                check_manifest(&root, &repository, &hexadecimal, damaged)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_manifest(root: &Path, repository: &Path, hexadecimal: &str, damaged: Option<&Digest>) -> Result<(), String> {
+    let bytes = whole_blob(root, hexadecimal)?;
+    let manifest: Value = serde_json::from_slice(&bytes).map_err(|error| format!("no manifest: {error}"))?;
+    let none = Vec::new();
+    let listed = |key: &str| manifest[key].as_array().unwrap_or(&none).clone();
+    let blobs =
+        listed("layers").into_iter().chain((manifest["mediaType"] == MANIFEST).then(|| manifest["config"].clone()));
+    let needs = blobs
+        .map(|blob| (blob, "_layers"))
+        .chain(listed("manifests").into_iter().map(|child| (child, "_manifests/revisions")));
+    for (descriptor, kind) in needs {
+        let digest = descriptor["digest"].as_str().unwrap_or_default().to_owned();
+        if damaged.is_some_and(|damaged| damaged.to_string() == digest) {
+            continue;
+        }
+        let needed = digest.strip_prefix("sha256:").ok_or("a digest of another kind")?;
+        whole_blob(root, needed).map_err(|error| format!("{error}; {hexadecimal} needs it"))?;
+        if !repository.join(format!("{kind}/sha256/{needed}/link")).exists() {
+            return Err(format!("{hexadecimal} needs {kind} {needed}, which has no link"));
+        }
+    }
+    Ok(())
+}
+
+fn whole_blob(root: &Path, hexadecimal: &str) -> Result<Vec<u8>, String> {
+    let path = root.join(format!("blobs/sha256/{}/{hexadecimal}/data", &hexadecimal[..2]));
+    let bytes = fs::read(&path).map_err(|error| format!("the bytes of {hexadecimal} are not there: {error}"))?;
+    if Digest::of(Algorithm::Sha256, &bytes).hex() == hexadecimal {
+        return Ok(bytes);
+    }
+    Err(format!("the bytes of {hexadecimal} are others ({} of them)", bytes.len()))
+}
+
+fn find_repositories(folder: &Path, found: &mut Vec<PathBuf>) {
+    if folder.join("_manifests").exists() {
+        found.push(folder.to_owned());
+    }
+    for name in names(folder).into_iter().filter(|name| !name.starts_with('_')) {
+        find_repositories(&folder.join(name), found);
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}

@@ -1,0 +1,333 @@
+//! What is done, and what is true after each part of it.
+
+use lagan::oci::Digest;
+use serde_json::{Value, json};
+
+use super::{client::Client, image::Image};
+
+/// One thing that a client asks for, which may take several requests.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    /// Uploads a blob in one request, or in several parts.
+    PushBlob {
+        repository: &'static str,
+        bytes: Vec<u8>,
+        parts: usize,
+    },
+    Mount {
+        repository: &'static str,
+        from: &'static str,
+        digest: Digest,
+    },
+    PutManifest {
+        repository: &'static str,
+        reference: String,
+        image: Image,
+    },
+    Delete {
+        path: String,
+    },
+    Restore {
+        repository: &'static str,
+        reference: String,
+    },
+    Collect,
+    Repair,
+    /// Copies everything from another registry, by the command, while nobody serves the folder.
+    Import {
+        from: String,
+    },
+}
+
+/// What a client was told, and therefore relies on.
+#[derive(Debug, Clone)]
+pub(crate) enum Claim {
+    /// An image is served by each of these references, with all that it needs.
+    Served {
+        repository: &'static str,
+        references: Vec<String>,
+        image: Image,
+    },
+    Blob {
+        repository: &'static str,
+        bytes: Vec<u8>,
+        digest: Digest,
+    },
+    /// None of these is served.
+    Gone {
+        repository: &'static str,
+        references: Vec<String>,
+    },
+    /// The list of tags is this.
+    Tags {
+        repository: &'static str,
+        tags: Vec<&'static str>,
+    },
+    /// The trash holds so many entries, each of which can be restored.
+    InTrash(usize),
+    /// The trash has this, and it can be restored.
+    Restorable(Digest),
+}
+
+/// A sequence of actions on a store that was prepared.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// What was there before, which nobody watches.
+    pub(crate) before: Vec<Action>,
+    /// Whether all that was there before is three days old.
+    pub(crate) aged: bool,
+    /// Bytes that are damaged before it begins.
+    pub(crate) damaged: Option<Digest>,
+    pub(crate) actions: Vec<Action>,
+    /// What is true before the first action, after it, and so on.
+    pub(crate) claims: Vec<Vec<Claim>>,
+}
+
+impl Action {
+    /// Asks for it.
+    pub(crate) async fn ask(&self, client: &Client, is_again: bool) -> Result<(), String> {
+        match self {
+            Self::PushBlob { repository, bytes, parts } => client.push_blob(repository, bytes, *parts).await,
+            Self::Mount { repository, from, digest } => client.mount(repository, from, digest).await,
+            Self::PutManifest { repository, reference, image } => {
+                client.put_manifest(repository, reference, image).await
+            }
+            Self::Delete { path } => client.delete(path, is_again).await,
+            Self::Restore { repository, reference } => client.restore(repository, reference).await,
+            Self::Collect => client.work("gc", &json!({"dryRun": false})).await.map(drop),
+            Self::Repair => client.work("scrub", &json!({"repair": true})).await.map(drop),
+            // Not by this client.
+            Self::Import { .. } => Ok(()),
+        }
+    }
+}
+
+impl Claim {
+    /// Why it does not hold.
+    pub(crate) async fn check(&self, client: &Client) -> Result<(), String> {
+        match self {
+            Self::Served { repository, references, image } => client.check_image(repository, references, image).await,
+            Self::Blob { repository, bytes, digest } => client.check_blob(repository, digest, bytes).await,
+            Self::Gone { repository, references } => client.check_gone(repository, references).await,
+            Self::Tags { repository, tags } => {
+                let found = client.tags(repository).await?;
+                if found == *tags { Ok(()) } else { Err(format!("{repository} has the tags {found:?}, not {tags:?}")) }
+            }
+            Self::Restorable(digest) => {
+                let found = client.trash().await?;
+                let is_it = |entry: &Value| entry["digest"] == digest.to_string() && entry["state"] == "Restorable";
+                if found.iter().any(is_it) { Ok(()) } else { Err(format!("{digest} cannot be restored: {found:?}")) }
+            }
+            Self::InTrash(entries) => {
+                let found = client.trash().await?;
+                let usable = found.iter().filter(|entry| entry["state"] == "Restorable").count();
+                if (found.len(), usable) == (*entries, *entries) {
+                    return Ok(());
+                }
+                Err(format!("the trash holds {} entries, {usable} to be restored, not {entries}", found.len()))
+            }
+        }
+    }
+
+    /// Whether any registry can tell, not only Lagan.
+    pub(crate) fn is_of_content(&self) -> bool {
+        !matches!(self, Self::InTrash(_) | Self::Restorable(_) | Self::Tags { .. })
+    }
+}
+
+fn texts(references: &[&str]) -> Vec<String> {
+    references.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn served(repository: &'static str, references: &[&str], image: &Image) -> Claim {
+    let mut references = texts(references);
+    references.push(image.digest().to_string());
+    Claim::Served { repository, references, image: image.clone() }
+}
+
+fn gone(repository: &'static str, references: &[&str], image: &Image) -> Claim {
+    let mut references = texts(references);
+    references.push(image.digest().to_string());
+    Claim::Gone { repository, references }
+}
+
+fn blob(repository: &'static str, bytes: &[u8], parts: usize) -> Action {
+    Action::PushBlob { repository, bytes: bytes.to_vec(), parts }
+}
+
+fn manifest(repository: &'static str, reference: &str, image: &Image) -> Action {
+    Action::PutManifest { repository, reference: reference.to_owned(), image: image.clone() }
+}
+
+fn delete(repository: &str, reference: &str) -> Action {
+    Action::Delete { path: format!("/v2/{repository}/manifests/{reference}") }
+}
+
+/// All that pushing an image takes, children first.
+fn push(repository: &'static str, references: &[&str], image: &Image) -> Vec<Action> {
+    let digest = image.digest().to_string();
+    let mut actions: Vec<Action> = Vec::new();
+    for child in &image.children {
+        actions.extend(push(repository, &[], child));
+    }
+    actions.extend(image.blobs.iter().map(|(_, bytes)| blob(repository, bytes, 0)));
+    let references = if references.is_empty() { vec![digest.as_str()] } else { references.to_vec() };
+    actions.extend(references.iter().map(|reference| manifest(repository, reference, image)));
+    actions
+}
+
+impl Scenario {
+    /// Whether a new process can go on with it in the middle.
+    pub(crate) fn is_resumable(&self) -> bool {
+        !matches!(self.actions[..], [Action::Import { .. }])
+    }
+
+    fn new(name: &'static str, before: Vec<Action>, claims: Vec<Claim>) -> Self {
+        Self { name, before, aged: false, damaged: None, actions: Vec::new(), claims: vec![claims] }
+    }
+
+    /// An action, and all that is true after it.
+    fn then(mut self, action: Action, claims: Vec<Claim>) -> Self {
+        self.actions.push(action);
+        self.claims.push(claims);
+        self
+    }
+
+    /// An action, and what is true after it besides what was.
+    fn adding(self, action: Action, claims: Vec<Claim>) -> Self {
+        let mut all = self.claims.last().unwrap().clone();
+        all.extend(claims);
+        self.then(action, all)
+    }
+
+    /// Several actions of which each blob and each image that they end is claimed.
+    fn pushing(mut self, actions: Vec<Action>) -> Self {
+        for action in actions {
+            let claim = match &action {
+                Action::PushBlob { repository, bytes, .. } => Claim::Blob {
+                    repository: *repository,
+                    bytes: bytes.clone(),
+                    digest: Digest::of(lagan::oci::Algorithm::Sha256, bytes),
+                },
+                Action::PutManifest { repository, reference, image } => {
+                    served(*repository, &[reference.as_str()], image)
+                }
+                other => panic!("not a push: {other:?}"),
+            };
+            self = self.adding(action, vec![claim]);
+        }
+        self
+    }
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Scenario> {
+    vec![push_to_nothing(), push_more(), overwrite(), delete_one(), delete_tag(), restore(), collect(), repair()]
+}
+
+/// What is to be had at `from`, which [`fill_for_import`] put there, is copied into a folder that has something already.
+pub(crate) fn import(from: &str) -> Scenario {
+    let (there, copied) = (Image::named("there"), Image::named("copied"));
+    let is_there = vec![served("app", &["there"], &there)];
+    let both = [is_there.clone(), vec![served("team/app", &["v1", "v2"], &copied)]].concat();
+    Scenario::new("import", push("app", &["there"], &there), is_there)
+        .then(Action::Import { from: from.to_owned() }, both)
+}
+
+/// What an import finds.
+pub(crate) fn to_import() -> Vec<Action> {
+    push("team/app", &["v1", "v2"], &Image::named("copied"))
+}
+
+fn push_to_nothing() -> Scenario {
+    Scenario::new("push", Vec::new(), Vec::new()).pushing(push("app", &["v1"], &Image::named("first")))
+}
+
+/// An upload in parts, a mount, an index, a referrer.
+fn push_more() -> Scenario {
+    let base = Image::named("base");
+    let list = Image::index(vec![base.clone()]);
+    let signature = Image::about("signature", Some(&list));
+    let (digest, bytes) = base.blobs[1].clone();
+    let parts = b"in several parts ".repeat(30);
+    let mounted = Claim::Blob { repository: "team/other", bytes, digest: digest.clone() };
+    Scenario::new("push-more", push("app", &["base"], &base), vec![served("app", &["base"], &base)])
+        .pushing(vec![blob("app", &parts, 2)])
+        .adding(Action::Mount { repository: "team/other", from: "app", digest }, vec![mounted])
+        .pushing(vec![manifest("app", "list", &list)])
+        .pushing(push("app", &[], &signature))
+}
+
+fn overwrite() -> Scenario {
+    let (old, new) = (Image::named("old"), Image::named("new"));
+    let mut before = push("app", &["v1"], &old);
+    before.extend(push("app", &[], &new));
+    let by_digest = || vec![served("app", &[], &old), served("app", &[], &new)];
+    let with = |image| [by_digest(), vec![served("app", &["v1"], image)]].concat();
+    Scenario::new("overwrite", before, with(&old))
+        .then(manifest("app", "v1", &new), with(&new))
+        .then(manifest("app", "v1", &old), with(&old))
+}
+
+fn delete_one() -> Scenario {
+    let (kept, lost) = (Image::named("kept"), Image::named("lost"));
+    let mut before = push("app", &["kept"], &kept);
+    before.extend(push("app", &["v1", "v2"], &lost));
+    let there = served("app", &["v1", "v2"], &lost);
+    let kept_is = served("app", &["kept"], &kept);
+    let tags = |tags: &[&'static str]| Claim::Tags { repository: "app", tags: tags.to_vec() };
+    let full = vec![kept_is.clone(), there, tags(&["kept", "v1", "v2"]), Claim::InTrash(0)];
+    let without = vec![kept_is, gone("app", &["v1", "v2"], &lost), tags(&["kept"]), Claim::InTrash(1)];
+    Scenario::new("delete", before, full).then(delete("app", &lost.digest().to_string()), without)
+}
+
+fn delete_tag() -> Scenario {
+    let image = Image::named("tagged");
+    let before = push("app", &["v1", "v2"], &image);
+    let full = vec![served("app", &["v1", "v2"], &image), Claim::InTrash(0)];
+    let no_tag = Claim::Gone { repository: "app", references: texts(&["v1"]) };
+    let without = vec![served("app", &["v2"], &image), no_tag, Claim::InTrash(1)];
+    Scenario::new("delete-tag", before, full).then(delete("app", "v1"), without)
+}
+
+fn restore() -> Scenario {
+    let (first, second) = (Image::named("amd64"), Image::named("arm64"));
+    let list = Image::index(vec![first.clone(), second.clone()]);
+    let mut before = push("app", &["v1"], &list);
+    before.push(delete("app", &list.digest().to_string()));
+    before.push(delete("app", &first.digest().to_string()));
+    // What a restore wrote that broke off stays, and so does its entry (PROTOCOL.md, Deleting and restoring).
+    let away = vec![Claim::Restorable(list.digest())];
+    let back = vec![served("app", &["v1"], &list), Claim::Tags { repository: "app", tags: vec!["v1"] }];
+    let action = Action::Restore { repository: "app", reference: list.digest().to_string() };
+    Scenario::new("restore", before, away).then(action, back)
+}
+
+fn collect() -> Scenario {
+    let (kept, deleted) = (Image::named("kept"), Image::named("deleted"));
+    let mut before = push("app", &["kept"], &kept);
+    before.extend(push("app", &["deleted"], &deleted));
+    before.push(delete("app", "deleted"));
+    before.push(delete("app", &deleted.digest().to_string()));
+    before.extend((0..3).map(|n| blob("app", format!("orphan {n}").as_bytes(), 0)));
+    before.push(blob("only/blobs", b"orphan 4", 0));
+    let always = vec![served("app", &["kept"], &kept), gone("app", &["deleted"], &deleted), Claim::InTrash(2)];
+    let mut scenario = Scenario::new("collect", before, always.clone()).then(Action::Collect, always);
+    scenario.aged = true;
+    scenario
+}
+
+fn repair() -> Scenario {
+    let (whole, damaged) = (Image::named("whole"), Image::named("damaged"));
+    let mut before = push("app", &["whole"], &whole);
+    before.extend(push("app", &["damaged"], &damaged));
+    let always = vec![served("app", &["whole"], &whole)];
+    let (digest, bytes) = damaged.blobs[1].clone();
+    let mended = [always.clone(), vec![served("app", &["damaged"], &damaged)]].concat();
+    let mut scenario = Scenario::new("repair", before, always.clone())
+        .then(Action::Repair, always)
+        .then(blob("app", &bytes, 0), mended);
+    scenario.damaged = Some(digest);
+    scenario
+}
