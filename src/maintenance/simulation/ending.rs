@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{oci::Reference, storage::Conflict};
+use crate::{
+    oci::{Reference, RepositoryName},
+    storage::Conflict,
+};
 
 use super::{
     changing::Change,
@@ -51,7 +54,7 @@ async fn everything_goes(world: &Arc<World>) {
     let Some(process) = world.living().into_iter().next() else { return };
     for (name, digest) in visible {
         let change = Change { world, process: &process };
-        if !change.delete(&name, &Reference::Digest(digest.clone())).await {
+        if !is_deleted(&change, &name, &Reference::Digest(digest.clone())).await {
             world.fail(&format!("{} does not delete {name}@{digest}", process.address));
             return;
         }
@@ -111,6 +114,18 @@ async fn everybody_agrees(world: &Arc<World>) {
     no_tag_dangles(world);
 }
 
+/// Deletes something, as soon as nothing can land any more of a push whose answer did not come.
+async fn is_deleted(change: &Change<'_>, name: &RepositoryName, reference: &Reference) -> bool {
+    let until = change.world.time.now() + LONGEST;
+    while change.world.time.now() < until {
+        if change.delete(name, reference).await {
+            return true;
+        }
+        change.world.time.sleep(Duration::from_secs(5)).await;
+    }
+    false
+}
+
 /// A tag whose manifest is gone is half of a push: only one that failed may have left that.
 fn no_tag_dangles(world: &World) {
     let (tags, revisions) = {
@@ -144,7 +159,7 @@ async fn everything_works(world: &Arc<World>) {
         }
         let last = Reference::Digest(world.content.items[world.content.items.len() - 1].digest.clone());
         let change = Change { world, process: &process };
-        if !change.delete(&name, &last).await {
+        if !is_deleted(&change, &name, &last).await {
             world.fail(&format!("{} does not delete {last}", process.address));
             return;
         }
