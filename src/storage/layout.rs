@@ -260,6 +260,7 @@ impl PathSpec<'_> {
         StoragePath::from_layout(self.text())
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table: a line for each place")]
     fn text(self) -> String {
         match self {
             Self::BlobData(digest) => of_blob(digest),

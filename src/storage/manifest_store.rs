@@ -45,13 +45,11 @@ impl Repository {
     /// # Errors
     /// [`Error::ManifestUnknown`], which says nothing of the trash: a HEAD has no body that would. [`Error::Driver`].
     pub async fn stat_manifest(&self, reference: &Reference) -> Result<Descriptor, Error> {
-        match self.look_up(reference).await? {
-            Some((digest, stored)) => Ok(Descriptor { digest, ..stored }),
-            None => {
-                let (repository, reference) = (self.name.clone(), reference.clone());
-                Err(Error::ManifestUnknown { repository, reference, trash: None })
-            }
+        if let Some((digest, stored)) = self.look_up(reference).await? {
+            return Ok(Descriptor { digest, ..stored });
         }
+        let (repository, reference) = (self.name.clone(), reference.clone());
+        Err(Error::ManifestUnknown { repository, reference, trash: None })
     }
 
     /// A manifest.

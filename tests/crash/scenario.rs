@@ -206,12 +206,12 @@ impl Scenario {
         for action in actions {
             let claim = match &action {
                 Action::PushBlob { repository, bytes, .. } => Claim::Blob {
-                    repository: *repository,
+                    repository,
                     bytes: bytes.clone(),
                     digest: Digest::of(lagan::oci::Algorithm::Sha256, bytes),
                 },
                 Action::PutManifest { repository, reference, image } => {
-                    served(*repository, &[reference.as_str()], image)
+                    served(repository, &[reference.as_str()], image)
                 }
                 other => panic!("not a push: {other:?}"),
             };

@@ -192,8 +192,8 @@ impl Reader<'_> {
         let named = |name| self.below(&String::from_utf8_lossy(&call.bytes(name)));
         let one = |step: Option<Step>| -> Vec<Step> { step.into_iter().collect() };
         match call.name.as_str() {
-            "open" => self.opening(named(0), call.argument(1)),
-            "openat" | "openat2" => self.opening(at(0, 1), call.argument(2)),
+            "open" => Self::opening(named(0), call.argument(1)),
+            "openat" | "openat2" => Self::opening(at(0, 1), call.argument(2)),
             "pwrite64" => one(self.write(call)),
             "write" => one(self.append(call)),
             "ftruncate" => {
@@ -203,10 +203,10 @@ impl Reader<'_> {
             "mkdirat" => one(at(0, 1).map(|path| Step::Mkdir { path })),
             "unlink" | "rmdir" => one(named(0).map(|path| Step::Remove { path })),
             "unlinkat" => one(at(0, 1).map(|path| Step::Remove { path })),
-            "rename" => self.rename(call, named(0), named(1)),
-            "renameat" => self.rename(call, at(0, 1), at(2, 3)),
+            "rename" => Self::rename(call, named(0), named(1)),
+            "renameat" => Self::rename(call, at(0, 1), at(2, 3)),
             "renameat2" if call.argument(4) == "0" || call.argument(4) == "RENAME_NOREPLACE" => {
-                self.rename(call, at(0, 1), at(2, 3))
+                Self::rename(call, at(0, 1), at(2, 3))
             }
             "utimensat" if call.argument(1) == "NULL" => {
                 one(self.opened(call).map(|path| Step::Touch { path, seconds: modified(call) }))
@@ -222,7 +222,7 @@ impl Reader<'_> {
         }
     }
 
-    fn opening(&self, path: Option<String>, flags: &str) -> Vec<Step> {
+    fn opening(path: Option<String>, flags: &str) -> Vec<Step> {
         let Some(path) = path else { return Vec::new() };
         assert!(!flags.contains("O_TMPFILE"), "a file without a name: {path}");
         let mut steps = Vec::new();
@@ -254,7 +254,7 @@ impl Reader<'_> {
         Some(Step::Append { path, bytes })
     }
 
-    fn rename(&self, call: &Call, from: Option<String>, to: Option<String>) -> Vec<Step> {
+    fn rename(call: &Call, from: Option<String>, to: Option<String>) -> Vec<Step> {
         match (from, to) {
             (Some(from), Some(to)) => vec![Step::Rename { from, to }],
             _ => panic!("something was moved in or out: {call:?}"),

@@ -1,6 +1,6 @@
 //! The system calls of a program, as strace tells them.
 
-use std::{collections::HashMap, fs, path::Path, process::Command};
+use std::{collections::HashMap, fmt::Write as _, fs, path::Path, process::Command};
 
 /// Longer than anything that is written here at once.
 const STRING_LIMIT: &str = "16777216";
@@ -37,7 +37,8 @@ pub(crate) fn run(log: &Path, program: &Path, arguments: &[&str], environment: &
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(
         done.status.success(),
-        "{program:?} ended with {}: {said}{}",
+        "{} ended with {}: {said}{}",
+        program.display(),
         done.status,
         String::from_utf8_lossy(&done.stdout)
     );
@@ -146,7 +147,10 @@ impl Call {
 
     /// Whether it speaks of anything below a folder.
     pub(crate) fn speaks_of(&self, root: &str) -> bool {
-        let hexadecimal: String = root.bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+        let mut hexadecimal = String::new();
+        for byte in root.bytes() {
+            write!(hexadecimal, "\\x{byte:02x}").unwrap();
+        }
         self.arguments.iter().any(|argument| argument.contains(&hexadecimal))
     }
 }

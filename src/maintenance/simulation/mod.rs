@@ -15,6 +15,9 @@
 //! LAGAN_SEED=4711 cargo test --lib simulation             one of them, with its last steps
 //! ```
 
+#![expect(clippy::large_futures, reason = "a test holds whole processes, and its stack has room")]
+#![expect(clippy::print_stdout, reason = "how many seeds ended how is what whoever runs them wants to know")]
+
 mod asking;
 mod chance;
 mod changing;

@@ -75,9 +75,9 @@ impl Remote {
     fn latest(&self, request: Request) -> Duration {
         let timing = timing();
         if self.is_fenced || matches!(request, Request::Removal(_)) {
-            timing.removal_bound - Duration::from_secs(1)
+            timing.removal_bound.saturating_sub(Duration::from_secs(1))
         } else {
-            timing.grace - timing.publication_limit - timing.guard_wait
+            timing.grace.saturating_sub(timing.publication_limit).saturating_sub(timing.guard_wait)
         }
     }
 

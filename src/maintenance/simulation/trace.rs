@@ -57,7 +57,7 @@ impl Trace {
 
     pub(super) fn text(&self) -> String {
         let state = self.state();
-        state.lines.iter().flatten().map(|line| format!("{line}\n")).collect()
+        state.lines.iter().flatten().flat_map(|line| [line.as_str(), "\n"]).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

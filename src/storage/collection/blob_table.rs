@@ -151,7 +151,9 @@ mod tests {
     #[test]
     fn what_is_needed_is_no_garbage() {
         let mut table = BlobTable::default();
-        digests().iter().for_each(|digest| table.add(digest));
+        for digest in &digests() {
+            table.add(digest);
+        }
         table.seal();
         let (needed, mut others): (Vec<_>, Vec<_>) =
             digests().into_iter().enumerate().partition(|(number, _)| number % 3 == 0);

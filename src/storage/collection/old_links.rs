@@ -73,7 +73,9 @@ mod tests {
         let digests: Vec<Digest> = (0..10_u8).map(|n| Digest::of(Algorithm::Sha256, &[n])).collect();
         let alias = Digest::of(Algorithm::Sha512, &[3]);
         let mut table = BlobTable::default();
-        digests.iter().for_each(|digest| table.add(digest));
+        for digest in &digests {
+            table.add(digest);
+        }
         table.seal();
         let index = |n: usize| table.index_of(&digests[n]).unwrap();
         let mut links = OldLinks::default();

@@ -248,7 +248,7 @@ pub(in crate::storage) fn fuzz(bytes: &[u8]) {
     let path = StoragePath::root();
     if let Ok((state, tail)) = State::decode(&path, &Bytes::copy_from_slice(bytes)) {
         let object: Option<Vec<u8>> =
-            state.encode(&[tail.clone()]).ok().map(|object| object.iter().flatten().copied().collect());
+            state.encode(std::slice::from_ref(&tail)).ok().map(|object| object.iter().flatten().copied().collect());
         let again = object.and_then(|object| State::decode(&path, &object.into()).ok());
         assert_eq!(again, Some((state, tail)));
     }
