@@ -31,7 +31,7 @@ fn start(protocol: &Protocol, steps: &mut Steps) {
     let next = if protocol.is(Mutant::DeleteWithoutFreeze) { ChangeAt::Check } else { ChangeAt::List };
     steps.go("deleter", "write pending", home as usize, |s| {
         for client in &mut s.clients {
-            client.before_delete = protocol.config.late && client.acked;
+            client.before_delete = protocol.config.late && (client.acked || client.late != 0);
         }
         s.pending[0] = keys;
         s.deleter = Change { at: next, home, keys, ..Change::default() };

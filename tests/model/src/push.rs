@@ -2,7 +2,7 @@
 
 use crate::{
     protocol::{Protocol, Push},
-    state::{BLOB, ChangeAt, Client, DIGESTS, INDEX, Keys, Link, MANIFEST, PushAt, REVISION, State, TAG, Tag},
+    state::{BLOB, ChangeAt, Client, DIGESTS, INDEX, Keys, Lease, Link, MANIFEST, PushAt, REVISION, State, TAG, Tag},
     step::Steps,
     weakened::Mutant,
 };
@@ -184,8 +184,7 @@ fn put(protocol: &Protocol, steps: &mut Steps, me: usize, push: Push) {
         }
         PushAt::PutRevision | PushAt::PutTag => put_link(protocol, steps, me, push),
         PushAt::PutWaits if client.late == 0 => {
-            let next = lease(Mutant::LateAnsweredWithoutLease, PushAt::PutAnswer);
-            to("PUT: no first attempt can land any more; lease checked", next, &|_| {});
+            to("PUT: what was not answered cannot land any more; leave", PushAt::Failed, &|_| {});
         }
         PushAt::PutWaits => {}
         PushAt::PutAnswer => to("PUT: 201", PushAt::PutIntentGoes, &|s| s.clients[me].acked = true),
@@ -209,9 +208,9 @@ fn put_link(protocol: &Protocol, steps: &mut Steps, me: usize, push: Push) {
         }
         _ => ("PUT: revision link; lease checked", REVISION, PushAt::PutTag, Mutant::NoLeaseBeforeTag),
     };
-    let mut put = |what, late: Keys| {
-        let waits = client.late | late != 0 && !protocol.is(Mutant::LateIgnored) && !protocol.is(Mutant::LateAnswered);
-        let next = if next == PushAt::PutAnswer && waits { PushAt::PutWaits } else { next };
+    // The mutants repeat it, and go on.
+    let repeats = protocol.is(Mutant::LateIgnored) || protocol.is(Mutant::LateAnswered);
+    let mut put = |what, late: Keys, next| {
         let next = if protocol.lease(from, client.home, skipped) { next } else { PushAt::Failed };
         steps.go(NAMES[me], what, client.home as usize, |s| {
             s.clients[me].at = next;
@@ -219,12 +218,17 @@ fn put_link(protocol: &Protocol, steps: &mut Steps, me: usize, push: Push) {
             if next == PushAt::Failed {
                 s.clients[me].entered = 0;
             }
-            land(s, push, link);
+            if late == 0 || repeats {
+                land(s, push, link);
+            }
         });
     };
-    put(what, 0);
-    if protocol.config.late {
-        put("PUT: a link again, because no answer came; lease checked", link);
+    put(what, 0, next);
+    if protocol.config.late && repeats {
+        put("PUT: a link again, because no answer came; lease checked", link, next);
+    } else if protocol.config.late {
+        let next = if protocol.is(Mutant::LateLeaves) { PushAt::Failed } else { PushAt::PutWaits };
+        put("PUT: no answer to a link: 503, and the keys are kept", link, next);
     }
 }
 
@@ -245,7 +249,9 @@ pub fn late(protocol: &Protocol, steps: &mut Steps) {
             steps.maybe("the first attempt to write a link lands", Some(client.home), |s| {
                 land(s, protocol.config.clients[me].0, link);
                 s.clients[me].late &= !link;
-                s.came_back |= client.acked && client.before_delete && s.deleter.acked;
+                // Of a replica that is passed over as gone a write may come that was never answered.
+                let counts = client.acked || s.replicas[client.home as usize].lease == Lease::Valid;
+                s.came_back |= counts && client.before_delete && s.deleter.acked;
             });
             steps.go("time", "the first attempt to write a link cannot land any more", client.home as usize, |s| {
                 s.clients[me].late &= !link;

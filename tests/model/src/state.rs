@@ -111,7 +111,7 @@ plain! {
         pub after_delete: bool,
         /// Links whose write was sent twice: the first attempt may still land.
         pub late: Keys,
-        /// It began when the other client's PUT was answered; a delete began when its own was.
+        /// It began when the other client's PUT was answered; a delete began when its own was, or had failed.
         pub after_other: bool,
         pub before_delete: bool,
         /// In the mutant that stats first: 1 absent, 2 present.

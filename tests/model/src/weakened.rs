@@ -66,7 +66,7 @@ weakened! {
     IndexIgnoresChildRevision index_ignores_child_revision in INDEX: Some(CHILD),
     LateIgnored late_ignored in LATE_DELETE: Some(BACK),
     LateAnswered late_answered in LATE: Some(LAST),
-    LateAnsweredWithoutLease late_answered_without_lease in LATE_DELETE: Some(WHOLE),
+    LateLeaves late_leaves in LATE_DELETE: Some(BACK),
     LateOutlivesIntent late_outlives_intent in LATE_SWEEP: Some(BYTES),
     // Collection.
     BeginWithoutInFlight begin_without_in_flight in PUSH: Some(PROMISE),
