@@ -306,6 +306,19 @@ pub enum CollectionOutcome {
     Interrupted,
 }
 
+impl CollectionOutcome {
+    const ALL: [Self; 4] = [Self::Finished, Self::Halted, Self::Failed, Self::Interrupted];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Halted => "halted",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// What is counted about collections.
 #[derive(Debug, Clone, Default)]
 pub(in crate::storage) struct CollectionMetrics {
@@ -335,20 +348,18 @@ impl CollectionMetrics {
 
     /// The one that runs here is over.
     pub(in crate::storage) fn ended(&self, outcome: CollectionOutcome, now: Timestamp) {
-        let name = match outcome {
-            CollectionOutcome::Finished => "finished",
-            CollectionOutcome::Halted => "halted",
-            CollectionOutcome::Failed => "failed",
-            CollectionOutcome::Interrupted => "interrupted",
-        };
         self.running.set(0);
-        self.ended.get_or_create(&OutcomeLabels { outcome: name }).inc();
+        self.ended.get_or_create(&OutcomeLabels { outcome: outcome.name() }).inc();
         if outcome == CollectionOutcome::Finished {
             self.finished_at.set(now.as_second());
         }
     }
 
     fn register(&self, registry: &mut Registry) {
+        // There from the start: an alert on a rate needs the zero.
+        for outcome in CollectionOutcome::ALL {
+            drop(self.ended.get_or_create(&OutcomeLabels { outcome: outcome.name() }));
+        }
         registry.register("runs", "Garbage collections that ended here", self.ended.clone());
         registry.register("running", "Whether a garbage collection runs here", self.running.clone());
         registry.register("removed_blobs", "Blobs that garbage collections removed here", self.blobs.clone());
