@@ -79,12 +79,12 @@ pub(crate) async fn damage_in_another_registry_s_store_is_mended(other: Kind) {
     fs::write(repository.join(format!("_manifests/tags/begun/index/sha256/{layer}/link")), format!("sha256:{layer}"))
         .unwrap();
 
-    // A registry that runs does it while it serves, and its folder is in nobody else's hands.
+    // A registry that runs does it while it serves, also where the command names its folder.
     let ours = lagan(&data).await;
-    let refused = scrub(&["--data", data.to_str().unwrap()]);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(64), "{said}");
-    assert!(said.contains("--registry"), "{said}");
+    let told = scrub(&["--data", data.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_eq!(told.status.code(), Some(65), "{said}");
+    assert!(said.contains("3 things damaged"), "{said}");
     let asked = |arguments: &[&str]| scrub(&[&["--registry", &ours.client.url, "-o", "json"], arguments].concat());
     let reported = asked(&["--dry-run"]);
     assert_eq!(reported.status.code(), Some(65), "{reported:?}");
