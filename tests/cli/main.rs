@@ -365,6 +365,12 @@ async fn registry_without_credentials_of_its_own_gets_a_password_and_a_certifica
     let up = Up::start(folder.path(), &["-f", "lagan.yaml"]);
     let keys = folder.path().join("lagan-data/default/images/lagan/up");
     let authority = fs::read(keys.join("trust/ca.crt")).unwrap();
+    let subject = |pem: &[u8]| {
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pem).unwrap();
+        pem.parse_x509().unwrap().subject().to_string()
+    };
+    let certificate = fs::read(keys.join("tls.crt")).unwrap();
+    assert_ne!(subject(&certificate), subject(&authority), "OpenSSL would take it for self-signed");
     let password = fs::read_to_string(keys.join("admin-password")).unwrap();
     let _ = client();
     let trusted = reqwest::Certificate::from_pem(&authority).unwrap();

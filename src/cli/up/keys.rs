@@ -43,6 +43,9 @@ const BCRYPT_COST: u32 = 10;
 /// What an authority that is made here is called.
 const AUTHORITY: &str = "lagan up";
 
+/// What its certificates are called: OpenSSL takes one for self-signed that is called as its authority.
+const SERVER: &str = "lagan up server";
+
 /// The files of one registry.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -137,7 +140,7 @@ impl Keys {
         let names = names(listen);
         let known = Leaf::from_data(&self.read(&[Leaf::CERTIFICATE, Leaf::KEY])).ok();
         if known.is_none_or(|leaf| leaf.needs_replacement(&authority, &names, LeafUse::Server, now)) {
-            let leaf = Leaf::generate(&authority, AUTHORITY, &names, LeafUse::Server, now)
+            let leaf = Leaf::generate(&authority, SERVER, &names, LeafUse::Server, now)
                 .context("could not make a certificate")?;
             self.write(Leaf::KEY, leaf.key.as_bytes())?;
             self.write(Leaf::CERTIFICATE, leaf.certificate.as_bytes())?;
