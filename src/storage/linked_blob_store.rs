@@ -82,10 +82,9 @@ impl Repository {
         if self.store.link(source, digest).await?.as_ref() != Some(&target) {
             return Ok(None);
         }
-        let linked = self.store.put_link(PathSpec::LayerLink(&self.name, digest), &target).await;
-        if linked.is_err() {
-            promise.leave(&self.store, &linked);
-            return linked.map(|()| None);
+        if let Err(error) = self.store.put_link(PathSpec::LayerLink(&self.name, digest), &target).await {
+            promise.leave(&self.store, &error);
+            return Err(error);
         }
         let size = self.store.stored_size(&target).await?;
         promise.lease()?;

@@ -116,7 +116,9 @@ impl Repository {
         self.store.settle_parked().await;
         let promise = self.store.enter(self.keys_of(&digest, &put)).await?;
         let published = self.publish_entered(&promise, Push { digest, put, now: self.store.clock.now() }).await;
-        promise.leave(&self.store, &published);
+        if let Err(error) = &published {
+            promise.leave(&self.store, error);
+        }
         published
     }
 

@@ -33,8 +33,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Driver`].
     pub async fn scrubs(&self) -> Result<Vec<Ulid>, Error> {
-        let names = self.store.names(PathSpec::Scrubs).await?;
-        Ok(names.iter().filter_map(|name| Ulid::from_string(name).ok()).collect())
+        self.store.ids_in(PathSpec::Scrubs).await
     }
 
     /// Forgets a scrub with all of its records. One that is not there is no error.

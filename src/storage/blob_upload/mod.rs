@@ -234,11 +234,9 @@ impl BlobUpload {
         let promise = store.enter(keys).await?;
         let mut staged = self.staged.take().ok_or_else(|| self.busy())?;
         // Also where it exists: its age is what protects the blob until a manifest references it.
-        let linked = store.put_link(PathSpec::LayerLink(name, &digest), &digest).await;
-        if let Err(error) = linked {
-            let failed = Err(error);
-            promise.leave(store, &failed);
-            return failed;
+        if let Err(error) = store.put_link(PathSpec::LayerLink(name, &digest), &digest).await {
+            promise.leave(store, &error);
+            return Err(error);
         }
         store.publish_blob(&mut *staged.file, &digest).await?;
         promise.lease()?;

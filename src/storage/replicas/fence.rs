@@ -144,12 +144,8 @@ impl Store {
             if !has_no_effect(&error) {
                 return Err(Error::Uncertain { source: error });
             }
-            refusals += 1;
-            if !matches!(error, driver::Error::Busy { .. }) || refusals == MAX_REFUSALS {
-                return Err(Error::driver("write a link", error));
-            }
-            debug!(%path, error = &error as &dyn std::error::Error, "the store asks to wait");
-            self.clock.sleep(self.timing.beat / 10 * 2_u32.pow(refusals - 1)).await;
+            let waited = wait_after_refusal(&*self.clock, &self.timing, &mut refusals, path, error).await;
+            waited.map_err(|error| Error::driver("write a link", error))?;
         }
     }
 }
@@ -173,16 +169,12 @@ impl FencedDriver {
         let (mut attempts, mut refusals) = (0, 0);
         loop {
             self.fence.check(path)?;
-            let pause = self.fence.timing.beat / 10;
             let error = match attempt().await {
                 Ok(done) => return Ok(done),
-                Err(error @ driver::Error::Busy { .. }) if refusals + 1 < MAX_REFUSALS => {
-                    debug!(%path, error = &error as &dyn std::error::Error, "the store asks to wait");
-                    self.fence.clock.sleep(pause * 2_u32.pow(refusals)).await;
-                    refusals += 1;
+                Err(error) if has_no_effect(&error) => {
+                    wait_after_refusal(&*self.fence.clock, &self.fence.timing, &mut refusals, path, error).await?;
                     continue;
                 }
-                Err(error) if has_no_effect(&error) => return Err(error),
                 Err(error) => error,
             };
             attempts += 1;
@@ -193,7 +185,7 @@ impl FencedDriver {
             if is_last {
                 return Err(error);
             }
-            self.fence.clock.sleep(pause).await;
+            self.fence.clock.sleep(pause(&self.fence.timing)).await;
         }
     }
 
@@ -220,6 +212,29 @@ impl FencedDriver {
             Ok(())
         })
     }
+}
+
+/// Waits before a write is tried again that the medium has not begun with; its error, where that is of no use, or was
+/// tried often enough.
+async fn wait_after_refusal(
+    clock: &dyn Clock,
+    timing: &Timing,
+    refusals: &mut u32,
+    path: &StoragePath,
+    error: driver::Error,
+) -> Result<(), driver::Error> {
+    if !matches!(error, driver::Error::Busy { .. }) || *refusals + 1 >= MAX_REFUSALS {
+        return Err(error);
+    }
+    debug!(%path, error = &error as &dyn std::error::Error, "the store asks to wait");
+    clock.sleep(pause(timing) * 2_u32.pow(*refusals)).await;
+    *refusals += 1;
+    Ok(())
+}
+
+/// The first wait before a write is tried again.
+fn pause(timing: &Timing) -> Duration {
+    timing.beat / 10
 }
 
 /// Whether a write that failed this way has not landed, and will not.

@@ -67,10 +67,10 @@ impl Promise {
         check(self.term.as_ref())
     }
 
-    /// Leaves the keys. Where a link of the operation may still land, not before it cannot any more: what is deleted until
-    /// then would come back.
-    pub(in crate::storage) fn leave<T>(self, store: &Store, outcome: &Result<T, Error>) {
-        if !matches!(outcome, Err(Error::Uncertain { .. })) {
+    /// Leaves the keys of an operation that failed. Where a link of it may still land, not before it cannot any more: what
+    /// is deleted until then would come back.
+    pub(in crate::storage) fn leave(self, store: &Store, failure: &Error) {
+        if !matches!(failure, Error::Uncertain { .. }) {
             return;
         }
         let bound = store.timing.removal_bound;
