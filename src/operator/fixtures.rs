@@ -6,12 +6,18 @@ use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use kube::{Client, client::Body};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::registry_client::RegistryClient;
+use super::{
+    config::{OperatorConfig, WatchScope},
+    context::Context,
+    metrics::Metrics,
+    registry_client::RegistryClient,
+};
 
 /// A request that a [`Cluster`] was asked.
 #[derive(Debug, Clone)]
@@ -113,6 +119,19 @@ impl Cluster {
         all.push(asked.clone());
         asked
     }
+}
+
+/// What controllers share that ask a cluster, at a time.
+pub(crate) fn context(cluster: &Cluster, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Context {
+    let config = OperatorConfig {
+        image: "lagan".to_owned(),
+        version: "1".to_owned(),
+        scope: WatchScope::Cluster,
+        lease_namespace: "lagan".to_owned(),
+        identity: "one".to_owned(),
+        listen: ([127, 0, 0, 1], 0).into(),
+    };
+    Context::new(cluster.client(), config, Arc::new(Metrics::default()), Arc::new(now))
 }
 
 /// A registry's control listener that answers what it is told to, until it is dropped.

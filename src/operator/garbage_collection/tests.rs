@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::v1alpha1::Registry;
 use crate::operator::{
-    config::{OperatorConfig, WatchScope},
-    context::Context,
-    fixtures::{Answer, Asked, Cluster, RegistryStub},
-    metrics::Metrics,
+    fixtures::{Answer, Asked, Cluster, RegistryStub, context},
     registries::Registries,
 };
 
@@ -53,22 +50,9 @@ impl World {
                 (method, path) => panic!("{method} {path} was not expected"),
             }
         });
-        let config = OperatorConfig {
-            image: "lagan".to_owned(),
-            version: "1".to_owned(),
-            scope: WatchScope::Cluster,
-            lease_namespace: "lagan".to_owned(),
-            identity: "one".to_owned(),
-            listen: ([127, 0, 0, 1], 0).into(),
-        };
         let now = Arc::new(Mutex::new("2026-07-01T04:00:00Z".parse().unwrap()));
         let clock = Arc::clone(&now);
-        let context = Context::new(
-            cluster.client(),
-            config,
-            Arc::new(Metrics::default()),
-            Arc::new(move || *clock.lock().unwrap()),
-        );
+        let context = context(&cluster, move || *clock.lock().unwrap());
         let stub = RegistryStub::answering(answers).await;
         let reconciler = Reconciler { context, registries: Registries::Always(stub.client()) };
         Self { registry, now, cluster, stub, reconciler }

@@ -9,10 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::v1alpha1::RetentionPolicy;
 use crate::operator::{
-    config::{OperatorConfig, WatchScope},
-    context::Context,
-    fixtures::{Answer, Asked, Cluster, RegistryStub, plain_client},
-    metrics::Metrics,
+    fixtures::{Answer, Asked, Cluster, RegistryStub, context, plain_client},
     registries::Registries,
     registry_client::RegistryClient,
 };
@@ -69,16 +66,8 @@ impl World {
                 (method, path) => panic!("{method} {path} was not expected"),
             }
         });
-        let config = OperatorConfig {
-            image: "lagan".to_owned(),
-            version: "1".to_owned(),
-            scope: WatchScope::Cluster,
-            lease_namespace: "lagan".to_owned(),
-            identity: "one".to_owned(),
-            listen: ([127, 0, 0, 1], 0).into(),
-        };
         let now: Timestamp = NOW.parse().unwrap();
-        let context = Context::new(cluster.client(), config, Arc::new(Metrics::default()), Arc::new(move || now));
+        let context = context(&cluster, move || now);
         let (policies, mut writer) = reflector::store();
         writer.apply_watcher_event(&watcher::Event::Apply(of(&policy)));
         let reconciler = Reconciler { context, policies, registries: Registries::Always(registry) };
