@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use lagan::api::v1alpha1::CollectionBrake;
 use lagan::api::v1alpha1::{AccessMode, GarbageCollectionMode};
-use lagan::api::wire::{CollectionBrake, CollectionState, CollectionStatus};
+use lagan::api::wire::{CollectionState, CollectionStatus};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 

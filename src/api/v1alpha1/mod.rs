@@ -9,9 +9,9 @@ mod retention_policy;
 mod rules;
 
 pub use registry::{
-    AccessMode, Addressing, Anonymous, AuthSpec, AzureSpec, CaBundleReference, Checksum, ClaimTemplate, DeletionMode,
-    DeletionSpec, DescriptorCacheSpec, DescriptorCacheType, EmptyDirSpec, EncryptionSpec, EncryptionType, ExposeSpec,
-    GarbageCollectionBrake, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionSpec,
+    AccessMode, Addressing, Anonymous, AuthSpec, AzureSpec, CaBundleReference, Checksum, ClaimTemplate,
+    CollectionBrake, DeletionMode, DeletionSpec, DescriptorCacheSpec, DescriptorCacheType, EmptyDirSpec,
+    EncryptionSpec, EncryptionType, ExposeSpec, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionSpec,
     GarbageCollectionStatus, GcsSpec, HtpasswdSpec, ImageSpec, InMemoryCacheSpec, LimitsSpec, LogFormat, LogLevel,
     LoggingSpec, ManagementState, PersistentVolumeClaimSpec, PodDisruptionBudgetMode, PodDisruptionBudgetSpec,
     PullPolicy, Redirect, RedisSpec, RedisTlsSpec, Registry, RegistryEndpoints, RegistrySpec, RegistryStatus, S3Spec,

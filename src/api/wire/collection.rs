@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::api::v1alpha1::CollectionBrake;
 use crate::oci::{Digest, RepositoryName};
 
 /// Begins a collection.
@@ -32,25 +33,6 @@ pub enum CollectionState {
     Interrupted,
 }
 
-/// What stopped a collection before it removed anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum CollectionBrake {
-    /// More than a fifth of the repositories are gone since the last collection. Goes on when confirmed.
-    RepositoriesVanished,
-    /// More than 30 % of the blobs would go. Goes on when confirmed.
-    TooMuch,
-    /// Another registry wrote this store before, and nobody has confirmed yet that it does not any more.
-    NotConfirmed,
-    /// Another registry wrote to this store after it was first served here. Goes on when confirmed.
-    ForeignWriter,
-    /// The store has been served here for less than the grace period, or the machine was started since: ages may be wrong.
-    TooYoung,
-    /// The clock of the store and that of this process are more than five minutes apart.
-    ClockSkew,
-    /// The store failed its self-test: what was written is not always seen.
-    UnfitStore,
-}
-
 /// Which brake stopped a collection, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,6 +43,14 @@ pub struct CollectionHalt {
     pub confirmable: bool,
     /// What was seen, with numbers, and what to do.
     pub message: String,
+}
+
+impl CollectionHalt {
+    /// By a brake, for what was seen.
+    #[must_use]
+    pub fn new(brake: CollectionBrake, message: String) -> Self {
+        Self { brake, confirmable: brake.is_confirmable(), message }
+    }
 }
 
 /// The collection that runs, or the last one.
@@ -85,9 +75,12 @@ pub struct CollectionStatus {
     pub progress: CollectionProgress,
     /// What nothing needs, as far as it was old enough when it was looked at.
     pub garbage: BlobCount,
-    /// What was removed of it.
+    /// What nothing needs either, and is younger than the grace period, so that it stays for now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub young: Option<YoungGarbage>,
+    /// What was removed of the garbage.
     pub removed: BlobCount,
-    /// What was kept of it, because somebody came to rely on it meanwhile.
+    /// What was kept of the garbage, because somebody came to rely on it meanwhile.
     pub kept: u64,
     /// Uploads that nobody goes on with, removed.
     pub uploads_purged: u64,
@@ -130,6 +123,20 @@ pub struct BlobCount {
     pub blobs: u64,
     /// Their length in bytes.
     pub bytes: u64,
+}
+
+/// What nothing needs, and is too young to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct YoungGarbage {
+    /// How many blobs.
+    pub blobs: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// A collection that begins later removes all of it, if nothing needs it until then.
+    pub until: Timestamp,
+    /// The grace period in seconds.
+    pub grace_seconds: u64,
 }
 
 /// Something damaged that a collection came upon.

@@ -11,8 +11,8 @@ mod scrub;
 mod trash;
 
 pub use collection::{
-    BlobCount, CollectionBrake, CollectionHalt, CollectionProblem, CollectionProgress, CollectionRequest,
-    CollectionState, CollectionStatus,
+    BlobCount, CollectionHalt, CollectionProblem, CollectionProgress, CollectionRequest, CollectionState,
+    CollectionStatus, YoungGarbage,
 };
 pub use error::{ErrorBody, ErrorEntry, TrashDetail};
 pub use history::{TagHistoryEntry, TagHistoryPage};

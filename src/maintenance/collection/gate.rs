@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::wire::{CollectionBrake, CollectionHalt};
+use crate::api::v1alpha1::CollectionBrake;
+use crate::api::wire::CollectionHalt;
 use crate::storage::{self, Adoption, BlobSum, Collection, ForeignRevision, Marked, Origin};
 
 use super::records::Record;
@@ -74,7 +75,7 @@ impl<'a> Counts<'a> {
             "another registry writes to this store: {count} manifests are not from here, {repository}@{digest} of \
              {written_at} among them. Stop it, then confirm"
         );
-        Some(CollectionHalt { brake: CollectionBrake::ForeignWriter, confirmable: true, message })
+        Some(CollectionHalt::new(CollectionBrake::ForeignWriter, message))
     }
 
     fn vanished(&self, before: Option<u64>, passed: &Passed) -> Option<CollectionHalt> {
@@ -88,7 +89,7 @@ impl<'a> Counts<'a> {
             "{vanished} of {before} repositories are gone since the last collection. If that is right, confirm; \
              if not, see whether the storage is complete"
         );
-        let halt = CollectionHalt { brake: CollectionBrake::RepositoriesVanished, confirmable: true, message };
+        let halt = CollectionHalt::new(CollectionBrake::RepositoriesVanished, message);
         ((is_all || is_much) && !was_read).then_some(halt)
     }
 
@@ -102,7 +103,7 @@ impl<'a> Counts<'a> {
              is complete",
             self.garbage.bytes
         );
-        let halt = CollectionHalt { brake: CollectionBrake::TooMuch, confirmable: true, message };
+        let halt = CollectionHalt::new(CollectionBrake::TooMuch, message);
         (is_much && !was_read).then_some(halt)
     }
 }
@@ -121,21 +122,21 @@ pub(super) async fn store_brake(collection: &Collection) -> Result<Option<Collec
             "the clocks of the storage and of this process are {} s apart: set them right, or ages mean nothing",
             skew.as_secs().abs()
         );
-        return Ok(Some(CollectionHalt { brake: CollectionBrake::ClockSkew, confirmable: false, message }));
+        return Ok(Some(CollectionHalt::new(CollectionBrake::ClockSkew, message)));
     }
     let violations = collection.violations().await?;
     Ok(violations.first().map(|first| {
         let message = format!(
             "the storage does not show at once what was written ({first}): as it is configured, nothing can be collected"
         );
-        CollectionHalt { brake: CollectionBrake::UnfitStore, confirmable: false, message }
+        CollectionHalt::new(CollectionBrake::UnfitStore, message)
     }))
 }
 
 fn adoption_brake(adoption: Option<&Adoption>, grace: Duration, now: Timestamp) -> Option<CollectionHalt> {
     let Some(adoption) = adoption else {
         let message = "this store was never served here: nothing is known of who else writes to it".to_owned();
-        return Some(CollectionHalt { brake: CollectionBrake::TooYoung, confirmable: false, message });
+        return Some(CollectionHalt::new(CollectionBrake::TooYoung, message));
     };
     if adoption.origin != Origin::Foreign {
         return None;
@@ -144,11 +145,11 @@ fn adoption_brake(adoption: Option<&Adoption>, grace: Duration, now: Timestamp) 
         let message = "another registry wrote this store before. When it is stopped for good, confirm: its own \
                        collection, and pushes to it, know nothing of this one"
             .to_owned();
-        return Some(CollectionHalt { brake: CollectionBrake::NotConfirmed, confirmable: true, message });
+        return Some(CollectionHalt::new(CollectionBrake::NotConfirmed, message));
     }
     let from = later(adoption.first_served_at, grace);
     let message = format!("this store was adopted at {}: nothing is collected before {from}", adoption.first_served_at);
-    (now < from).then_some(CollectionHalt { brake: CollectionBrake::TooYoung, confirmable: false, message })
+    (now < from).then_some(CollectionHalt::new(CollectionBrake::TooYoung, message))
 }
 
 fn restart_brake(ages_lost_at: Option<Timestamp>, grace: Duration, now: Timestamp) -> Option<CollectionHalt> {
@@ -158,7 +159,7 @@ fn restart_brake(ages_lost_at: Option<Timestamp>, grace: Duration, now: Timestam
         "the machine went down while this registry ran, and was started again before {lost_at}: the ages of files may \
          be older than they should be, so nothing is collected before {from}"
     );
-    (now < from).then_some(CollectionHalt { brake: CollectionBrake::TooYoung, confirmable: false, message })
+    (now < from).then_some(CollectionHalt::new(CollectionBrake::TooYoung, message))
 }
 
 /// So much later; the last moment there is where that is later still.

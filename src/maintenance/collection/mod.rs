@@ -22,7 +22,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 use ulid::Ulid;
 
-use crate::api::wire::{CollectionBrake, CollectionRequest, CollectionState, CollectionStatus};
+use crate::api::v1alpha1::CollectionBrake;
+use crate::api::wire::{CollectionRequest, CollectionState, CollectionStatus};
 use crate::storage::{self, Catalog, Clock, CollectionProgress, Sightings};
 
 use super::{Error, UploadPurges};

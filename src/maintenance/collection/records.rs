@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use ulid::Ulid;
 
-use crate::api::wire::{CollectionBrake, CollectionState, CollectionStatus};
+use crate::api::v1alpha1::CollectionBrake;
+use crate::api::wire::{CollectionState, CollectionStatus};
 use crate::storage::{Catalog, Error, driver::Durability};
 
 /// How many reports are kept. With one a night that is a month; each takes some kilobytes, more where much is damaged.

@@ -1,14 +1,15 @@
 //! What a collection has said so far.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use ulid::Ulid;
 
+use crate::api::v1alpha1::CollectionBrake;
 use crate::api::wire::{
-    self, BlobCount, CollectionBrake, CollectionHalt, CollectionProblem, CollectionState, CollectionStatus,
+    self, BlobCount, CollectionHalt, CollectionProblem, CollectionState, CollectionStatus, YoungGarbage,
 };
-use crate::storage::CollectionProgress;
+use crate::storage::{CollectionProgress, Marked};
 
 use super::records::Record;
 
@@ -23,6 +24,7 @@ pub(super) struct Report {
     started_at: Timestamp,
     ended_at: Option<Timestamp>,
     pub(super) repositories: Option<u64>,
+    young: Option<YoungGarbage>,
     pub(super) uploads_purged: u64,
     pub(super) halt: Option<CollectionHalt>,
     message: Option<String>,
@@ -40,6 +42,7 @@ impl Report {
             started_at: now,
             ended_at: None,
             repositories: None,
+            young: None,
             uploads_purged: 0,
             halt: None,
             message: None,
@@ -58,6 +61,17 @@ impl Report {
 
     pub(super) fn end(&mut self, state: CollectionState, now: Timestamp, message: Option<String>) {
         (self.state, self.ended_at, self.message) = (state, Some(now), message);
+    }
+
+    /// Everything was looked at.
+    pub(super) fn marked(&mut self, marked: &Marked, grace: Duration) {
+        self.repositories = Some(marked.repositories());
+        self.young = marked.young().map(|(sum, until)| YoungGarbage {
+            blobs: sum.blobs,
+            bytes: sum.bytes,
+            until,
+            grace_seconds: grace.as_secs(),
+        });
     }
 
     /// As it is noted for others.
@@ -83,6 +97,7 @@ impl Report {
                 swept: progress.swept.get(),
             },
             garbage: count(progress.garbage_blobs.get(), progress.garbage_bytes.get()),
+            young: self.young,
             removed: count(progress.removed_blobs.get(), progress.removed_bytes.get()),
             kept: progress.kept.get(),
             uploads_purged: self.uploads_purged,

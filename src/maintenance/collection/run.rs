@@ -83,7 +83,7 @@ impl Inner {
         let before = self.repositories_before().await?;
         let halt = brake.or_else(|| Counts::of(&marked).brake(before, passed));
         self.update(|report| {
-            report.repositories = Some(marked.repositories());
+            report.marked(&marked, collection.grace());
             report.halt = halt;
         });
         Ok(Ending::Finished)
@@ -126,7 +126,7 @@ impl Inner {
         let Some(marked) = self.unless_stopped(collection.mark()).await else { return Ok(Ok(SweepEnd::Stopped)) };
         let marked = marked?;
         let before = self.repositories_before().await?;
-        self.update(|report| report.repositories = Some(marked.repositories()));
+        self.update(|report| report.marked(&marked, collection.grace()));
         if let Some(halt) = Counts::of(&marked).brake(before, passed) {
             return Ok(Err(halt));
         }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::api::v1alpha1::{
-    AccessMode, GarbageCollectionBrake, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionStatus,
+    AccessMode, CollectionBrake, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionStatus,
     ManagementState, Registry,
 };
 use crate::retention::{Due, Schedule};
@@ -88,8 +88,7 @@ fn confirmed(registry: &Registry, last: &GarbageCollectionStatus) -> Option<Stri
 }
 
 fn waits_for_somebody(last: &GarbageCollectionStatus) -> bool {
-    last.result == Some(GarbageCollectionResult::Halted)
-        && last.brake.is_some_and(GarbageCollectionBrake::is_confirmable)
+    last.result == Some(GarbageCollectionResult::Halted) && last.brake.is_some_and(CollectionBrake::is_confirmable)
 }
 
 #[cfg(test)]

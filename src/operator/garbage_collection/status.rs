@@ -3,10 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::v1alpha1::{
-    GarbageCollectionBrake as Brake, GarbageCollectionResult as Outcome, GarbageCollectionStatus,
-};
-use crate::api::wire::{CollectionBrake, CollectionState, CollectionStatus};
+use crate::api::v1alpha1::{GarbageCollectionResult as Outcome, GarbageCollectionStatus};
+use crate::api::wire::{CollectionState, CollectionStatus};
 
 /// The bound of a message, in characters.
 const MAX_MESSAGE_CHARS: usize = 1024;
@@ -54,7 +52,7 @@ fn of_report(said: &CollectionStatus) -> GarbageCollectionStatus {
         removed_blobs: result.map(|_| count(said.removed.blobs)),
         reclaimed_bytes: result.map(|_| count(said.removed.bytes)),
         result,
-        brake: halt.map(|halt| brake(halt.brake)),
+        brake: halt.map(|halt| halt.brake),
         message: message.map(|message| message.chars().take(MAX_MESSAGE_CHARS).collect()),
     }
 }
@@ -65,16 +63,4 @@ fn damage(said: &CollectionStatus) -> Option<String> {
     let others = said.problem_count.saturating_sub(1);
     let others = if others == 0 { String::new() } else { format!(" ({others} more: lagan gc shows them)") };
     Some(format!("{}{others}", first.message))
-}
-
-fn brake(brake: CollectionBrake) -> Brake {
-    match brake {
-        CollectionBrake::RepositoriesVanished => Brake::RepositoriesVanished,
-        CollectionBrake::TooMuch => Brake::TooMuch,
-        CollectionBrake::NotConfirmed => Brake::NotConfirmed,
-        CollectionBrake::ForeignWriter => Brake::ForeignWriter,
-        CollectionBrake::TooYoung => Brake::TooYoung,
-        CollectionBrake::ClockSkew => Brake::ClockSkew,
-        CollectionBrake::UnfitStore => Brake::UnfitStore,
-    }
 }

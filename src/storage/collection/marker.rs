@@ -1,8 +1,11 @@
 //! Mark: which blobs are stored, and which of them something needs (PROTOCOL.md, *Collection*, 3).
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +18,7 @@ use crate::storage::{
 };
 
 use super::{
-    CollectionProblem, CollectionProgress,
+    BlobSum, CollectionProblem, CollectionProgress,
     blob_table::{BlobIndex, BlobTable},
     old_links::OldLinks,
 };
@@ -55,6 +58,21 @@ pub(super) struct State {
     pub(super) repositories: u64,
     pub(super) foreign: u64,
     pub(super) first_foreign: Option<ForeignRevision>,
+    /// Blobs with a young link, by when the youngest was written; also of those that something needs.
+    young_links: BTreeMap<BlobIndex, Timestamp>,
+    /// What nothing needs, and is too young to go.
+    pub(super) young: BlobSum,
+    /// When the youngest link or content of it was written.
+    pub(super) youngest: Option<Timestamp>,
+}
+
+impl State {
+    fn note_young(&mut self, digest: &Digest, written_at: Timestamp) {
+        if let Some(index) = self.table.index_of(digest) {
+            let known = self.young_links.entry(index).or_insert(written_at);
+            *known = written_at.max(*known);
+        }
+    }
 }
 
 impl<'a> Marker<'a> {
@@ -198,7 +216,7 @@ impl<'a> Marker<'a> {
         Ok(())
     }
 
-    /// A young link roots what it names, whether or not a manifest references it yet.
+    /// A young link keeps what it names, whether or not a manifest references it yet.
     async fn layer(&self, name: &RepositoryName, digest: &Digest, is_needed: bool) -> Result<(), Error> {
         let own = self.state().table.index_of(digest);
         // What a SHA-256 link names is what it is called: one that names other content was written by nobody.
@@ -207,16 +225,19 @@ impl<'a> Marker<'a> {
         }
         let spec = PathSpec::LayerLink(name, digest);
         let Some(age) = self.store.age(spec).await? else { return Ok(()) };
-        let is_root = is_needed || self.is_young(age);
-        if let Some(own) = own.filter(|_| !is_root && digest.algorithm() == Algorithm::Sha256) {
+        let is_young = self.is_young(age);
+        if let Some(own) = own.filter(|_| !is_needed && !is_young && digest.algorithm() == Algorithm::Sha256) {
             self.state().old_links.add(name, own);
             return Ok(());
         }
         let Some(target) = self.store.link(spec, digest).await? else { return Ok(()) };
         let mut state = self.state();
-        if is_root {
+        if is_needed {
             state.table.need(digest);
             state.table.need(&target);
+        } else if is_young {
+            state.note_young(digest, age);
+            state.note_young(&target, age);
         } else if let Some(blob) = state.table.index_of(&target) {
             state.old_links.add_alias(name, digest.clone(), blob);
         }
@@ -304,14 +325,22 @@ impl<'a> Marker<'a> {
             let looks: Vec<_> =
                 batch.iter().map(|(_, digest)| self.store.metadata(PathSpec::BlobData(digest))).collect();
             let found: Vec<_> = concurrently(looks.into_iter()).await?;
-            for ((_, digest), metadata) in batch.iter().zip(found) {
-                match metadata.filter(|metadata| !self.is_young(metadata.modified)) {
-                    Some(metadata) => {
-                        self.progress.garbage_blobs.add(1);
-                        self.progress.garbage_bytes.add(metadata.size);
-                    }
-                    None => drop(self.state().table.need(digest)),
+            for ((index, digest), metadata) in batch.iter().zip(found) {
+                let mut state = self.state();
+                let linked_at = state.young_links.get(index).copied();
+                let Some(metadata) = metadata else {
+                    state.table.need(digest);
+                    continue;
+                };
+                if linked_at.is_none() && !self.is_young(metadata.modified) {
+                    self.progress.garbage_blobs.add(1);
+                    self.progress.garbage_bytes.add(metadata.size);
+                    continue;
                 }
+                state.table.need(digest);
+                state.young.blobs += 1;
+                state.young.bytes += metadata.size;
+                state.youngest = state.youngest.max(linked_at).max(Some(metadata.modified));
             }
         }
         let State { table, old_links, .. } = &mut *self.state();

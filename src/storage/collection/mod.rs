@@ -26,7 +26,7 @@ mod progress;
 mod reachable;
 mod sweep;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -59,6 +59,7 @@ pub struct BlobSum {
 pub struct Marked {
     state: State,
     old_until: Timestamp,
+    grace: Duration,
     garbage: BlobSum,
 }
 
@@ -88,7 +89,7 @@ impl Collection {
         let old_until = marker.old_until;
         let state = marker.run().await?;
         let (blobs, bytes) = (self.progress.garbage_blobs.get(), self.progress.garbage_bytes.get());
-        Ok(Marked { state, old_until, garbage: BlobSum { blobs, bytes } })
+        Ok(Marked { state, old_until, grace: self.grace(), garbage: BlobSum { blobs, bytes } })
     }
 
     /// Counts how it ended.
@@ -102,6 +103,13 @@ impl Marked {
     #[must_use]
     pub fn garbage(&self) -> BlobSum {
         self.garbage
+    }
+
+    /// What nothing needs either, and is younger than the grace period; with the moment from which all of it is older.
+    #[must_use]
+    pub fn young(&self) -> Option<(BlobSum, Timestamp)> {
+        let old_from = self.state.youngest?.checked_add(self.grace).unwrap_or(Timestamp::MAX);
+        Some((self.state.young, old_from))
     }
 
     /// How many blobs are stored.

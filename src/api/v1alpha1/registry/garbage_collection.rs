@@ -123,7 +123,7 @@ pub struct GarbageCollectionStatus {
     pub result: Option<GarbageCollectionResult>,
     /// What stopped it before it removed anything, for result Halted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub brake: Option<GarbageCollectionBrake>,
+    pub brake: Option<CollectionBrake>,
     /// What there is to say about that, and what to do.
     #[schemars(length(max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,8 +144,8 @@ pub enum GarbageCollectionResult {
 }
 
 /// What stopped a collection before it removed anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum GarbageCollectionBrake {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum CollectionBrake {
     /// More than a fifth of the repositories are gone since the last one. It goes on when confirmed.
     RepositoriesVanished,
     /// More than 30 % of the blobs would go. It goes on when confirmed.
@@ -162,7 +162,7 @@ pub enum GarbageCollectionBrake {
     UnfitStore,
 }
 
-impl GarbageCollectionBrake {
+impl CollectionBrake {
     /// Whether it is released by somebody who says so; the others are when their cause goes.
     #[must_use]
     pub fn is_confirmable(self) -> bool {

@@ -17,8 +17,8 @@ use crate::api::v1alpha1::rules::rules;
 
 pub use access::{Anonymous, AuthSpec, HtpasswdSpec, SecretKeyReference, SecretReference, TlsMode, TlsSpec};
 pub use garbage_collection::{
-    GarbageCollectionBrake, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionSpec,
-    GarbageCollectionStatus, compile_collection_schedule, default_collection_schedule, grace_period,
+    CollectionBrake, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionSpec, GarbageCollectionStatus,
+    compile_collection_schedule, default_collection_schedule, grace_period,
 };
 pub use object_storage::{
     Addressing, AzureSpec, CaBundleReference, Checksum, EncryptionSpec, EncryptionType, GcsSpec, Redirect, S3Spec,
