@@ -5,7 +5,7 @@ use kube::core::cel;
 use serde_json::{Map, Value, json};
 
 use super::crd::{CrdError, crd_values};
-use super::{FieldError, Invalid};
+use super::{Duration, FieldError, Invalid, Quantity};
 
 /// Checks objects against the definitions of the resources, and fills in their defaults.
 ///
@@ -178,7 +178,44 @@ fn explain(error: &jsonschema::ValidationError<'_>) -> Vec<FieldError> {
             let message = format!("must be one of {}", options.collect::<Vec<_>>().join(", "));
             vec![FieldError::new(path, message)]
         }
+        ValidationErrorKind::Pattern { pattern } => vec![FieldError::new(path, form(error.instance(), pattern))],
         _ => vec![FieldError::new(path, error)],
+    }
+}
+
+/// What a text must look like, in words. A pattern is for programs.
+const FORMS: [(&str, &str); 13] = [
+    (Duration::PATTERN, "write hours, minutes and seconds, such as 168h, 1h30m or 45s"),
+    (Quantity::PATTERN, "write a number of bytes, perhaps with a unit, such as 20Gi, 4Mi, 500M or 1048576"),
+    (
+        r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$",
+        "write a scheme, a host and perhaps a port, such as https://storage.example.com:9000",
+    ),
+    (
+        r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
+        "write names with slashes between them, such as registries/main",
+    ),
+    (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "write small letters and digits, and '-' between them"),
+    (r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", "write small letters and digits, and '.' or '-' between them"),
+    (r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", "write small letters and digits, and '.', '_' or '-' between them"),
+    (r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$", "write letters and digits, and '_' or '-' between them"),
+    (r"^[a-z0-9]+(-[a-z0-9]+)*$", "write small letters and digits, and single '-' between them"),
+    (r"^[a-z0-9]+$", "write small letters and digits"),
+    (r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$", "write a host and a port, such as redis.example.com:6379"),
+    (
+        r"^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$",
+        "write a tag, such as v1.2: letters, digits, '_', and then also '.' and '-'",
+    ),
+    (
+        r"^sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})$",
+        "write a digest: sha256: and 64 hexadecimal digits, or sha512: and 128",
+    ),
+];
+
+fn form(given: &Value, pattern: &str) -> String {
+    match FORMS.iter().find(|(known, _)| *known == pattern) {
+        Some((_, words)) => format!("{given} is not understood: {words}"),
+        None => format!("{given} does not match {pattern}"),
     }
 }
 
@@ -233,6 +270,32 @@ mod tests {
                 "spec.registryRef.name: is required",
             ]
         );
+    }
+
+    #[test]
+    fn text_of_another_form_is_told_in_words_what_to_write() {
+        let error = Validator::new().unwrap().validate(&registry("{deletion: {restoreWindow: 7d}}")).unwrap_err();
+        let expected = "spec.deletion.restoreWindow: \"7d\" is not understood: write hours, minutes and seconds, such as 168h, \
+                        1h30m or 45s";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn every_pattern_of_the_definitions_has_words() {
+        fn look(schema: &Value) -> usize {
+            let pattern = schema.get("pattern").and_then(Value::as_str);
+            if let Some(pattern) = pattern {
+                assert!(FORMS.iter().any(|(known, _)| *known == pattern), "{pattern} has no words in FORMS");
+            }
+            let inner: usize = match schema {
+                Value::Object(fields) => fields.values().map(look).sum(),
+                Value::Array(items) => items.iter().map(look).sum(),
+                _ => 0,
+            };
+            usize::from(pattern.is_some()) + inner
+        }
+        let found: usize = crd_values().unwrap().iter().map(look).sum();
+        assert!(found > 20, "only {found} patterns were found");
     }
 
     #[test]

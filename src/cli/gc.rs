@@ -5,10 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::sleep;
 
-use crate::api::wire::{CollectionHalt, CollectionProblem, CollectionRequest, CollectionState, CollectionStatus};
+use crate::api::wire::{
+    CollectionHalt, CollectionProblem, CollectionRequest, CollectionState, CollectionStatus, YoungGarbage,
+};
 
 use super::exit::Halted;
-use super::output::OutputFormat;
+use super::output::{OutputFormat, counted};
 use super::progress::{self, Progress};
 use super::registry_client::RegistryClient;
 use super::registry_target::{RegistryTarget, TargetArguments};
@@ -48,16 +50,14 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let collected = collect(target.client(), &arguments).await;
     target.close().await;
     let status = collected?;
-    arguments.output.print(&status, report_text)?;
+    let how_to_confirm = how_to_confirm(&status, &arguments.target.as_flags());
     if arguments.status {
-        return Ok(());
+        return arguments.output.print(&status, |status| report_text(status) + &how_to_confirm);
     }
+    arguments.output.print(&status, report_text)?;
     match status.state {
         CollectionState::Finished => Ok(()),
-        CollectionState::Halted => {
-            let message = status.halt.map_or_else(|| "nothing was removed".to_owned(), |halt| halt.message);
-            Err(Halted(message).into())
-        }
+        CollectionState::Halted => Err(Halted(format!("nothing was removed{how_to_confirm}")).into()),
         CollectionState::Interrupted => {
             anyhow::bail!("the collection was interrupted: {}", status.message.unwrap_or_default())
         }
@@ -96,8 +96,13 @@ fn show(progress: &mut Progress, status: &CollectionStatus) {
         _ => 0,
     };
     let text = format!(
-        "{}: {} blobs, {} repositories, {} manifests, {} of {} blobs of garbage dealt with",
-        so_far.phase, so_far.blobs, so_far.repositories, so_far.manifests, so_far.swept, status.garbage.blobs
+        "{}: {}, {}, {}, {} of {} of garbage dealt with",
+        so_far.phase,
+        counted(so_far.blobs, "blob"),
+        counted(so_far.repositories, "repository"),
+        counted(so_far.manifests, "manifest"),
+        so_far.swept,
+        counted(status.garbage.blobs, "blob")
     );
     progress.show(percent, &text);
 }
@@ -106,9 +111,10 @@ fn report_text(status: &CollectionStatus) -> String {
     let mut lines: Vec<String> = status.problems.iter().map(problem).collect();
     let more = status.problem_count.saturating_sub(status.problems.len() as u64);
     if more > 0 {
-        lines.push(format!("{more} more problems are not shown."));
+        lines.push(format!("Not shown: {}.", counted(more, "more problem")));
     }
     lines.push(summary(status));
+    lines.extend(status.young.as_ref().map(young));
     lines.extend(status.halt.as_ref().map(|halt| halted(status, halt)));
     lines.join("\n")
 }
@@ -126,25 +132,25 @@ fn problem(problem: &CollectionProblem) -> String {
 fn summary(status: &CollectionStatus) -> String {
     let CollectionStatus { id, state, progress, garbage, removed, kept, .. } = status;
     let looked_at = format!(
-        "{id}: {} blobs, {} manifests of {} repositories",
-        progress.blobs, progress.manifests, progress.repositories
+        "{id}: {}, {} of {}",
+        counted(progress.blobs, "blob"),
+        counted(progress.manifests, "manifest"),
+        counted(progress.repositories, "repository")
     );
-    let found = format!("{} blobs ({}) of garbage", garbage.blobs, progress::bytes(garbage.bytes));
-    let also = format!(
-        "; {} abandoned uploads, {} expired entries of the trash",
-        status.uploads_purged, status.tombstones_expired
-    );
+    let found = format!("{} ({}) of garbage", counted(garbage.blobs, "blob"), progress::bytes(garbage.bytes));
+    let gone = format!("{} ({})", counted(removed.blobs, "blob"), progress::bytes(removed.bytes));
+    let uploads = counted(status.uploads_purged, "abandoned upload");
+    let also = format!("; {uploads}, {} of the trash", counted(status.tombstones_expired, "expired entry"));
     match state {
         CollectionState::Running => format!("{looked_at}: going on ({})", progress.phase),
         CollectionState::Finished if status.dry_run => format!("{looked_at}: would remove {found}."),
         CollectionState::Finished => {
             let kept = if *kept == 0 { String::new() } else { format!(", {kept} kept, which are needed again") };
-            let freed = progress::bytes(removed.bytes);
-            format!("{looked_at}: removed {} blobs ({freed}){kept}{also}.", removed.blobs)
+            format!("{looked_at}: removed {gone}{kept}{also}.")
         }
         CollectionState::Halted => format!("{looked_at}: found {found}, and stopped before removing any of it."),
         CollectionState::Failed | CollectionState::Interrupted => {
-            format!("{looked_at}: removed {} blobs ({}), and broke off.", removed.blobs, progress::bytes(removed.bytes))
+            format!("{looked_at}: removed {gone}, and broke off.")
         }
     }
 }
@@ -153,12 +159,30 @@ fn halted(status: &CollectionStatus, halt: &CollectionHalt) -> String {
     if status.dry_run {
         return format!("A collection would stop before that: {}", halt.message);
     }
-    let what_to_do = if halt.confirmable {
-        format!("\nIf that is right, let it go on: lagan gc --confirm {}", status.id)
-    } else {
-        String::new()
+    halt.message.clone()
+}
+
+/// What lets a collection go on that a brake stopped, if something does. `target` says where.
+fn how_to_confirm(status: &CollectionStatus, target: &str) -> String {
+    let is_confirmable = status.halt.as_ref().is_some_and(|halt| halt.confirmable);
+    if status.state != CollectionState::Halted || !is_confirmable {
+        return String::new();
+    }
+    format!(". If what the report says is right: lagan gc --confirm {}{target}", status.id)
+}
+
+/// What waits, and until when.
+fn young(young: &YoungGarbage) -> String {
+    let YoungGarbage { blobs, bytes, until, grace_seconds } = young;
+    let grace = match (grace_seconds / 3600, grace_seconds % 3600) {
+        (hours, 0) => format!("{hours}h"),
+        _ => format!("{}m", grace_seconds / 60),
     };
-    format!("{}{what_to_do}", halt.message)
+    format!(
+        "Garbage, but younger than the grace period of {grace}: {} ({}); a collection after {until:.0} removes the last of it.",
+        counted(*blobs, "blob"),
+        progress::bytes(*bytes)
+    )
 }
 
 #[cfg(test)]
@@ -180,7 +204,7 @@ mod tests {
     #[test]
     fn report_says_what_went_or_would_go_and_how_much() {
         let text = report_text(&status("Finished", false));
-        let expected = "01J0: 9 blobs, 2 manifests of 1 repositories: removed 2 blobs (2.00 KiB), 1 kept, which are \
+        let expected = "01J0: 9 blobs, 2 manifests of 1 repository: removed 2 blobs (2.00 KiB), 1 kept, which are \
                         needed again; 4 abandoned uploads, 5 expired entries of the trash.";
         assert_eq!(text, expected);
         let text = report_text(&status("Finished", true));
@@ -200,8 +224,21 @@ mod tests {
             halted.halt = Some(serde_json::from_value(halt).unwrap());
             let text = report_text(&halted);
             assert!(text.contains("stopped before removing any") && text.contains("33 %"), "{text}");
-            assert_eq!(text.contains("lagan gc --confirm 01J0"), command, "{text}");
+            let hint = how_to_confirm(&halted, " --data there");
+            assert_eq!(hint.contains("lagan gc --confirm 01J0 --data there"), command, "{hint}");
         }
+    }
+
+    #[test]
+    fn report_says_what_waits_for_the_grace_period_and_until_when() {
+        let mut young = status("Finished", false);
+        assert!(!report_text(&young).contains("younger"));
+        let (until, bytes) = ("2026-07-02T03:00:00.123Z".parse().unwrap(), 2048);
+        young.young = Some(YoungGarbage { blobs: 1, bytes, until, grace_seconds: 24 * 3600 });
+        let text = report_text(&young);
+        let expected = "younger than the grace period of 24h: 1 blob (2.00 KiB); a collection after 2026-07-02T03:00:00Z \
+                        removes";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! The sockets of this process, and how many of them it may have.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
-use anyhow::Context;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
@@ -15,13 +14,50 @@ const MAX_CONNECTIONS: usize = 3000;
 /// How long a probe or a scrape may take at the end.
 const HEALTH_DRAIN: Duration = Duration::from_secs(1);
 
+/// What is answered at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Clients.
+    Registry,
+    /// Probes and metrics.
+    Health,
+    /// The operator, and other replicas.
+    Control,
+}
+
+impl Purpose {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Registry => "the registry",
+            Self::Health => "probes and metrics",
+            Self::Control => "the operator",
+        }
+    }
+
+    fn chosen_by(self) -> &'static str {
+        match self {
+            Self::Registry => "--listen of `lagan up`, `listen` in the file of `lagan serve`",
+            Self::Health => "--health-listen of `lagan up`, `health.listen` in the file of `lagan serve`",
+            Self::Control => "`control.listen` in the file of `lagan serve`",
+        }
+    }
+}
+
 /// Listens, so that a port that is taken is an error before anything else happens.
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub(super) async fn bind(address: SocketAddr, purpose: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("could not listen on {address} for {purpose}"))
+pub(super) async fn bind(address: SocketAddr, purpose: Purpose) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let what = format!("could not listen on {address} for {}", purpose.in_words());
+        match error.kind() {
+            io::ErrorKind::AddrInUse => anyhow::anyhow!(
+                "{what}: another program listens there. Stop it, or choose another address: {}",
+                purpose.chosen_by()
+            ),
+            _ => anyhow::Error::new(error).context(what),
+        }
+    })
 }
 
 /// The bounds of a listener for clients.

@@ -17,6 +17,7 @@ use super::listener::client_options;
 use super::local_socket::{self, OwnSocket, SocketPath};
 use super::registry::{self, UnservedRegistry, unserved_options};
 use super::registry_client::RegistryClient;
+use super::registry_folder::refuse_other;
 
 /// How long the last answer may take at the end: it is being written when the command has it.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -44,8 +45,9 @@ impl LocalRegistry {
     /// Reaches the registry in a folder, which is as `config` says where nobody serves it.
     ///
     /// # Errors
-    /// [`InvalidUsage`] where there is no such folder; else if it can neither be held nor be asked.
+    /// [`InvalidUsage`] where there is no such folder, or no registry in it; else if it can neither be held nor be asked.
     pub(super) async fn reach(directory: &Path, config: Option<&ServeConfig>) -> anyhow::Result<Self> {
+        refuse_other(directory)?;
         let metrics = StorageMetrics::new();
         let (options, timing) = match config {
             Some(config) => (registry::options(config, None, metrics), registry::timing(config)),

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use crate::storage::driver::FilesystemDriver;
 
@@ -52,6 +52,14 @@ impl Drop for OwnSocket {
         // The next process replaces what is left.
         let _ = fs::remove_file(self.0.as_path());
     }
+}
+
+/// The id of the process that takes commands in a folder; `None` where nobody does whom this one may ask.
+pub(super) async fn holder(directory: &Path) -> Option<i32> {
+    let socket = SocketPath::of(directory).ok()?;
+    let asked = UnixStream::connect(socket.as_path()).await.ok()?;
+    // One of another container has no id here.
+    asked.peer_cred().ok()?.pid().filter(|process| *process > 0)
 }
 
 /// Listens in a folder that this process holds. What an earlier process left there is replaced.

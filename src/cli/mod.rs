@@ -24,6 +24,7 @@ mod progress;
 mod redis;
 mod registry;
 mod registry_client;
+mod registry_folder;
 mod registry_server;
 mod registry_target;
 mod scrub;

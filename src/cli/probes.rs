@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::{Health, Metrics, Readiness, Server, Service};
 
-use super::listener::{bind, health_options};
+use super::listener::{Purpose, bind, health_options};
 
 /// Answers probes of one registry until [`Self::finish`], also before that registry is ready and while it drains.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Probes {
     /// # Errors
     /// If the address is taken.
     pub(super) async fn start(listen: SocketAddr, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
-        let listener = bind(listen, "probes and metrics").await?;
+        let listener = bind(listen, Purpose::Health).await?;
         let address = listener.local_addr().context("could not find out the address")?;
         let (readiness, answering, mut tasks) = (Readiness::new(), CancellationToken::new(), JoinSet::new());
         let service = Service::Health(Arc::new(Health::new(Arc::clone(metrics), readiness.clone())));

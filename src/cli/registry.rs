@@ -14,6 +14,7 @@ use crate::storage::{
 
 use super::clock::SystemClock;
 use super::exit::InvalidUsage;
+use super::local_socket;
 use super::storage_fault::test;
 
 /// A registry whose storage this process holds, or shares with other replicas.
@@ -35,6 +36,9 @@ pub(super) struct OpenRegistry {
     uploads: UploadPurges,
     access_mode: AccessMode,
 }
+
+/// Tells the user what a start waits for.
+pub(super) type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 /// Where a registry's content lies, with what is needed to get there.
 #[derive(Debug)]
@@ -62,13 +66,18 @@ impl OpenRegistry {
     ///
     /// # Cancel safety
     /// Nothing is held of a folder by a call that was dropped.
-    pub(super) async fn open(config: &ServeConfig, medium: Medium, options: Options) -> anyhow::Result<Self> {
+    pub(super) async fn open(
+        config: &ServeConfig,
+        medium: Medium,
+        options: Options,
+        tell: Tell<'_>,
+    ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (folder, catalog) = match (medium, config.storage.directory()) {
             (Medium::Bucket { options: bucket, replica }, _) => {
                 (None, open_bucket(config, &bucket, replica, options, &clock).await?)
             }
-            (Medium::Folder, Some(directory)) => open_folder(config, directory, options, &clock).await?,
+            (Medium::Folder, Some(directory)) => open_folder(config, directory, options, &clock, tell).await?,
             (Medium::Folder, None) => anyhow::bail!("{} is no folder", config.storage),
         };
         let cannot = |what: &str| format!("could not {what} {}", config.storage);
@@ -205,9 +214,17 @@ async fn open_folder(
     directory: &Path,
     options: Options,
     clock: &Arc<dyn Clock>,
+    tell: Tell<'_>,
 ) -> anyhow::Result<(Option<Arc<FilesystemDriver>>, Catalog)> {
     let cannot = |what: &str| format!("could not {what} {}", directory.display());
-    let driver = Arc::new(FilesystemDriver::open(directory).await.with_context(|| cannot("use"))?);
+    let unlocked = FilesystemDriver::prepare(directory).await.with_context(|| cannot("use"))?;
+    if !unlocked.try_lock().with_context(|| cannot("lock"))? {
+        let holder = local_socket::holder(directory).await;
+        let holder = holder.map_or_else(|| "another process".to_owned(), |process| format!("process {process}"));
+        let place = directory.display();
+        tell(&format!("waiting for {holder} to end, which holds {place}: a lagan that serves it, or a command on it"));
+    }
+    let driver = Arc::new(unlocked.lock().await.with_context(|| cannot("use"))?);
     let catalog = Catalog::open_with(Arc::clone(&driver) as _, options, Arc::clone(clock), timing(config)).await;
     Ok((Some(driver), catalog.with_context(|| cannot("read what is in"))?))
 }

@@ -29,12 +29,15 @@ const LONG_REQUEST_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// A password is a line, not a file that was piped by mistake.
 const MAX_PASSWORD_BYTES: u64 = 4096;
 
+/// Where `lagan up` serves.
+const DEFAULT_REGISTRY: &str = "http://127.0.0.1:5000";
+
 /// Which registry, and who asks.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
 pub(super) struct RegistryArguments {
     /// Address of the registry.
-    #[arg(long, value_name = "URL", env = "LAGAN_REGISTRY", default_value = "http://127.0.0.1:5000", global = true)]
+    #[arg(long, value_name = "URL", env = "LAGAN_REGISTRY", default_value = DEFAULT_REGISTRY, global = true)]
     #[arg(value_parser = address)]
     registry: Url,
     /// User to log in as. The password comes from `LAGAN_PASSWORD`, or from standard input.
@@ -46,6 +49,17 @@ pub(super) struct RegistryArguments {
     /// PEM file with the authority that signed the registry's certificate.
     #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
+}
+
+impl RegistryArguments {
+    /// The same once more, for a command that a message shows; without a password.
+    pub(super) fn as_flags(&self) -> String {
+        let registry =
+            (self.registry.as_str().trim_end_matches('/') != DEFAULT_REGISTRY).then(|| self.registry.to_string());
+        let ca = self.ca.as_ref().map(|file| file.display().to_string());
+        let flags = [("registry", registry), ("ca", ca), ("username", self.username.clone())];
+        flags.into_iter().filter_map(|(name, value)| Some(format!(" --{name} {}", value?))).collect()
+    }
 }
 
 /// A registry that can be asked.
@@ -166,31 +180,21 @@ impl RegistryClient {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
+        let cause = deepest_cause(error);
         let hint = if self.local.is_some() {
-            "the process that holds the folder is starting or stopping, or takes no commands here: try again, or give its --registry URL"
-        } else if cause.to_string().contains("certificate") {
-            "give the authority that signed its certificate with --ca FILE"
+            "the process that holds the folder is starting or stopping, or takes no commands here: try again, or give its --registry URL".to_owned()
+        } else if let Some(hint) = other_scheme(&self.base, &cause) {
+            hint
+        } else if cause.contains("certificate") {
+            "give the authority that signed its certificate with --ca FILE".to_owned()
         } else {
-            "is it running? `lagan up` starts one; another address goes into --registry URL"
+            "is it running? `lagan up` starts one; another address goes into --registry URL".to_owned()
         };
         Unreachable(format!("{} does not answer ({cause}): {hint}", self.place())).into()
     }
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> anyhow::Error {
-        let said: Vec<String> = serde_json::from_slice::<ErrorBody>(body)
-            .map(|body| body.errors)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|entry| match entry.detail {
-                Some(detail) => format!("{} {detail}", entry.message),
-                None => entry.message,
-            })
-            .collect();
-        let said = if said.is_empty() { format!("it answers {status}") } else { said.join("; ") };
+        let said = ErrorBody::in_words(body).unwrap_or_else(|| format!("it answers {status}"));
         match status {
             StatusCode::UNAUTHORIZED if self.login.is_some() => {
                 InvalidUsage(format!("{} knows no such user, or the password is another one", self.base)).into()
@@ -204,6 +208,27 @@ impl RegistryClient {
             _ => anyhow::anyhow!("{}: {said}", self.place()),
         }
     }
+}
+
+/// What was in the way in the end: the errors above it only say that something was.
+pub(super) fn deepest_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// What to write instead, where who listens speaks TLS and was spoken to in the clear, or the other way round. An
+/// answer in TLS is no HTTP, and one in HTTP no TLS.
+pub(super) fn other_scheme(url: &Url, cause: &str) -> Option<String> {
+    let (scheme, does) = match url.scheme() {
+        "http" if cause.contains("invalid HTTP") => ("https", "it speaks TLS"),
+        "https" if cause.contains("InvalidContentType") => ("http", "it speaks no TLS"),
+        _ => return None,
+    };
+    let rest = url.as_str().split_once(':')?.1;
+    Some(format!("{does}: write {scheme}:{}", rest.trim_end_matches('/')))
 }
 
 fn address(text: &str) -> Result<Url, String> {

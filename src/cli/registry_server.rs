@@ -12,10 +12,11 @@ use crate::api::v1alpha1::Redirect;
 use crate::http::{App, Metrics, Server, Service, Settings, TlsIdentity};
 
 use super::credentials::Credentials;
-use super::listener::{bind, client_options};
+use super::listener::{Purpose, bind, client_options};
 use super::local_socket::{self, OwnSocket};
 use super::object_storage::redirect;
-use super::registry::{OpenRegistry, options};
+use super::registry::{OpenRegistry, Tell, options};
+use super::registry_folder::is_untouched;
 
 /// For how long a signed address of the object store is good. Clients follow a redirect at once, but one that fetches
 /// many layers may wait with some of them; and what is soft-deleted can be fetched by it for so long.
@@ -47,6 +48,7 @@ pub(super) struct RegistryServer {
 impl RegistryServer {
     /// Opens the storage, waits for it if another process holds it, and then listens. It answers clients until `drain`
     /// is cancelled, and the operator and other replicas until [`Self::finish`]. `None` if `drain` was cancelled before.
+    /// For whom it waits is told.
     ///
     /// # Errors
     /// If the storage cannot be used, or an address is taken.
@@ -55,14 +57,19 @@ impl RegistryServer {
         credentials: Credentials,
         metrics: &Arc<Metrics>,
         drain: &CancellationToken,
+        tell: Tell<'_>,
     ) -> anyhow::Result<Option<Self>> {
+        if config.storage.directory().is_some_and(is_untouched) {
+            // There is no other process that it waits for, and which will free the address.
+            drop(bind(config.listen, Purpose::Registry).await?);
+        }
         let control = match &config.control {
-            Some(control) => Some(bind(control.listen, "the operator").await?),
+            Some(control) => Some(bind(control.listen, Purpose::Control).await?),
             None => None,
         };
         let options = options(config, credentials.redis, metrics.storage().clone());
         let registry = tokio::select! {
-            opened = OpenRegistry::open(config, credentials.medium, options) => opened?,
+            opened = OpenRegistry::open(config, credentials.medium, options, tell) => opened?,
             () = drain.cancelled() => return Ok(None),
         };
         let app = App::new(registry.catalog.clone(), settings(config), Arc::clone(metrics));
@@ -89,7 +96,7 @@ impl RegistryServer {
             return Ok(None);
         }
         registry.begin_maintenance();
-        let listener = bind(config.listen, "the registry").await?;
+        let listener = bind(config.listen, Purpose::Registry).await?;
         let address = listener.local_addr().context("could not find out the address")?;
         let service = Service::Registry { app, authenticator: Arc::new(credentials.authenticator) };
         let mut clients = JoinSet::new();

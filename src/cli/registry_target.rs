@@ -21,6 +21,17 @@ pub(super) struct TargetArguments {
     config: Option<PathBuf>,
 }
 
+impl TargetArguments {
+    /// The same once more, for a command that a message shows: with a space before each flag.
+    pub(super) fn as_flags(&self) -> String {
+        match (&self.data, &self.config) {
+            (Some(directory), _) => format!(" --data {}", directory.display()),
+            (None, Some(file)) => format!(" --config {}", file.display()),
+            (None, None) => self.registry.as_flags(),
+        }
+    }
+}
+
 /// A registry that can be asked.
 #[derive(Debug)]
 pub(super) enum RegistryTarget {

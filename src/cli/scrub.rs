@@ -10,7 +10,7 @@ use crate::api;
 use crate::api::wire::{FindingPage, FindingView, ScrubRequest, ScrubState, ScrubStatus, Treatment};
 
 use super::exit::FoundDamage;
-use super::output::{self, OutputFormat};
+use super::output::{self, OutputFormat, counted};
 use super::progress::{self, Progress};
 use super::registry_client::RegistryClient;
 use super::registry_target::{RegistryTarget, TargetArguments};
@@ -109,12 +109,12 @@ fn show(progress: &mut Progress, status: &ScrubStatus) {
     // The blobs are nearly all of it: what follows reads small files.
     let percent = if so_far.phase == "blobs" { so_far.blobs_percent.min(99) } else { 99 };
     let looked_at = format!(
-        "{}: {} blobs ({}), {} repositories, {} manifests, {} damaged",
+        "{}: {} ({}), {}, {}, {} damaged",
         so_far.phase,
-        so_far.blobs,
+        counted(so_far.blobs, "blob"),
         progress::bytes(so_far.bytes),
-        so_far.repositories,
-        so_far.manifests,
+        counted(so_far.repositories, "repository"),
+        counted(so_far.manifests, "manifest"),
         status.damage
     );
     progress.show(percent, &looked_at);
@@ -155,13 +155,13 @@ fn done(finding: &FindingView) -> &'static str {
 fn summary(status: &ScrubStatus) -> String {
     let so_far = &status.progress;
     let looked_at = format!(
-        "{} blobs ({}) hashed; {} manifests and {} tags of {} repositories, {} entries of the trash",
-        so_far.blobs,
+        "{} ({}) hashed; {} and {} of {}, {} of the trash",
+        counted(so_far.blobs, "blob"),
         progress::bytes(so_far.bytes),
-        so_far.manifests,
-        so_far.tags,
-        so_far.repositories,
-        so_far.trash
+        counted(so_far.manifests, "manifest"),
+        counted(so_far.tags, "tag"),
+        counted(so_far.repositories, "repository"),
+        counted(so_far.trash, "entry")
     );
     let repaired: u64 = status.found.values().map(|count| count.repaired).sum();
     let result = match (status.damage, repaired) {
@@ -174,5 +174,5 @@ fn summary(status: &ScrubStatus) -> String {
 }
 
 fn things(count: u64) -> String {
-    if count == 1 { "1 thing".to_owned() } else { format!("{count} things") }
+    counted(count, "thing")
 }

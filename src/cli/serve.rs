@@ -62,7 +62,8 @@ async fn serve_registry(
     readiness: &Readiness,
     drain: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let Some(server) = RegistryServer::start(config, credentials, metrics, drain).await? else { return Ok(()) };
+    let tell = &|what: &str| tracing::warn!("{what}");
+    let Some(server) = RegistryServer::start(config, credentials, metrics, drain, tell).await? else { return Ok(()) };
     readiness.serving(server.registry.catalog.clone());
     readiness.ready();
     tracing::info!(listen = %server.address, storage = %config.storage, "serving");

@@ -8,7 +8,6 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::api::wire::{
     ApplyRequest, CandidatePage, CollectionRequest, CollectionStatus, ErrorBody, RestoreReferenceRequest,
@@ -263,16 +262,7 @@ async fn one_of(host: &str) -> Option<SocketAddr> {
 
 /// What the registry says about an error.
 fn words(status: StatusCode, body: &[u8]) -> String {
-    let entries = serde_json::from_slice::<ErrorBody>(body).map(|body| body.errors).unwrap_or_default();
-    let said: Vec<String> = entries
-        .into_iter()
-        .map(|entry| match entry.detail {
-            Some(Value::String(detail)) => format!("{}: {detail}", entry.message),
-            Some(detail) => format!("{} {detail}", entry.message),
-            None => entry.message,
-        })
-        .collect();
-    if said.is_empty() { format!("the registry answers {status}") } else { said.join("; ") }
+    ErrorBody::in_words(body).unwrap_or_else(|| format!("the registry answers {status}"))
 }
 
 /// Mutual TLS out of the data of the operator's Secret, or what is wrong with that.
@@ -403,7 +393,7 @@ mod tests {
     fn words_of_an_error_are_the_registrys_own() {
         let body =
             br#"{"errors": [{"code": "CONFLICT", "message": "another run is in progress", "detail": {"run": "r"}}]}"#;
-        assert_eq!(words(StatusCode::CONFLICT, body), r#"another run is in progress {"run":"r"}"#);
+        assert_eq!(words(StatusCode::CONFLICT, body), "another run is in progress (CONFLICT): run r");
         assert_eq!(words(StatusCode::BAD_GATEWAY, b"<html>"), "the registry answers 502 Bad Gateway");
     }
 }

@@ -4,9 +4,12 @@
 //! another registry's: older than the adoption it came with the store, younger it says that somebody writes who asks
 //! nobody. While that may be, nothing may be collected.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use jiff::Timestamp;
@@ -101,6 +104,13 @@ impl ForeignWriters {
 }
 
 impl Catalog {
+    /// Whether a registry lies in a folder: one that was served here, or one that docker/distribution wrote.
+    #[must_use]
+    pub fn lies_in(folder: &Path) -> bool {
+        let is_there = |spec: PathSpec<'_>| folder.join(spec.path().as_str()).exists();
+        is_there(PathSpec::Adoption) || is_there(PathSpec::Repositories)
+    }
+
     /// To be called before the store is first served: notes when that was, and whether another registry wrote it before.
     /// Later calls change nothing.
     ///

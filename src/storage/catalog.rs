@@ -163,8 +163,19 @@ impl Catalog {
     /// text).
     ///
     /// # Errors
+    /// [`Error::Unlisted`] where a folder cannot be read: a list that left it out would say that it is not there;
     /// [`Error::Driver`].
     pub async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<RepositoryName>, Error> {
+        self.visible_repositories(after, limit).await.map_err(|error| match error {
+            Error::Driver { source: driver::Error::Io { action, path, source }, .. } => {
+                let name = path.to_string();
+                Error::Unlisted { path: name, source: driver::Error::Io { action, path, source } }
+            }
+            other => other,
+        })
+    }
+
+    async fn visible_repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<RepositoryName>, Error> {
         let mut entries = Vec::new();
         let mut walk = RepositoryWalk::begin(&self.store, after);
         while let Some(name) = walk.next().await? {
@@ -281,6 +292,28 @@ mod tests {
             world.memory.put_now(&left.child(&"left".parse().unwrap()), "");
         }
         assert!(catalog.store.has_revision(&app).await.unwrap(), "behind folders without a link");
+    }
+
+    #[tokio::test]
+    async fn list_that_would_be_incomplete_fails_and_names_the_folder() {
+        let world = World::new();
+        let catalog = world.open().await;
+        for repository in ["a", "b"] {
+            link(&catalog, repository).await;
+        }
+        let mut failed = 0;
+        loop {
+            world.driver.fail_one_read(failed);
+            let listed = catalog.repositories(None, 10).await;
+            if !world.driver.has_failed_to_read() {
+                break;
+            }
+            failed += 1;
+            let error = listed.unwrap_err();
+            let named = |path: &str| path.starts_with("docker/registry/v2/repositories");
+            assert!(matches!(&error, Error::Unlisted { path, .. } if named(path)), "{error:?}");
+        }
+        assert!(failed >= 3, "only {failed} reads were made");
     }
 
     #[tokio::test]

@@ -140,6 +140,14 @@ pub enum Error {
         /// The driver's error.
         source: driver::Error,
     },
+    /// A folder could not be read, so a list would be without what is in it.
+    #[error("{path} could not be read, and a list without it would be incomplete")]
+    Unlisted {
+        /// The folder, or a file in it.
+        path: String,
+        /// The driver's error.
+        source: driver::Error,
+    },
     /// The medium failed.
     #[error("the storage could not {action}")]
     Driver {

@@ -43,6 +43,7 @@ mod linked_blob_store;
 mod manifest_push;
 mod manifest_store;
 mod metrics;
+mod moved_tags;
 mod pending;
 mod purge;
 mod reach;
@@ -93,6 +94,7 @@ pub use inventory::{Inventory, RevisionEntry, TagEntry};
 pub use manifest_push::PutManifest;
 pub use manifest_store::{ManifestContent, StoredManifest};
 pub use metrics::{CollectionOutcome, StorageMetrics};
+pub use moved_tags::MovedTag;
 pub use referrers::ReferrerFilter;
 pub use replicas::{
     CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, Sightings, await_solitude,

@@ -13,6 +13,7 @@ use super::{
     closure::{Closure, ClosureManifest},
     guard::Key,
     layout::PathSpec,
+    moved_tags::MovedTag,
     pending::{Operation, Pending, Subject},
     replicas::{Intent, IntentId, Promise},
     tag_pushes::TagPush,
@@ -44,8 +45,17 @@ pub struct Restored {
     pub tags: Vec<Tag>,
     /// Every manifest that is visible again.
     pub manifests: Vec<Digest>,
+    /// Tags of the entry that point elsewhere by now, and stay there.
+    pub moved_tags: Vec<MovedTag>,
     /// Whether there was nothing to do.
     pub already_present: bool,
+}
+
+/// Where the tags of an entry point once it is back.
+#[derive(Debug, Default)]
+struct Retagged {
+    tags: Vec<Tag>,
+    moved: Vec<MovedTag>,
 }
 
 /// A tombstone, with all that must exist for it.
@@ -127,6 +137,7 @@ impl Trash {
                     Reference::Tag(tag) => vec![tag.clone()],
                     Reference::Digest(_) => Vec::new(),
                 },
+                moved_tags: Vec::new(),
                 already_present: true,
             }),
             (None, None) => Err(Error::NotInTrash { repository: repository.clone(), reference: reference.clone() }),
@@ -210,6 +221,7 @@ impl Repository {
             digest,
             tags: Vec::new(),
             manifests: Vec::new(),
+            moved_tags: Vec::new(),
             already_present: false,
         })
     }
@@ -236,12 +248,13 @@ impl Repository {
         let tags = tags.into_iter().cloned().collect();
         let change = self.begin_restore(&tombstone, manifests.clone(), tags).await?;
         let done = self.bring_back(&parts, wanted, actor).await;
-        let tags = self.end(change, done).await?;
+        let Retagged { tags, moved } = self.end(change, done).await?;
         Ok(Restored {
             repository: self.name.clone(),
             digest: tombstone.digest,
             tags,
             manifests,
+            moved_tags: moved,
             already_present: false,
         })
     }
@@ -307,8 +320,8 @@ impl Repository {
         Ok(None)
     }
 
-    /// The tags of the first part that point to it now.
-    async fn bring_back(&self, parts: &[Part], wanted: Option<&Reference>, actor: &str) -> Result<Vec<Tag>, Error> {
+    /// The tags of the first part.
+    async fn bring_back(&self, parts: &[Part], wanted: Option<&Reference>, actor: &str) -> Result<Retagged, Error> {
         for part in parts {
             self.still_there(&part.tombstone).await?;
         }
@@ -381,13 +394,6 @@ impl Repository {
         Ok(())
     }
 
-    /// What a tag points to by now, if that is visible and not `digest`.
-    pub(super) async fn taken(&self, tag: &Tag, digest: &Digest) -> Result<Option<Digest>, Error> {
-        let target = self.store.tag_target(&self.name, tag).await?;
-        let Some(other) = target.filter(|target| target != digest) else { return Ok(None) };
-        Ok(self.store.is_visible(&self.name, &other).await?.then_some(other))
-    }
-
     /// Layer links, then revision links, children before the manifests that list them.
     async fn link_part(&self, part: &Part, now: Timestamp) -> Result<(), Error> {
         for blob in &part.closure.blobs {
@@ -432,15 +438,16 @@ impl Repository {
         linked
     }
 
-    /// The tags that point to it then. Those that point elsewhere stay there.
-    async fn retag(&self, tombstone: &Tombstone, actor: &str, now: Timestamp) -> Result<Vec<Tag>, Error> {
+    /// Those that point elsewhere stay there.
+    async fn retag(&self, tombstone: &Tombstone, actor: &str, now: Timestamp) -> Result<Retagged, Error> {
         let (store, name, digest) = (&self.store, &self.name, &tombstone.digest);
-        let mut tags = Vec::new();
+        let mut retagged = Retagged::default();
         for tag in &tombstone.tags {
-            if self.taken(tag, digest).await?.is_some() {
+            if let Some(digest) = self.taken(tag, digest).await? {
+                retagged.moved.push(MovedTag { tag: tag.clone(), digest });
                 continue;
             }
-            tags.push(tag.clone());
+            retagged.tags.push(tag.clone());
             if store.tag_target(name, tag).await?.as_ref() != Some(digest) {
                 self.put_tag(tag, digest, actor, now).await?;
             }
@@ -451,7 +458,7 @@ impl Repository {
                 store.put_link(index, digest).await?;
             }
         }
-        Ok(tags)
+        Ok(retagged)
     }
 
     async fn put_tag(&self, tag: &Tag, digest: &Digest, actor: &str, now: Timestamp) -> Result<(), Error> {

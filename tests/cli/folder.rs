@@ -32,7 +32,7 @@ async fn trash_of_a_folder_is_used_while_it_is_served_and_while_it_is_not() {
 
     // Through the process that holds the folder.
     let would = printed(&on(&data_folder, &["trash", "put", "app", "--dry-run"]));
-    assert!(would.contains("would delete app: 1 manifests, 2 tags"), "{would}");
+    assert!(would.contains("would delete app: 1 manifest, 2 tags"), "{would}");
     let put = data(&on(&data_folder, &["trash", "put", "app", "-o", "json"]));
     assert_eq!((put["manifests"].as_u64(), put["tags"].as_u64()), (Some(1), Some(2)));
     let listed = data(&on(&data_folder, &["trash", "list", "-o", "json"]));
@@ -110,6 +110,7 @@ async fn garbage_goes_while_the_folder_is_served_and_while_it_is_not() {
     assert_eq!((garbage(&dry), dry["removed"]["blobs"].as_u64()), ((3, 16), Some(0)), "{dry:#}");
     let would = printed(&on(&data_folder, &["gc", "--dry-run"]));
     assert!(would.contains("would remove 3 blobs (16 B) of garbage"), "{would}");
+    assert!(would.contains("younger than the grace period of 24h: 1 blob (5 B); a collection after 20"), "{would}");
     assert!(is_there(&client, &up.url, b"first").await, "a dry run removes nothing");
 
     let report = data(&on(&data_folder, &["gc", "-o", "json"]));
@@ -151,10 +152,14 @@ async fn collection_of_an_adopted_folder_waits_to_be_confirmed() {
     let report: Value = serde_json::from_slice(&halted.stdout).unwrap();
     assert_eq!(report["halt"]["brake"], "NotConfirmed", "{report:#}");
     let id = report["id"].as_str().unwrap();
+    let message = text(&halted.stderr);
+    let command = format!("lagan gc --confirm {id} --data {}", data_folder.display());
+    assert!(message.contains(&command) && !message.contains("another registry"), "{message}");
     // It is confirmed, and then too young.
     let confirmed = on(&data_folder, &["gc", "--confirm", id]);
     assert_eq!(confirmed.status.code(), Some(75), "{}", text(&confirmed.stdout));
-    assert!(text(&confirmed.stderr).contains("adopted at"), "{}", text(&confirmed.stderr));
+    assert!(text(&confirmed.stdout).contains("adopted at"), "{}", text(&confirmed.stdout));
+    assert!(!text(&confirmed.stderr).contains("--confirm"), "{}", text(&confirmed.stderr));
     let again = on(&data_folder, &["gc", "--confirm", id]);
     assert_eq!(again.status.code(), Some(1), "a report is confirmed once: {}", text(&again.stdout));
     image.assert_served(&client, &up.url, "v1").await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod folder;
+mod newcomer;
 
 use std::{
     fs,
@@ -35,6 +36,8 @@ fn text(bytes: &[u8]) -> String {
 struct Up {
     child: Child,
     out: BufReader<ChildStdout>,
+    /// What it said until it served.
+    said: String,
     url: String,
 }
 
@@ -44,9 +47,16 @@ impl Up {
         command.current_dir(folder).args(["up", "--listen", "127.0.0.1:0"]).args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        let serving = line_with(&mut out, "Serving ");
+        let mut said = String::new();
+        let serving = loop {
+            let begin = said.len();
+            assert_ne!(out.read_line(&mut said).unwrap(), 0, "it does not serve: {said}");
+            if let Some(serving) = said.get(begin..).filter(|line| line.contains("Serving ")) {
+                break serving;
+            }
+        };
         let url = serving.split_whitespace().find(|word| word.starts_with("http")).unwrap().to_owned();
-        Self { child, out, url }
+        Self { child, out, said, url }
     }
 
     fn signal(&self, signal: &str) {

@@ -25,6 +25,6 @@ pub use scrub::{
     Treatment,
 };
 pub use trash::{
-    Conflict, PurgeReport, RepositoryDeletion, RepositorySummary, RestoreGroupReport, RestoreGroupRequest,
+    Conflict, MovedTag, PurgeReport, RepositoryDeletion, RepositorySummary, RestoreGroupReport, RestoreGroupRequest,
     RestoreReferenceRequest, RestoreReport, RestoreRequest, TombstoneKind, TombstoneState, TombstoneView, TrashPage,
 };

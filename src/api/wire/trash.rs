@@ -44,6 +44,19 @@ pub struct TombstoneView {
     pub restorable_until: Timestamp,
     /// What has become of it.
     pub state: TombstoneState,
+    /// Those of its tags that point elsewhere by now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved_tags: Vec<MovedTag>,
+}
+
+/// A tag that points to something else by now than when it was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MovedTag {
+    /// Which one.
+    pub tag: Tag,
+    /// What it points to.
+    pub digest: Digest,
 }
 
 /// What a delete took away.
@@ -125,6 +138,9 @@ pub struct RestoreReport {
     /// Every manifest that is visible again.
     #[serde(default)]
     pub manifests: Vec<Digest>,
+    /// Tags that the entry held, that point elsewhere by now, and that stayed there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved_tags: Vec<MovedTag>,
     /// Nothing had to be done: it was not deleted, or had been restored before.
     pub already_present: bool,
 }

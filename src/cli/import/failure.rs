@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{StatusCode, Url};
 
+use crate::cli::registry_client::{deepest_cause, other_scheme};
 use crate::storage;
 
 /// Why something could not be copied.
@@ -58,11 +59,10 @@ impl Failure {
 
     /// What became of sending a request.
     pub(super) fn connection(what: &str, error: &reqwest::Error) -> Self {
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        Self::Connection { what: what.to_owned(), reason: cause.to_string() }
+        let reason = deepest_cause(error);
+        let hint = error.url().and_then(|url| other_scheme(&origin(url), &reason));
+        let reason = hint.map_or(reason.clone(), |hint| format!("{reason}: {hint}"));
+        Self::Connection { what: what.to_owned(), reason }
     }
 
     /// With its causes, in one line.
@@ -75,4 +75,12 @@ impl Failure {
         }
         text
     }
+}
+
+/// A registry's address, out of that of something in it.
+fn origin(url: &Url) -> Url {
+    let mut origin = url.clone();
+    origin.set_path("");
+    origin.set_query(None);
+    origin
 }

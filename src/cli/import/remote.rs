@@ -277,7 +277,7 @@ impl Remote {
         Err(Failure::Answer {
             what: self.what(path),
             status,
-            said: said(&body),
+            said: ErrorBody::in_words(&body),
             retry_after: header.map(Duration::from_secs),
         })
     }
@@ -289,12 +289,6 @@ fn basic(login: &Login) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("Basic {text}")).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-fn said(body: &[u8]) -> Option<String> {
-    let errors = serde_json::from_slice::<ErrorBody>(body).ok()?.errors;
-    let texts: Vec<String> = errors.into_iter().map(|entry| format!("{} {}", entry.code, entry.message)).collect();
-    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use crate::cli::{output, progress};
+use crate::cli::output::{self, counted};
+use crate::cli::progress;
 
 /// What became of an import.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -152,14 +153,15 @@ pub(super) fn report_text(report: &Report) -> String {
         });
         text = output::table(&["NOT COPIED", "WHY"], rows) + "\n\n";
     }
-    let (tags, present, repositories) = (report.tags_copied, report.tags_present, report.repositories);
+    let [tags, present] = [report.tags_copied, report.tags_present].map(|tags| counted(tags as u64, "tag"));
+    let repositories = counted(report.repositories as u64, "repository");
     if report.dry_run {
-        return format!("{text}Would copy {tags} tags of {repositories} repositories; {present} are there already.");
+        return format!("{text}Would copy {tags} of {repositories}; there already: {present}.");
     }
     format!(
-        "{text}Copied {tags} tags of {repositories} repositories, with {} manifests and {} blobs ({}); {present} tags were there already.",
-        report.manifests_copied,
-        report.blobs_copied,
+        "{text}Copied {tags} of {repositories}, with {} and {} ({}); there already: {present}.",
+        counted(report.manifests_copied as u64, "manifest"),
+        counted(report.blobs_copied as u64, "blob"),
         progress::bytes(report.bytes_copied)
     )
 }

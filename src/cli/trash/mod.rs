@@ -4,18 +4,19 @@ mod restore;
 mod target;
 mod text;
 
+use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::api::wire::{Conflict, PurgeReport, RepositoryDeletion, RepositorySummary, TombstoneView};
+use crate::api::wire::{Conflict, PurgeReport, RepositoryDeletion, RepositorySummary, TombstoneState, TombstoneView};
 use crate::oci::{Reference, RepositoryName};
 
 use super::exit::InvalidUsage;
-use super::output::OutputFormat;
+use super::output::{OutputFormat, counted};
 use super::registry_client::RegistryClient;
 use super::registry_target::{RegistryTarget, TargetArguments};
 
-use target::{Filter, Target, found, group_of, is_ulid, list};
-use text::{described, entry_text, list_table};
+use target::{Filter, Target, find, group_of, is_ulid, list};
+use text::{entry_text, identified, list_table, whereabouts};
 
 /// Look at what was deleted, bring it back, or give it up.
 #[derive(Debug, Args)]
@@ -154,7 +155,12 @@ async fn purge(
     dry_run: bool,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
-    let entry = found(client, what).await?;
+    let Some(entry) = find(client, what).await? else {
+        bail!(
+            "the trash holds nothing of {what}, and only what is in it can be given up. What is not deleted yet, a client \
+             deletes, or `lagan trash put REPOSITORY`"
+        );
+    };
     let is_group = group || matches!(what, Target::Repository(_));
     if dry_run {
         let entries = if is_group { group_of(client, &entry).await? } else { vec![entry] };
@@ -170,19 +176,29 @@ async fn purge(
 }
 
 fn purge_text(report: &PurgeReport, did: &str) -> String {
-    let line = |entry: &TombstoneView| format!("{did} {} ({})", described(entry), entry.id);
+    let line = |entry: &TombstoneView| {
+        let tags = whereabouts(&entry.repository, &entry.moved_tags);
+        let stays = match (tags.as_str(), entry.state) {
+            ("", TombstoneState::Revived) => "; the same content was pushed again, and stays".to_owned(),
+            ("", _) => String::new(),
+            (tags, _) => format!("; {tags}, and stays"),
+        };
+        format!("{did} {}{stays}", identified(entry))
+    };
     report.purged.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn would_put(summary: &RepositorySummary) -> String {
     let RepositorySummary { repository, manifests, tags } = summary;
-    format!("would delete {repository}: {manifests} manifests, {tags} tags")
+    format!("would delete {repository}: {}, {}", counted(*manifests, "manifest"), counted(*tags, "tag"))
 }
 
 fn put_text(deleted: &RepositoryDeletion) -> String {
     let RepositoryDeletion { repository, group, manifests, tags, restorable_until } = deleted;
     format!(
-        "deleted {repository}: {manifests} manifests, {tags} tags, as group {group}\n\
-         until {restorable_until:.0}, `lagan trash restore {repository}` brings it back"
+        "deleted {repository}: {}, {}, as group {group}\n\
+         until {restorable_until:.0}, `lagan trash restore {repository}` brings it back",
+        counted(*manifests, "manifest"),
+        counted(*tags, "tag")
     )
 }

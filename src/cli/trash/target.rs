@@ -1,11 +1,13 @@
 //! What the user means of the trash.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use crate::api::wire::{TombstoneView, TrashPage};
 use crate::oci::{Reference, RepositoryName};
 
 use crate::cli::registry_client::RegistryClient;
+
+use super::text::image;
 
 /// How many entries to ask for at a time. The answer stays below a megabyte even where closures are long.
 const PAGE: &str = "500";
@@ -26,6 +28,16 @@ pub(super) enum Target {
     Repository(RepositoryName),
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(id) => f.write_str(id),
+            Self::Image { repository, reference } => f.write_str(&image(repository, reference)),
+            Self::Repository(repository) => repository.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Target {
     type Err = String;
 
@@ -43,6 +55,16 @@ impl FromStr for Target {
             repository: name(repository)?,
             reference: reference.parse().map_err(|error| format!("tag or digest {reference:?}: {error}"))?,
         })
+    }
+}
+
+impl Target {
+    /// The tag or digest, where it is one.
+    pub(super) fn reference(&self) -> Option<&Reference> {
+        match self {
+            Self::Image { reference, .. } => Some(reference),
+            Self::Entry(_) | Self::Repository(_) => None,
+        }
     }
 }
 
@@ -84,19 +106,18 @@ pub(super) async fn list(client: &RegistryClient, filter: Filter<'_>) -> anyhow:
 
 /// The entry that is meant: of several, the newest.
 pub(super) async fn found(client: &RegistryClient, what: &Target) -> anyhow::Result<TombstoneView> {
-    let newest = |repository, reference| {
-        let filter = Filter { repository: Some(repository), reference, group: None };
-        async move { anyhow::Ok(list(client, filter).await?.into_iter().next()) }
+    find(client, what).await?.ok_or_else(|| anyhow::anyhow!("the trash holds nothing of {what}"))
+}
+
+/// As [`found`]; `None` where the trash holds nothing that a name fits.
+pub(super) async fn find(client: &RegistryClient, what: &Target) -> anyhow::Result<Option<TombstoneView>> {
+    let (repository, reference) = match what {
+        Target::Entry(id) => return client.get(&["trash", id], &[]).await.map(Some),
+        Target::Image { repository, reference } => (repository, Some(reference)),
+        Target::Repository(repository) => (repository, None),
     };
-    match what {
-        Target::Entry(id) => client.get(&["trash", id], &[]).await,
-        Target::Image { repository, reference } => newest(repository, Some(reference))
-            .await?
-            .ok_or_else(|| anyhow::anyhow!("the trash holds nothing for {repository} {reference}")),
-        Target::Repository(repository) => {
-            newest(repository, None).await?.ok_or_else(|| anyhow::anyhow!("the trash holds nothing of {repository}"))
-        }
-    }
+    let filter = Filter { repository: Some(repository), reference, group: None };
+    Ok(list(client, filter).await?.into_iter().next())
 }
 
 /// All that was deleted together with an entry, itself included.

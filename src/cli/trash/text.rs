@@ -1,8 +1,9 @@
 //! What of the trash is printed for people.
 
-use crate::api::wire::{RestoreReport, TombstoneKind, TombstoneState, TombstoneView};
+use crate::api::wire::{MovedTag, RestoreReport, TombstoneKind, TombstoneView};
+use crate::oci::{Reference, RepositoryName};
 
-use crate::cli::output;
+use crate::cli::output::{self, counted};
 
 /// A list of entries.
 pub(super) fn list_table(entries: &[TombstoneView]) -> String {
@@ -19,7 +20,7 @@ pub(super) fn list_table(entries: &[TombstoneView]) -> String {
                 format!("{:.0}", entry.deleted_at),
                 entry.policy.clone().unwrap_or_else(|| entry.actor.clone()),
                 format!("{:.0}", entry.restorable_until),
-                state(entry.state).to_owned(),
+                format!("{:?}", entry.state),
                 entry.reason.clone(),
             ]
         }),
@@ -32,16 +33,29 @@ pub(super) fn described(entry: &TombstoneView) -> String {
         (TombstoneKind::Blob, _) => format!("{}@{} (blob)", entry.repository, entry.digest),
         (_, []) => format!("{}@{}", entry.repository, entry.digest),
         (_, [tag]) => format!("{}:{tag}", entry.repository),
-        (_, [tag, others @ ..]) => format!("{}:{tag} (+{} tags)", entry.repository, others.len()),
+        (_, [tag, others @ ..]) => format!("{}:{tag} (+{})", entry.repository, counted(others.len() as u64, "tag")),
     }
 }
 
-fn state(state: TombstoneState) -> &'static str {
-    match state {
-        TombstoneState::Restorable => "restorable",
-        TombstoneState::Revived => "visible again",
-        TombstoneState::Missing => "missing",
+/// What a tag or digest of a repository is called: `repository:tag`, `repository@digest`.
+pub(super) fn image(repository: &RepositoryName, reference: &Reference) -> String {
+    match reference {
+        Reference::Tag(tag) => format!("{repository}:{tag}"),
+        Reference::Digest(digest) => format!("{repository}@{digest}"),
     }
+}
+
+/// Where tags point by now.
+pub(super) fn whereabouts(repository: &RepositoryName, moved: &[MovedTag]) -> String {
+    let each = moved.iter().map(|MovedTag { tag, digest }| format!("{repository}:{tag} points to {digest} by now"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// An entry in one line, with what tells it from others of the same name.
+pub(super) fn identified(entry: &TombstoneView) -> String {
+    let by = entry.policy.as_ref().unwrap_or(&entry.actor);
+    let place = format!("entry {}, {}", entry.id, entry.digest);
+    format!("{} ({place}, deleted at {:.0} by {by})", described(entry), entry.deleted_at)
 }
 
 /// One entry with all that is known about it.
@@ -56,30 +70,19 @@ pub(super) fn entry_text(entry: &TombstoneView) -> String {
         ("by", entry.policy.as_ref().map_or_else(|| entry.actor.clone(), |policy| format!("policy {policy}"))),
         ("reason", entry.reason.clone()),
         ("restorable until", entry.restorable_until.to_string()),
-        ("state", state(entry.state).to_owned()),
+        ("state", format!("{:?}", entry.state)),
         ("group", entry.group.clone()),
-        ("needs", format!("{} manifests and blobs", entry.closure.len())),
+        ("needs", counted(entry.closure.len() as u64, "blob")),
     ];
-    rows.iter().map(|(name, value)| format!("{name:<17} {value}")).collect::<Vec<_>>().join("\n")
+    let moved =
+        (!entry.moved_tags.is_empty()).then(|| ("moved tags", whereabouts(&entry.repository, &entry.moved_tags)));
+    rows.iter().chain(&moved).map(|(name, value)| format!("{name:<17} {value}")).collect::<Vec<_>>().join("\n")
 }
 
 /// What was restored.
 pub(super) fn report_text(report: &RestoreReport) -> String {
     let place = format!("{}@{}", report.repository, report.digest);
     let tags: Vec<String> = report.tags.iter().map(|tag| format!("{}:{tag}", report.repository)).collect();
-    match (report.already_present, tags.as_slice()) {
-        (true, []) => return format!("{place} is there already: nothing was restored"),
-        (true, _) => {
-            return format!(
-                "{} is there already, as {}: nothing was restored; --conflict replace brings back what it was before",
-                tags.join(", "),
-                report.digest
-            );
-        }
-        (false, _) => {}
-    }
-    match tags.as_slice() {
-        [] => format!("restored {place}"),
-        _ => format!("restored {} ({})", tags.join(", "), report.digest),
-    }
+    let what = if tags.is_empty() { place } else { format!("{} ({})", tags.join(", "), report.digest) };
+    if report.already_present { format!("{what} is there already") } else { format!("restored {what}") }
 }

@@ -80,6 +80,18 @@ impl Keys {
         Ok((keys, config))
     }
 
+    /// Removes them, and the folders above them that are empty then, up to `existing`: for a start that failed, where
+    /// there was nothing before. What cannot be removed stays.
+    pub(super) fn discard(&self, existing: Option<&Path>) {
+        let _ = fs::remove_dir_all(&self.folder);
+        let above = self.folder.ancestors().skip(1).take_while(|folder| Some(*folder) != existing);
+        for folder in above {
+            if fs::remove_dir(folder).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Writes what the Registry refers to, and removes what it does not any more: a session's token that is gone from a
     /// Secret must not be used again.
     fn write_referred(&self, referred: &Referred) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 
 mod announcement;
 mod keys;
+mod neighbours;
 mod objects;
 mod policies;
 mod referred;
@@ -82,6 +83,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let validator = Validator::new().context("could not make the definitions")?;
     let wanted = up.wanted(&validator)?;
+    let served: Vec<&Site> = wanted.iter().map(|(site, _)| site).collect();
+    for note in neighbours::notes(&up.place, &served) {
+        output::print(&format!("Note: {note}"))?;
+    }
     let _telemetry = telemetry::start(LogLevel::Warn, LogFormat::Text, None)?;
     raise_file_limit();
     Shutdown::listen()?.run(|drain| async move { up.serve(wanted, &validator, &drain).await }).await

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::v1alpha1::{Mode, PlanDecision, RetentionPolicySpec};
 use crate::api::wire::{ApplyRequest, PolicySource, RunRequest, RunState, RunStatus};
 use crate::cli::clock::SystemClock;
-use crate::cli::output;
+use crate::cli::output::{self, counted};
 use crate::cli::registry::OpenRegistry;
 use crate::maintenance::{self, PolicyClock, RunId};
 use crate::oci::{Algorithm, Digest};
@@ -250,14 +250,16 @@ fn outcome(status: &RunStatus) -> String {
     let message = status.message.as_deref().map(|message| format!(" ({message})")).unwrap_or_default();
     let (Some(plan), RunState::Completed) = (&status.plan, status.state) else {
         let deleted = status.result.map(|result| {
-            format!(", after it deleted {} tags and {} manifests", result.deleted_tags, result.deleted_manifests)
+            let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
+            format!(", after it deleted {} and {}", counted(tags, "tag"), counted(manifests, "manifest"))
         });
         return format!("{:?}{}{message}", status.state, deleted.unwrap_or_default());
     };
     if let (Mode::Enforce, Some(result)) = (status.mode, status.result) {
         let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
         let where_to_look = if tags + manifests > 0 { "; `lagan trash list` shows what" } else { "" };
-        return format!("deleted {tags} tags and {manifests} manifests, kept {}{message}{where_to_look}", plan.keeps);
+        let deleted = format!("{} and {}", counted(tags, "tag"), counted(manifests, "manifest"));
+        return format!("deleted {deleted}, kept {}{message}{where_to_look}", plan.keeps);
     }
     let lines = plan.sample.iter().filter(|line| line.decision == PlanDecision::Delete);
     let lines: Vec<String> = lines.map(|line| format!("\n  {}: {}", line.reference, line.reason)).collect();
@@ -285,7 +287,8 @@ mod tests {
             .default_site()
             .unwrap()
             .config;
-        OpenRegistry::open(&config, Medium::Folder, options(&config, None, StorageMetrics::new())).await.unwrap()
+        let options = options(&config, None, StorageMetrics::new());
+        OpenRegistry::open(&config, Medium::Folder, options, &|_| {}).await.unwrap()
     }
 
     fn app() -> RepositoryName {

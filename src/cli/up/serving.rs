@@ -1,17 +1,26 @@
 //! Serves one registry of `lagan up` until it is stopped.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::serve_config::ServeConfig;
+use crate::api::serve_config::{ServeConfig, StorageConfig};
 use crate::api::wire::PolicySource;
 use crate::cli::clock::SystemClock;
 use crate::cli::credentials::Credentials;
+use crate::cli::listener::{Purpose, bind};
 use crate::cli::output;
 use crate::cli::probes::Probes;
+use crate::cli::registry_folder::is_untouched;
 use crate::cli::registry_server::RegistryServer;
 use crate::http::Metrics;
 use crate::storage::Clock;
@@ -36,12 +45,26 @@ pub(super) async fn serve(
     policies: watch::Receiver<DeclaredPolicies>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (keys, config) = Keys::prepare(&site, SystemClock.now())?;
-    let credentials = Credentials::load(&config).with_context(|| site.name())?;
+    let is_first = is_untouched(&site.folder);
+    if is_first {
+        // Before anything is written: a start that fails leaves nothing behind.
+        drop(bind(site.config.listen, Purpose::Registry).await.with_context(|| site.name())?);
+    }
     let metrics = Arc::new(Metrics::new());
     let probes = match site.health {
         Some(listen) => Some(Probes::start(listen, &metrics).await.with_context(|| site.name())?),
         None => None,
+    };
+    let existing = site.folder.ancestors().find(|folder| folder.exists()).map(Path::to_owned);
+    let (keys, config) = Keys::prepare(&site, SystemClock.now())?;
+    let credentials = match Credentials::load(&config) {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            if is_first {
+                keys.discard(existing.as_deref());
+            }
+            return Err(anyhow::Error::new(error).context(site.name()));
+        }
     };
     let observed = (&metrics, probes.as_ref());
     // Large, and alone for as long as the process runs.
@@ -60,12 +83,19 @@ async fn serve_registry(
     (metrics, probes): (&Arc<Metrics>, Option<&Probes>),
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut starting = std::pin::pin!(RegistryServer::start(config, credentials, metrics, stop));
+    let told = AtomicBool::new(false);
+    let tell = |what: &str| {
+        told.store(true, Ordering::Relaxed);
+        // A terminal that is gone must not stop a registry.
+        let _ = output::print(&format!("{}: {what}", site.name()));
+    };
+    let mut starting = std::pin::pin!(RegistryServer::start(config, credentials, metrics, stop, &tell));
     let started = tokio::select! {
         started = &mut starting => started,
         () = tokio::time::sleep(PATIENCE) => {
-            let storage = &site.config.storage;
-            output::print(&format!("Waiting: another lagan has {storage}, or much of it must be looked at first."))?;
+            if !told.load(Ordering::Relaxed) {
+                tell(patience(&site.config.storage));
+            }
             starting.await
         }
     };
@@ -85,6 +115,15 @@ async fn serve_registry(
     }
     server.finish().await;
     Ok(())
+}
+
+/// What takes long where nobody holds a folder.
+fn patience(storage: &StorageConfig) -> &'static str {
+    if storage.directory().is_some() {
+        "not ready yet: what lies in the folder is looked at first"
+    } else {
+        "not ready yet: half a minute must pass in which no other lagan is seen at the bucket"
+    }
 }
 
 fn described(policy: &PolicySource) -> String {

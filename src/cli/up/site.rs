@@ -184,7 +184,7 @@ impl Place {
 }
 
 /// The address of a registry by its place in the files. Port 0 stays 0: the system chooses.
-fn nth_address(flag: &str, first: SocketAddr, place: usize) -> Result<SocketAddr, InvalidUsage> {
+pub(super) fn nth_address(flag: &str, first: SocketAddr, place: usize) -> Result<SocketAddr, InvalidUsage> {
     let mut address = first;
     if address.port() != 0 {
         let port = u16::try_from(place).ok().and_then(|place| address.port().checked_add(place));

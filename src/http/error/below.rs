@@ -68,6 +68,10 @@ pub(super) fn storage(error: &storage::Error) -> Reply {
             let message = "the registry's storage did not say whether this was written: try again";
             Reply::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).header(RETRY_AFTER, RETRY_SECONDS)
         }
+        E::Unlisted { path, .. } => {
+            let message = "a folder of the registry cannot be read, and a list without it would be incomplete";
+            Reply::new(S::INTERNAL_SERVER_ERROR, "UNKNOWN", message).detail(json!({ "folder": path }))
+        }
         E::Driver { source, .. } => driver(source),
     }
 }

@@ -11,7 +11,7 @@ use crate::http::{
     response::Answer,
 };
 use crate::storage::{
-    Conflict, Restored, Tombstone, TombstoneId, TombstoneKind, TombstoneState, TrashFilter, TrashGroup,
+    Conflict, MovedTag, Restored, Tombstone, TombstoneId, TombstoneKind, TombstoneState, TrashFilter, TrashGroup,
 };
 
 use super::read_json;
@@ -30,14 +30,15 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response<Body>, Error> {
         page.after.map(str::parse).transpose().map_err(|_| Malformed::Parameter { name: "last" })?;
     let found = call.app.catalog.trash().list(&filter, after.as_ref(), page.limit.max(1)).await?;
     let next = found.entries.last().filter(|_| found.more).map(|last| last.id.to_string());
-    let entries = found.entries.into_iter().map(view).collect();
+    let entries = looked_up(call, found.entries).await?;
     Ok(Answer::json(StatusCode::OK, &wire::TrashPage { entries, next }).build())
 }
 
 /// `GET /v2/_lagan/trash/<id>`
 pub(super) async fn show(call: &Call<'_>, id: &TombstoneId) -> Result<Response<Body>, Error> {
     let tombstone = call.app.catalog.trash().get(id).await?;
-    Ok(Answer::json(StatusCode::OK, &view(tombstone)).build())
+    let shown = looked_up(call, vec![tombstone]).await?;
+    Ok(Answer::json(StatusCode::OK, &shown.first()).build())
 }
 
 /// `POST /v2/_lagan/trash/<id>/restore`
@@ -74,7 +75,7 @@ pub(super) async fn restore_group(call: &Call<'_>, body: &mut RequestBody) -> Re
 pub(super) async fn purge(call: &Call<'_>, id: &TombstoneId) -> Result<Response<Body>, Error> {
     refuse_if_read_only(call.app, true)?;
     let purged = call.app.catalog.trash().purge(id).await?;
-    Ok(purge_report(vec![purged]))
+    purge_report(call, vec![purged]).await
 }
 
 /// `DELETE /v2/_lagan/trash?repository=&group=`
@@ -83,12 +84,18 @@ pub(super) async fn purge_group(call: &Call<'_>) -> Result<Response<Body>, Error
     let parameter = |name: &'static str| call.query.get(name).ok_or(Malformed::Parameter { name });
     let repository = parameter("repository")?.parse().map_err(|source| Malformed::Name { source })?;
     let group = TrashGroup { repository, name: parameter("group")?.to_owned() };
-    Ok(purge_report(call.app.catalog.trash().purge_group(&group).await?))
+    purge_report(call, call.app.catalog.trash().purge_group(&group).await?).await
 }
 
-fn purge_report(purged: Vec<Tombstone>) -> Response<Body> {
-    let purged = purged.into_iter().map(view).collect();
-    Answer::json(StatusCode::OK, &wire::PurgeReport { purged }).build()
+async fn purge_report(call: &Call<'_>, purged: Vec<Tombstone>) -> Result<Response<Body>, Error> {
+    let purged = looked_up(call, purged).await?;
+    Ok(Answer::json(StatusCode::OK, &wire::PurgeReport { purged }).build())
+}
+
+/// With what has become of their tags.
+async fn looked_up(call: &Call<'_>, tombstones: Vec<Tombstone>) -> Result<Vec<wire::TombstoneView>, Error> {
+    let moved = call.app.catalog.trash().moved_tags(&tombstones).await?;
+    Ok(tombstones.into_iter().zip(moved).map(|(tombstone, moved)| view(tombstone, moved)).collect())
 }
 
 fn report(restored: Restored) -> Response<Body> {
@@ -96,8 +103,9 @@ fn report(restored: Restored) -> Response<Body> {
 }
 
 fn restore_report(restored: Restored) -> wire::RestoreReport {
-    let Restored { repository, digest, tags, manifests, already_present } = restored;
-    wire::RestoreReport { repository, digest, tags, manifests, already_present }
+    let Restored { repository, digest, tags, manifests, moved_tags, already_present } = restored;
+    let moved_tags = moved_tags.into_iter().map(moved_tag).collect();
+    wire::RestoreReport { repository, digest, tags, manifests, moved_tags, already_present }
 }
 
 fn conflict(conflict: wire::Conflict) -> Conflict {
@@ -107,7 +115,11 @@ fn conflict(conflict: wire::Conflict) -> Conflict {
     }
 }
 
-fn view(tombstone: Tombstone) -> wire::TombstoneView {
+fn moved_tag(MovedTag { tag, digest }: MovedTag) -> wire::MovedTag {
+    wire::MovedTag { tag, digest }
+}
+
+fn view(tombstone: Tombstone, moved: Vec<MovedTag>) -> wire::TombstoneView {
     wire::TombstoneView {
         id: tombstone.id.to_string(),
         repository: tombstone.repository,
@@ -132,5 +144,6 @@ fn view(tombstone: Tombstone) -> wire::TombstoneView {
             TombstoneState::Revived => wire::TombstoneState::Revived,
             TombstoneState::Missing => wire::TombstoneState::Missing,
         },
+        moved_tags: moved.into_iter().map(moved_tag).collect(),
     }
 }

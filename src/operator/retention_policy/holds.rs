@@ -100,7 +100,14 @@ mod tests {
     fn report(already_present: bool) -> Outcome {
         let repository = "app".parse().unwrap();
         let digest = Digest::of(Algorithm::Sha256, b"a");
-        Outcome::Asked(Ok(RestoreReport { repository, digest, tags: vec![], manifests: vec![], already_present }))
+        Outcome::Asked(Ok(RestoreReport {
+            repository,
+            digest,
+            tags: vec![],
+            manifests: vec![],
+            moved_tags: vec![],
+            already_present,
+        }))
     }
 
     fn known(state: HoldState) -> HoldStatus {
