@@ -19,6 +19,7 @@ mod local_socket;
 mod object_storage;
 mod operator;
 mod output;
+mod pace;
 mod probes;
 mod progress;
 mod redis;

@@ -15,6 +15,7 @@ use crate::storage::{
 use super::clock::SystemClock;
 use super::exit::InvalidUsage;
 use super::local_socket;
+use super::pace::Pace;
 use super::storage_fault::test;
 
 /// A registry whose storage this process holds, or shares with other replicas.
@@ -73,11 +74,13 @@ impl OpenRegistry {
         tell: Tell<'_>,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let pace = Pace::of_environment()?;
+        let (options, timing) = (pace.options(options), pace.timing(timing(config)));
         let (folder, catalog) = match (medium, config.storage.directory()) {
             (Medium::Bucket { options: bucket, replica }, _) => {
-                (None, open_bucket(config, &bucket, replica, options, &clock).await?)
+                (None, open_bucket(config, &bucket, replica, options, timing, &clock).await?)
             }
-            (Medium::Folder, Some(directory)) => open_folder(config, directory, options, &clock, tell).await?,
+            (Medium::Folder, Some(directory)) => open_folder(directory, options, timing, &clock, tell).await?,
             (Medium::Folder, None) => anyhow::bail!("{} is no folder", config.storage),
         };
         let cannot = |what: &str| format!("could not {what} {}", config.storage);
@@ -210,9 +213,9 @@ pub(super) fn clock() -> Arc<dyn Clock> {
 }
 
 async fn open_folder(
-    config: &ServeConfig,
     directory: &Path,
     options: Options,
+    timing: Timing,
     clock: &Arc<dyn Clock>,
     tell: Tell<'_>,
 ) -> anyhow::Result<(Option<Arc<FilesystemDriver>>, Catalog)> {
@@ -225,7 +228,7 @@ async fn open_folder(
         tell(&format!("waiting for {holder} to end, which holds {place}: a lagan that serves it, or a command on it"));
     }
     let driver = Arc::new(unlocked.lock().await.with_context(|| cannot("use"))?);
-    let catalog = Catalog::open_with(Arc::clone(&driver) as _, options, Arc::clone(clock), timing(config)).await;
+    let catalog = Catalog::open_with(Arc::clone(&driver) as _, options, Arc::clone(clock), timing).await;
     Ok((Some(driver), catalog.with_context(|| cannot("read what is in"))?))
 }
 
@@ -234,12 +237,12 @@ async fn open_bucket(
     bucket: &ObjectStoreOptions,
     replica: Option<ReplicaSetup>,
     options: Options,
+    timing: Timing,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Catalog> {
     let driver = ObjectDriver::open(bucket).with_context(|| format!("could not use {}", config.storage))?;
     let driver: Arc<dyn StorageDriver> = Arc::new(driver);
     test(&config.storage, &driver).await?;
-    let timing = timing(config);
     let setup = if let Some(setup) = replica {
         setup
     } else {
