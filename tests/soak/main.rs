@@ -33,7 +33,7 @@ mod site;
 mod starvation;
 mod tally;
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use life::Life;
 use settings::Settings;
@@ -53,6 +53,7 @@ async fn nothing_is_lost_stale_or_refused_for_as_long_as_asked() {
     let tally = Arc::new(Tally::new(stop.clone()));
     let temporary = tempfile::tempdir().unwrap();
     let folder = settings.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
+    fs::create_dir_all(&folder).unwrap();
     tally.say(&format!("seed {}, {:?}, files in {}", settings.seed, settings.length, folder.display()));
     let bucket = Site::bucket(&folder, settings.clone(), tally.clone()).await;
     let folder = Site::folder(&folder, settings.clone(), tally.clone()).await;
@@ -89,7 +90,7 @@ async fn nothing_is_lost_stale_or_refused_for_as_long_as_asked() {
     tally.say(&format!("the end\n{tally}"));
     if !tally.is_clean() {
         // For whoever wants to understand.
-        let kept = temporary.keep();
+        let kept = settings.folder.clone().unwrap_or_else(|| temporary.keep());
         panic!("not everything was well: see {} and the registries' files", kept.display());
     }
     for what in ["pushes", "pulls", "deletes", "restores", "collections", "blobs reclaimed", "kills"] {
