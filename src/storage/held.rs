@@ -44,12 +44,20 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Frozen`] where somebody is in the keys for too long, [`Error::NoLease`], [`Error::Driver`].
+    ///
+    /// # Cancel safety
+    /// Nothing stays frozen.
     pub(super) async fn hold(self: &Arc<Self>, keys: Vec<Key>) -> Result<Held, Error> {
         let id = self.ids.next(self.clock.now());
         if self.replicas.is_some() {
             let store = self.for_change()?;
-            let change = store.begin(id, pending_for(keys)).await?;
-            return Ok(Held { store, how: How::Everywhere(Some(Box::new(change))) });
+            // To its end also where nobody waits any more: what is noted and frozen half-way would stay so for as long as
+            // this process lives. Then this is dropped as soon as it is there.
+            let hold = async move {
+                let change = store.begin(id, pending_for(keys)).await?;
+                Ok(Held { store, how: How::Everywhere(Some(Box::new(change))) })
+            };
+            return self.changes.run(hold).await;
         }
         let holder = Holder::Pending(id);
         self.guard.freeze(holder, None, keys, self.timing.guard_wait).await?;
