@@ -110,13 +110,15 @@ impl Repository {
         Ok(found)
     }
 
-    /// Makes a link young that is older than half the grace period; whether there is one.
+    /// Makes a link young that is older than half the grace period, or may be: this process's clock may be behind the
+    /// store's, and a collector's ahead of it. Whether there is a link.
     async fn refresh_layer_link(&self, digest: &Digest) -> Result<bool, Error> {
         let spec = PathSpec::LayerLink(&self.name, digest);
         let Some(modified) = self.store.age(spec).await? else { return Ok(false) };
         let now = self.store.clock.now();
-        let half = SignedDuration::try_from(self.store.timing.grace / 2).unwrap_or(SignedDuration::MAX);
-        if now.duration_since(modified) <= half {
+        let timing = &self.store.timing;
+        let half = (timing.grace / 2).saturating_sub(timing.clock_skew * 2);
+        if now.duration_since(modified) <= SignedDuration::try_from(half).unwrap_or(SignedDuration::MAX) {
             return Ok(true);
         }
         match self.store.driver.touch(&spec.path(), now).await {

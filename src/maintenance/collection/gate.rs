@@ -124,6 +124,14 @@ pub(super) async fn store_brake(collection: &Collection) -> Result<Option<Collec
         );
         return Ok(Some(CollectionHalt::new(CollectionBrake::ClockSkew, message)));
     }
+    if let Some((address, skew)) = collection.replica_off_time().await? {
+        let message = format!(
+            "the clocks of the storage and of the replica at {address} are {} s apart: set them right, or it promises \
+             what is about to go",
+            skew.as_secs().abs()
+        );
+        return Ok(Some(CollectionHalt { brake: CollectionBrake::ClockSkew, confirmable: false, message }));
+    }
     let violations = collection.violations().await?;
     Ok(violations.first().map(|first| {
         let message = format!(

@@ -73,4 +73,16 @@ impl Collection {
         let allowed = SignedDuration::try_from(store.timing.clock_skew).unwrap_or(SignedDuration::MAX);
         Ok((skew.abs() > allowed).then_some(skew))
     }
+
+    /// Another replica whose clock is further from the store's than the protocol allows, and by how much the store's is
+    /// ahead: it takes old links for young ones, or its deletes for older than they are.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn replica_off_time(&self) -> Result<Option<(String, SignedDuration)>, Error> {
+        if self.store.replicas.is_none() {
+            return Ok(None);
+        }
+        self.store.replica_off_time(self.store.timing.clock_skew).await
+    }
 }

@@ -227,7 +227,8 @@ impl Membership {
     /// makes room for the next one.
     async fn beat(&self, store: &Store, term: &Term, number: u64) -> Result<Beat, Error> {
         let sent = store.clock.boot_time();
-        let registration = Registration { address: self.setup.address.clone(), beat: number };
+        let (address, sent_at) = (self.setup.address.clone(), Some(store.clock.now()));
+        let registration = Registration { address, beat: number, sent_at };
         let attempt = async {
             store.put_registration(term.id(), &registration).await?;
             store.is_evicted(term.id()).await

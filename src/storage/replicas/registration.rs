@@ -1,5 +1,8 @@
 //! The keys by which replicas know of each other.
 
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
@@ -13,7 +16,13 @@ pub(in crate::storage) struct Registration {
     pub(in crate::storage) address: String,
     /// How often it was written; another number is another sign.
     pub(in crate::storage) beat: u64,
+    /// What its wall clock showed when it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::storage) sent_at: Option<Timestamp>,
 }
+
+/// How many beats a sign of life may have been on its way, or be followed by another while it is looked at.
+const BEATS_LATE: u32 = 2;
 
 impl Store {
     pub(super) async fn put_registration(&self, id: Ulid, registration: &Registration) -> Result<(), Error> {
@@ -48,6 +57,26 @@ impl Store {
 }
 
 impl Store {
+    /// A replica whose wall clock differs from the store's by more than `allowed`: its address, and by how much the
+    /// store's is ahead.
+    pub(in crate::storage) async fn replica_off_time(
+        &self,
+        allowed: Duration,
+    ) -> Result<Option<(String, SignedDuration)>, Error> {
+        let bound = SignedDuration::try_from(allowed + self.timing.beat * BEATS_LATE).unwrap_or(SignedDuration::MAX);
+        for id in self.replica_ids().await? {
+            let Some(Registration { address, sent_at: Some(sent_at), .. }) = self.registration(id).await?.read() else {
+                continue;
+            };
+            let Some(arrived_at) = self.age(PathSpec::Replica(id)).await? else { continue };
+            let ahead = arrived_at.duration_since(sent_at);
+            if ahead.abs() > bound {
+                return Ok(Some((address, ahead)));
+            }
+        }
+        Ok(None)
+    }
+
     /// The replicas that were evicted and not cleaned up.
     pub(super) async fn evicted_ids(&self) -> Result<Vec<Ulid>, Error> {
         self.ids_in(PathSpec::Evictions).await
