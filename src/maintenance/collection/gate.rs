@@ -130,7 +130,7 @@ pub(super) async fn store_brake(collection: &Collection) -> Result<Option<Collec
              what is about to go",
             skew.as_secs().abs()
         );
-        return Ok(Some(CollectionHalt { brake: CollectionBrake::ClockSkew, confirmable: false, message }));
+        return Ok(Some(CollectionHalt::new(CollectionBrake::ClockSkew, message)));
     }
     let violations = collection.violations().await?;
     Ok(violations.first().map(|first| {

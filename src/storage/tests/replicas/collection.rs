@@ -3,11 +3,13 @@
 #![expect(clippy::large_futures, reason = "a test holds three replicas, and its stack has room")]
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 
 use crate::{
     oci::Digest,
     storage::{
-        Audience, Catalog, Error, Holder, SweepEnd,
+        Audience, Catalog, Clock as _, Error, Holder, SweepEnd,
+        driver::StorageDriver as _,
         fixtures::sha256,
         layout::PathSpec,
         tests::{
@@ -82,6 +84,43 @@ async fn collect(catalog: &Catalog) -> Run {
     let run = Run::of(catalog);
     run.to_its_end().await.unwrap();
     run
+}
+
+#[tokio::test]
+async fn a_promise_of_a_replica_whose_clock_is_behind_holds_as_long_as_any() {
+    simulate(1, async |world| {
+        let (processes, _, half) = with_garbage(&world).await;
+        let [slow, fast, ..] = processes.as_slice() else { panic!("three replicas") };
+        let digest = sha256(&half.blobs()[0]);
+        let link = PathSpec::LayerLink(slow.repository().name(), &digest).path();
+        let timing = &slow.catalog.store.timing;
+        let (half_grace, skew) = (timing.grace / 2, SignedDuration::try_from(timing.clock_skew).unwrap());
+        let written_at = fast.clock.now() - half_grace - seconds(1);
+        world.memory.touch(&link, written_at).await.unwrap();
+        slow.clock.set_ahead(-skew);
+        slow.repository().stat_blob(&digest, Audience::Pusher).await.unwrap();
+        let age = world.memory.stat(&link).await.unwrap().modified;
+        assert!(age >= fast.clock.now() - skew - seconds(60), "it is as young as that clock could make it: {age}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replica_whose_clock_is_too_far_off_is_named() {
+    simulate(1, async |world| {
+        let processes = world.start_all(&ADDRESSES).await;
+        let [collector, other, ..] = processes.as_slice() else { panic!("three replicas") };
+        let skew = SignedDuration::try_from(collector.catalog.store.timing.clock_skew).unwrap();
+        let off_time = async || Run::of(&collector.catalog).collection.replica_off_time().await.unwrap();
+        for (ahead, is_off) in [(skew, false), (-skew, false), (skew * 2, true), (-skew * 2, true)] {
+            other.clock.set_ahead(ahead);
+            // Its next sign of life says so.
+            world.time.sleep(seconds(10)).await;
+            let found = off_time().await;
+            assert_eq!(found.map(|(address, _)| address), is_off.then(|| other.address.to_owned()), "{ahead}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

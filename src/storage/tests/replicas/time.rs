@@ -90,12 +90,19 @@ pub(super) enum Pulse {
 pub(super) struct ProcessClock {
     time: Arc<Time>,
     booted: Duration,
+    /// By how much its wall clock is ahead of the world's.
+    ahead: Mutex<SignedDuration>,
     pub(super) pulse: watch::Sender<Pulse>,
 }
 
 impl ProcessClock {
     pub(super) fn new(time: Arc<Time>, booted: Duration) -> Self {
-        Self { time, booted, pulse: watch::Sender::new(Pulse::Running) }
+        Self { time, booted, ahead: Mutex::default(), pulse: watch::Sender::new(Pulse::Running) }
+    }
+
+    /// Sets the wall clock wrong.
+    pub(super) fn set_ahead(&self, ahead: SignedDuration) {
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = ahead;
     }
 
     /// Goes on as soon as the process runs: never, once it is dead.
@@ -116,7 +123,8 @@ impl ProcessClock {
 impl Clock for ProcessClock {
     fn now(&self) -> Timestamp {
         let start: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
-        start + SignedDuration::try_from(self.time.now()).unwrap()
+        let ahead = *self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        start + SignedDuration::try_from(self.time.now()).unwrap() + ahead
     }
 
     fn boot_time(&self) -> Duration {
