@@ -5,7 +5,7 @@
 use tokio::task::{JoinError, spawn_blocking};
 
 /// Random bits, which nobody can guess.
-pub(super) fn bits() -> u128 {
+pub(crate) fn bits() -> u128 {
     #[cfg(test)]
     if let Some(bits) = seeded::next() {
         return bits;

@@ -83,9 +83,9 @@ pub use clock::Clock;
 pub use collection::{BlobSum, Collection, CollectionProblem, CollectionProgress, Epoch, Marked, SweepEnd};
 pub use delete::DeleteCause;
 pub use delete_planned::{PlannedDelete, PlannedOutcome};
-pub(crate) use entropy::on_a_thread;
 #[cfg(test)]
 pub(crate) use entropy::seeded;
+pub(crate) use entropy::{bits as random_bits, on_a_thread};
 pub use error::{Error, InvalidReference, with_causes};
 pub use guard::Key;
 pub use history::{PushId, PushIdError, TagHistoryEntry};

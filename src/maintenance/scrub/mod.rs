@@ -20,7 +20,9 @@ use tracing::{error, info, warn};
 use ulid::Ulid;
 
 use crate::api::wire::{FindingPage, ScrubRequest, ScrubState, ScrubStatus};
-use crate::storage::{Catalog, Clock, Finding, Inspection, InspectionMode, InspectionProgress, Sightings, with_causes};
+use crate::storage::{
+    Catalog, Clock, Finding, Inspection, InspectionMode, InspectionProgress, Sightings, random_bits, with_causes,
+};
 
 use super::Error;
 
@@ -110,7 +112,7 @@ impl Scrubs {
         let inspection = Inspection::new(&inner.catalog, mode, abandoned, Arc::clone(&progress), findings).await;
         let inspection = inspection.map_err(|source| Error::Storage { action: "begin a scrub", source })?;
         let now = inner.clock.now();
-        let id = Ulid::from_parts(now.as_millisecond().unsigned_abs(), rand::random());
+        let id = Ulid::from_parts(now.as_millisecond().unsigned_abs(), random_bits());
         let report = Report::begin(id, request.repair, now, progress);
         let status = report.status();
         inner.announce(id, &status).await?;
@@ -186,6 +188,7 @@ impl Inner {
             }
         };
         let result = tokio::select! {
+            biased;
             () = self.stop.cancelled() => None,
             () = self.give_signs(id) => None,
             (result, ()) = async { tokio::join!(looking, noting) } => Some(result),

@@ -1,15 +1,18 @@
 //! A client that deletes and restores.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     oci::{Digest, Reference, RepositoryName, Tag},
-    storage::{Conflict, DeleteCause, Error, Restored, Tombstone, TombstoneKind, TombstoneState, TrashFilter},
+    storage::{
+        Conflict, DeleteCause, DeletedRepository, Error, Restored, Tombstone, TombstoneKind, TombstoneState,
+        TrashFilter, TrashGroup,
+    },
 };
 
 use super::{
     asking::{Judged, ask, attempt},
-    history::{Kind, Outcome},
+    history::{Asked, Brought, Kind, Outcome},
     process::Process,
     world::World,
 };
@@ -57,14 +60,23 @@ impl Change<'_> {
     /// What the trash holds; `None`: it does not say.
     pub(super) async fn trash(&self) -> Option<Vec<Tombstone>> {
         let (world, trash) = (self.world, self.process.catalog.trash());
+        let from = world.time.now();
         let answer = ask(world, self.process, async move { trash.list(&TrashFilter::default(), None, 100).await });
         let entries = answer.await?.ok()?.entries;
+        for entry in &entries {
+            world.expect(world.history.refute_entry(entry.id, world.since(from), self.apart()));
+        }
         for entry in entries.iter().filter(|entry| entry.state == TombstoneState::Missing) {
             if self.is_surely_restorable(entry) {
                 world.fail(&format!("I3: the content of {entry:?} is gone"));
             }
         }
         Some(entries)
+    }
+
+    /// By how much two clocks may differ.
+    fn apart(&self) -> Duration {
+        self.world.profile.skew.unsigned_abs() * 2
     }
 
     /// Whether every clock says that it can be restored.
@@ -76,7 +88,8 @@ impl Change<'_> {
     pub(super) async fn restore(&self, entry: &Tombstone, by_reference: bool, conflict: Conflict) -> bool {
         let (world, trash, wanted) = (self.world, self.process.catalog.trash(), entry.clone());
         let replaces = conflict == Conflict::Replace;
-        let kind = Kind::Restore { brought: None, digest: entry.digest.clone(), replaces };
+        let kind = Kind::Restore { brought: None, replaces };
+        let from = world.time.now();
         let restore = async move {
             match reference_of(&wanted).filter(|_| by_reference) {
                 Some(reference) => trash.restore_reference(&wanted.repository, &reference, conflict, "client").await,
@@ -86,6 +99,10 @@ impl Change<'_> {
         let judge = move |answer: &Result<Restored, Error>| judged_restore(answer, replaces);
         let name = &entry.repository;
         let answer = attempt(world, self.process, Some(name), kind, restore, judge).await;
+        if !by_reference && matches!(&answer, Some(Ok(restored)) if !restored.already_present) {
+            let began = Asked { from, to: from };
+            world.expect(world.history.refute_entry(entry.id, began, self.apart()));
+        }
         let is_listed = entry.state == TombstoneState::Restorable && self.is_surely_restorable(entry);
         if let Some(Err(Error::ContentGone { missing })) = &answer
             && is_listed
@@ -93,6 +110,51 @@ impl Change<'_> {
             world.fail(&format!("I3: {entry:?} is not restored: {missing:?} is gone"));
         }
         matches!(answer, Some(Ok(_)))
+    }
+}
+
+impl Change<'_> {
+    /// Deletes all that is in a repository.
+    pub(super) async fn delete_repository(&self, name: &RepositoryName) {
+        let (world, place) = (self.world, self.process.catalog.repository(name));
+        let from = world.time.now();
+        let delete = async move { place.delete(cause()).await };
+        let kind = Kind::DeleteRepository;
+        let answer = attempt(world, self.process, Some(name), kind, delete, judged_repository).await;
+        if let Some(Err(Error::RepositoryUnknown { .. })) = answer {
+            let asked = world.since(from);
+            for item in &world.content.items {
+                world.expect(world.history.refute_absence(&world.content, name, &item.digest, asked));
+            }
+        }
+    }
+
+    /// Brings back all that was deleted with an entry.
+    pub(super) async fn restore_group(&self, entry: &Tombstone, conflict: Conflict) {
+        let (world, trash, name) = (self.world, self.process.catalog.trash(), &entry.repository);
+        let group = TrashGroup { repository: name.clone(), name: entry.group.clone() };
+        let replaces = conflict == Conflict::Replace;
+        let restore = async move { trash.restore_group(&group, conflict, "client").await };
+        let judge = move |answer: &Result<Vec<Restored>, Error>| match answer {
+            Ok(restored) => (Outcome::Done, Some(brought(restored, replaces))),
+            Err(Error::GroupUnknown { .. }) => (Outcome::NoEffect, None),
+            Err(_) => (Outcome::Unknown, None),
+        };
+        let kind = Kind::Restore { brought: None, replaces };
+        attempt(world, self.process, Some(name), kind, restore, judge).await;
+    }
+
+    /// Gives an entry up.
+    pub(super) async fn purge(&self, entry: &Tombstone) {
+        let (trash, id) = (self.process.catalog.trash(), entry.id);
+        let purge = async move { trash.purge(&id).await };
+        let judge = |answer: &Result<Tombstone, Error>| match answer {
+            Ok(_) => (Outcome::Done, None),
+            Err(Error::TombstoneUnknown { .. } | Error::Frozen { .. }) => (Outcome::NoEffect, None),
+            Err(_) => (Outcome::Unknown, None),
+        };
+        let kind = Kind::Purge { id };
+        attempt(self.world, self.process, Some(&entry.repository), kind, purge, judge).await;
     }
 }
 
@@ -119,14 +181,27 @@ fn judged_delete(answer: &Result<Tombstone, Error>) -> Judged {
     }
 }
 
+fn judged_repository(answer: &Result<DeletedRepository, Error>) -> Judged {
+    match answer {
+        Ok(_) => (Outcome::Done, None),
+        Err(Error::RepositoryUnknown { .. }) => (Outcome::NoEffect, None),
+        Err(_) => (Outcome::Unknown, None),
+    }
+}
+
+fn brought(restored: &[Restored], replaces: bool) -> Kind {
+    let entries = restored.iter().filter(|it| !it.already_present).map(|it| Brought {
+        digest: it.digest.clone(),
+        manifests: it.manifests.iter().cloned().collect(),
+        tags: it.tags.clone(),
+    });
+    Kind::Restore { brought: Some(entries.collect()), replaces }
+}
+
 fn judged_restore(answer: &Result<Restored, Error>, replaces: bool) -> Judged {
     match answer {
         Ok(restored) if restored.already_present => (Outcome::NoEffect, None),
-        Ok(restored) => {
-            let manifests: BTreeSet<Digest> = restored.manifests.iter().cloned().collect();
-            let brought = Some((manifests, restored.tags.clone()));
-            (Outcome::Done, Some(Kind::Restore { brought, digest: restored.digest.clone(), replaces }))
-        }
+        Ok(restored) => (Outcome::Done, Some(brought(std::slice::from_ref(restored), replaces))),
         Err(
             Error::TombstoneUnknown { .. }
             | Error::NotInTrash { .. }

@@ -16,6 +16,7 @@ use super::{
     process::Process,
     pulling::Pull,
     pushing::Push,
+    scrubbing,
     world::World,
 };
 
@@ -53,25 +54,23 @@ async fn act(world: &Arc<World>, process: &Arc<Process>, name: &RepositoryName) 
     let pull = Pull { world, process, repository: name };
     let change = Change { world, process };
     match world.chance.below(100) {
-        0..45 => push(world, name).await,
-        45..60 => {
+        0..44 => push(world, name).await,
+        44..57 => {
             change.delete(name, &some_reference(world)).await;
         }
-        60..63 => {
+        57..59 => change.delete_repository(name).await,
+        59..62 => {
             let item = world.chance.pick(&world.content.items);
             if !item.blobs.is_empty() {
                 change.delete_blob(name, &sha256(world.chance.pick::<Bytes>(&item.blobs))).await;
             }
         }
-        63..73 => {
-            let entries = change.trash().await.unwrap_or_default();
-            if !entries.is_empty() {
-                let conflict = if world.chance.hits(300) { Conflict::Replace } else { Conflict::Fail };
-                change.restore(world.chance.pick(&entries), world.chance.hits(300), conflict).await;
-            }
+        62..74 => of_the_trash(&change).await,
+        74..77 => policy::run(world, process).await,
+        77..79 => {
+            scrubbing::scrub(world, process, world.chance.hits(500)).await;
         }
-        73..76 => policy::run(world, process).await,
-        76..94 => {
+        79..94 => {
             pull.reference(&some_reference(world)).await;
         }
         94..97 => {
@@ -79,6 +78,24 @@ async fn act(world: &Arc<World>, process: &Arc<Process>, name: &RepositoryName) 
         }
         _ => {
             pull.referrers(&world.chance.pick(&world.content.items).digest).await;
+        }
+    }
+}
+
+/// Restores something, with what was deleted with it or without, or gives it up.
+async fn of_the_trash(change: &Change<'_>) {
+    let world = change.world;
+    let entries = change.trash().await.unwrap_or_default();
+    if entries.is_empty() {
+        return;
+    }
+    let entry = world.chance.pick(&entries);
+    let conflict = if world.chance.hits(300) { Conflict::Replace } else { Conflict::Fail };
+    match world.chance.below(6) {
+        0 => change.purge(entry).await,
+        1 => change.restore_group(entry, conflict).await,
+        _ => {
+            change.restore(entry, world.chance.hits(300), conflict).await;
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
     process::Process,
     pulling::Pull,
     pushing::Push,
-    trouble,
+    scrubbing, trouble,
     world::World,
 };
 
@@ -41,6 +41,7 @@ pub(super) async fn come_to_rest(world: &Arc<World>) {
         let fresh = Process::start_surely(world, "fresh:1").await;
         fresh.catalog.joined().await;
     }
+    scrubbing::everything_is_sound(world).await;
     everybody_agrees(world).await;
     everything_works(world).await;
     if world.failure().is_none() && world.profile.collects.is_some() {
@@ -58,6 +59,10 @@ async fn everything_goes(world: &Arc<World>) {
             world.fail(&format!("{} does not delete {name}@{digest}", process.address));
             return;
         }
+    }
+    // Nothing is asked of the others any more.
+    for other in world.living().into_iter().filter(|other| other.id != process.id) {
+        other.leave(world).await;
     }
     collecting::collect_everything(world).await;
 }
@@ -100,10 +105,15 @@ async fn everybody_agrees(world: &Arc<World>) {
     for process in world.living() {
         for name in REPOSITORIES.map(repository) {
             let pull = Pull { world, process: &process, repository: &name };
-            let digests = world.content.items.iter().map(|item| Reference::Digest(item.digest.clone()));
-            for reference in digests.chain(TAGS.map(|text| Reference::Tag(tag(text)))) {
-                if !pull.reference(&reference).await {
-                    world.fail(&format!("{} does not answer for {name} {reference}", process.address));
+            for item in &world.content.items {
+                if !pull.reference(&Reference::Digest(item.digest.clone())).await {
+                    world.fail(&format!("{} does not answer for {name}@{}", process.address, item.digest));
+                }
+            }
+            for text in TAGS {
+                // What it leads to was pulled.
+                if pull.leads_to(&Reference::Tag(tag(text))).await.is_err() {
+                    world.fail(&format!("{} does not answer for {name}:{text}", process.address));
                 }
             }
             if !pull.tags().await {

@@ -237,12 +237,10 @@ impl Scene {
 /// Plays with one fault; whether it came, and what was wrong then.
 fn play(job: Job, after: u32, is_traced: bool) -> (bool, Option<String>, String) {
     seeded::set(Some(1));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let world = World::quiet(job.is_shared, is_traced);
     let point = Point { address: HERE.to_owned(), is_read: job.is_read, after, fate: job.fate };
     let scene = Scene { world: Arc::clone(&world), name: repository(REPOSITORIES[0]) };
-    runtime.block_on(world.time.run(scene.play(job.action, point), || world.failure().is_some()));
-    drop(runtime);
+    world.time.run(scene.play(job.action, point), || world.failure().is_some());
     seeded::set(None);
     let came = !world.trap.is_set();
     (came, world.failure().clone(), world.trace.text())

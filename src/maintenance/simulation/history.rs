@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crate::oci::{Digest, RepositoryName, Tag};
+use crate::{
+    oci::{Digest, RepositoryName, Tag},
+    storage::TombstoneId,
+};
 
 use super::content::Content;
 
@@ -37,14 +40,27 @@ pub(super) enum Kind {
     DeleteBlob {
         digest: Digest,
     },
-    /// An entry of the trash comes back: these manifests with these tags; `None` while that is not known.
+    /// All that is there goes.
+    DeleteRepository,
+    /// Entries of the trash come back; `None` while it is not known what that is.
     Restore {
-        brought: Option<(BTreeSet<Digest>, Vec<Tag>)>,
-        digest: Digest,
+        brought: Option<Vec<Brought>>,
         replaces: bool,
+    },
+    /// An entry of the trash is given up.
+    Purge {
+        id: TombstoneId,
     },
     /// A policy's run, which removes what no tag reaches.
     Policy,
+}
+
+/// An entry of the trash that came back: these manifests, and these tags, which point to `digest`.
+#[derive(Debug, Clone)]
+pub(super) struct Brought {
+    pub(super) digest: Digest,
+    pub(super) manifests: BTreeSet<Digest>,
+    pub(super) tags: Vec<Tag>,
 }
 
 /// How an operation ended.
@@ -118,7 +134,9 @@ impl Operation {
     fn brings(&self, digest: &Digest) -> bool {
         match &self.kind {
             Kind::Put { digest: put, .. } => put == digest,
-            Kind::Restore { brought: Some((manifests, _)), .. } => manifests.contains(digest),
+            Kind::Restore { brought: Some(entries), .. } => {
+                entries.iter().any(|entry| entry.manifests.contains(digest))
+            }
             Kind::Restore { brought: None, .. } => true,
             _ => false,
         }
@@ -128,7 +146,13 @@ impl Operation {
     fn tags(&self, tag: &Tag, digest: &Digest) -> bool {
         match &self.kind {
             Kind::Put { digest: put, tags } => put == digest && tags.contains(tag),
-            Kind::Restore { brought: Some((_, tags)), digest: root, .. } => root == digest && tags.contains(tag),
+            Kind::Restore { brought: Some(entries), .. } => {
+                entries.iter().any(|entry| {
+                    // What refers to it, and came back with it, has the tags that it had.
+                    let is_other = entry.digest != *digest && entry.manifests.contains(digest);
+                    is_other || entry.digest == *digest && entry.tags.contains(tag)
+                })
+            }
             Kind::Restore { brought: None, .. } => true,
             _ => false,
         }
@@ -138,14 +162,21 @@ impl Operation {
     fn tag_value(&self, tag: &Tag) -> Option<&Digest> {
         match &self.kind {
             Kind::Put { digest, tags } if tags.contains(tag) => Some(digest),
-            Kind::Restore { brought: Some((_, tags)), digest, .. } if tags.contains(tag) => Some(digest),
+            // Of several the last one: each takes the place of the one before it.
+            Kind::Restore { brought: Some(entries), .. } => {
+                entries.iter().rev().find(|entry| entry.tags.contains(tag)).map(|entry| &entry.digest)
+            }
             _ => None,
         }
     }
 
     /// Whether it is a person's delete of a manifest.
     fn removes(&self, digest: &Digest) -> bool {
-        matches!(&self.kind, Kind::DeleteManifest { digest: gone, .. } if gone == digest)
+        match &self.kind {
+            Kind::DeleteManifest { digest: gone, .. } => gone == digest,
+            Kind::DeleteRepository => true,
+            _ => false,
+        }
     }
 }
 
@@ -314,6 +345,16 @@ impl History {
         ))
     }
 
+    /// Why an entry cannot be in the trash any more, where clocks are at most so far `apart`.
+    pub(super) fn refute_entry(&self, id: TombstoneId, asked: Asked, apart: Duration) -> Option<String> {
+        let operations = self.operations();
+        let is_it = |it: &&Operation| matches!(it.kind, Kind::Purge { id: gone } if gone == id);
+        let mut purges = operations.iter().filter(is_it);
+        let purge =
+            purges.find(|it| it.outcome == Outcome::Done && it.ended.is_some_and(|at| at + apart < asked.from))?;
+        Some(format!("the entry {id} is in the trash after {purge:?}"))
+    }
+
     /// Whether a push failed that may have left a tag where it is.
     pub(super) fn may_have_failed(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> bool {
         let operations = self.operations();
@@ -383,6 +424,7 @@ fn tag_may_have_gone(own: &[&Operation], last: &Operation, tag: &Tag, asked: Ask
         Kind::DeleteManifest { digest, tags } => {
             tags.contains(tag) || it.outcome != Outcome::Done && (by_restore || values.contains(digest))
         }
+        Kind::DeleteRepository => true,
         // What it brings back takes the place of the tag, whose delete comes first.
         Kind::Restore { replaces, .. } => *replaces,
         _ => false,
@@ -392,8 +434,12 @@ fn tag_may_have_gone(own: &[&Operation], last: &Operation, tag: &Tag, asked: Ask
 
 /// Which tag of what was acknowledged still points to a manifest, so that no policy may remove it.
 fn held_by_tag(own: &[&Operation], last: &Operation, digest: &Digest, asked: Asked) -> Option<String> {
-    let (Kind::Put { tags, .. } | Kind::Restore { brought: Some((_, tags)), .. }) = &last.kind else { return None };
-    let is_held = |tag: &&Tag| {
+    let tags: Vec<&Tag> = match &last.kind {
+        Kind::Put { tags, .. } => tags.iter().collect(),
+        Kind::Restore { brought: Some(entries), .. } => entries.iter().flat_map(|entry| &entry.tags).collect(),
+        _ => return None,
+    };
+    let is_held = |tag: &Tag| {
         last.tag_value(tag) == Some(digest)
             && !tag_may_have_gone(own, last, tag, asked)
             && !own.iter().any(|it| {
@@ -402,7 +448,7 @@ fn held_by_tag(own: &[&Operation], last: &Operation, digest: &Digest, asked: Ask
                 (moves || matches!(it.kind, Kind::Restore { .. })) && it.began <= asked.to
             })
     };
-    tags.iter().find(is_held).map(|tag| format!("tag {tag} points to it"))
+    tags.into_iter().find(|tag| is_held(tag)).map(|tag| format!("tag {tag} points to it"))
 }
 
 /// Which index holds a manifest that was acknowledged, and that nobody may have removed.

@@ -38,6 +38,7 @@ mod pulling;
 mod pushing;
 mod remote;
 mod scenarios;
+mod scrubbing;
 mod staged;
 mod time;
 mod trace;
@@ -73,24 +74,21 @@ struct Ended {
     acknowledged: usize,
     /// How many blobs were collected.
     removed: u64,
+    /// How many processes were ended where they stood.
+    killed: u64,
     /// What happened last, where it was kept.
     text: String,
 }
 
 fn simulate(seed: u64, is_traced: bool) -> Ended {
     seeded::set(Some(seed));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let world = World::new(seed, is_traced);
-    let begun = Arc::clone(&world);
-    runtime.block_on(async {
-        let over = Arc::clone(&world);
-        world.time.run(live(begun), || over.failure().is_some()).await;
-    });
-    drop(runtime);
+    world.time.run(live(Arc::clone(&world)), || world.failure().is_some());
     seeded::set(None);
     let failure = world.failure().clone();
-    let (trace, acknowledged, removed) = (world.trace.hash(), world.history.acknowledged(), world.removed());
-    Ended { failure, trace, acknowledged, removed, text: world.trace.text() }
+    let (trace, acknowledged) = (world.trace.hash(), world.history.acknowledged());
+    let (removed, killed, text) = (world.removed(), world.killed(), world.trace.text());
+    Ended { failure, trace, acknowledged, removed, killed, text }
 }
 
 async fn live(world: Arc<World>) {
@@ -133,6 +131,7 @@ struct Found {
     failures: Vec<(u64, String)>,
     acknowledged: usize,
     removed: u64,
+    killed: u64,
     steps: u64,
 }
 
@@ -140,6 +139,7 @@ impl Found {
     fn add(&mut self, seed: u64, ended: Ended) {
         self.acknowledged += ended.acknowledged;
         self.removed += ended.removed;
+        self.killed += ended.killed;
         self.steps += ended.trace.1;
         if let Some(failure) = ended.failure {
             eprintln!("seed {seed}: {failure}");
@@ -184,8 +184,11 @@ fn a_world_keeps_what_it_promised_whatever_happens_in_it() {
             again.text
         );
     }
-    let Found { acknowledged, removed, steps, .. } = found;
-    println!("seeds {seeds:?}: {acknowledged} changes acknowledged, {removed} blobs collected, in {steps} steps");
+    let Found { acknowledged, removed, killed, steps, .. } = found;
+    println!(
+        "seeds {seeds:?}: {acknowledged} changes acknowledged, {removed} blobs collected, {killed} processes killed, \
+         in {steps} steps"
+    );
     assert!(acknowledged > 0);
 }
 

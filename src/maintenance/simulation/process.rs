@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     api::v1alpha1::AccessMode,
-    maintenance::{Collections, RetentionRuns},
+    maintenance::{Collections, RetentionRuns, Scrubs},
     storage::{Catalog, DeletionMode, Options, ReplicaSetup, StorageMetrics},
 };
 
@@ -25,6 +25,9 @@ use super::{
 /// For how long what was deleted can be restored.
 pub(super) const RESTORE_WINDOW: Duration = Duration::from_secs(60);
 
+/// How long a process that leaves is waited for.
+const LEAVES_WITHIN: Duration = Duration::from_secs(90);
+
 /// When an upload is given up that nobody goes on with.
 const UPLOADS_EXPIRE_AFTER: Duration = Duration::from_secs(30);
 
@@ -37,6 +40,7 @@ pub(super) struct Process {
     pub(super) catalog: Catalog,
     pub(super) runs: RetentionRuns,
     pub(super) collections: Collections,
+    pub(super) scrubs: Scrubs,
     is_ending: AtomicBool,
 }
 
@@ -61,7 +65,7 @@ impl Process {
         let opened = async {
             catalog.adopt().await.ok()?;
             let runs = RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, own.clone()).await.ok()?;
-            let collections = Collections::open(catalog.clone(), own, UPLOADS_EXPIRE_AFTER).await.ok()?;
+            let collections = Collections::open(catalog.clone(), own.clone(), UPLOADS_EXPIRE_AFTER).await.ok()?;
             Some((runs, collections))
         };
         let Some((runs, collections)) = opened.await else {
@@ -69,6 +73,7 @@ impl Process {
             return None;
         };
         let (id, address) = (world.number(), address.to_owned());
+        let scrubs = Scrubs::new(catalog.clone(), own);
         let process = Arc::new(Self {
             id,
             address: address.clone(),
@@ -76,6 +81,7 @@ impl Process {
             catalog,
             runs,
             collections,
+            scrubs,
             is_ending: AtomicBool::new(false),
         });
         world.processes().insert(address, Arc::clone(&process));
@@ -104,6 +110,14 @@ impl Process {
     /// Whether clients are sent to it.
     pub(super) fn takes_requests(&self) -> bool {
         !self.is_dead() && !self.is_ending.load(Ordering::SeqCst)
+    }
+
+    /// Ends it in order, as far as it gets in the time that whoever ends it gives it.
+    pub(super) async fn leave(self: &Arc<Self>, world: &World) {
+        let leaving = Arc::clone(self);
+        let left = tokio::spawn(async move { leaving.catalog.leave().await });
+        futures::future::select(left, world.time.sleep(LEAVES_WITHIN)).await;
+        self.kill(world);
     }
 
     /// Ends it at once: nothing that it was at goes on, but for what it had sent.

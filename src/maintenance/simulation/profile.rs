@@ -25,8 +25,11 @@ pub(super) struct Profile {
     pub(super) trouble: Option<Duration>,
     /// By how much clocks may count faster or slower, in thousandths.
     pub(super) drift: u32,
-    /// How wrong wall clocks are.
+    /// How wrong wall clocks are, each in its own way. Up to [`Timing::clock_skew`] is what PROTOCOL.md assumes; beyond
+    /// it I2 is not promised.
     pub(super) skew: SignedDuration,
+    /// How many of a thousand pushes take their time between the blobs and the manifest.
+    pub(super) dawdles: u64,
     /// How many of a thousand questions a client does not wait for to be answered.
     pub(super) hangs_up: u64,
     /// How many of a thousand blobs are mounted from elsewhere, where they can be.
@@ -54,6 +57,7 @@ impl Profile {
             trouble: None,
             drift: 0,
             skew: SignedDuration::ZERO,
+            dawdles: 0,
             hangs_up: 0,
             mounts: 0,
             in_two: 1_000,
@@ -64,11 +68,16 @@ impl Profile {
         }
     }
 
+    /// Whether a promise holds for as long as it should: no clock is further off than is assumed.
+    pub(super) fn keeps_time(&self) -> bool {
+        self.skew.unsigned_abs() <= timing().clock_skew
+    }
+
     pub(super) fn of(chance: &Chance) -> Self {
         let seconds = Duration::from_secs;
         let is_shared = chance.below(4) > 0;
         let trouble = [None, Some(seconds(60)), Some(seconds(25)), Some(seconds(10))];
-        let skews = [0, 0, 1_000, 20_000].map(SignedDuration::from_millis);
+        let skews = [0, 700, 2_000, 20_000].map(SignedDuration::from_millis);
         Self {
             is_shared,
             latency: Duration::from_millis(*chance.pick(&[2, 30, 30, 300, 1_500])),
@@ -78,6 +87,7 @@ impl Profile {
             trouble: *chance.pick(&trouble),
             drift: *chance.pick(&[0, 45]),
             skew: *chance.pick(&skews),
+            dawdles: 100,
             hangs_up: 20,
             mounts: 300,
             in_two: 300,

@@ -25,9 +25,22 @@ pub(super) struct Pull<'a> {
     pub(super) repository: &'a RepositoryName,
 }
 
+/// The process was away, or did not know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NoAnswer;
+
 impl Pull<'_> {
     /// Pulls all of what a reference leads to; whether there was an answer.
     pub(super) async fn reference(&self, reference: &Reference) -> bool {
+        match self.leads_to(reference).await {
+            Ok(Some(digest)) => self.content_of(&digest).await,
+            Ok(None) => true,
+            Err(NoAnswer) => false,
+        }
+    }
+
+    /// Asks which manifest a reference leads to.
+    pub(super) async fn leads_to(&self, reference: &Reference) -> Result<Option<Digest>, NoAnswer> {
         let (world, place, wanted) = (self.world, self.process.catalog.repository(self.repository), reference.clone());
         let from = world.time.now();
         let answer = ask(world, self.process, async move { place.manifest(&wanted).await }).await;
@@ -35,14 +48,11 @@ impl Pull<'_> {
         let seen = match answer {
             Some(Ok(stored)) => Some(stored.descriptor.digest),
             Some(Err(Error::ManifestUnknown { .. })) => None,
-            _ => return false,
+            _ => return Err(NoAnswer),
         };
         world.note(&self.process.address, "answers", &reference.to_string(), &format_args!("{seen:?}"));
         self.judge(reference, seen.as_ref(), asked);
-        match seen {
-            Some(digest) => self.content_of(&digest).await,
-            None => true,
-        }
+        Ok(seen)
     }
 
     fn judge(&self, reference: &Reference, seen: Option<&Digest>, asked: Asked) {

@@ -40,6 +40,10 @@ impl Push<'_> {
             for blob in &item.blobs {
                 self.blob(blob).await?;
             }
+            if self.world.chance.hits(self.world.profile.dawdles) {
+                // A promise holds for half the grace period.
+                self.world.time.sleep(self.world.chance.up_to(timing().grace / 2)).await;
+            }
             self.manifest(item, tag).await
         })
     }
@@ -130,7 +134,9 @@ impl Push<'_> {
         let kind = Kind::Put { digest: item.digest.clone(), tags };
         let push = async move { place.put_manifest(put).await };
         let answer = attempt(world, self.process, Some(self.repository), kind, push, judged).await;
-        if let Some(Err(Error::InvalidReferences(invalid))) = &answer {
+        if let Some(Err(Error::InvalidReferences(invalid))) = &answer
+            && world.profile.keeps_time()
+        {
             let holds = timing().grace / 2;
             for reference in invalid {
                 let InvalidReference::BlobUnknown(blob) = reference else { continue };

@@ -2,22 +2,29 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::oneshot;
+use tokio::{runtime::Builder, sync::oneshot};
 
 use crate::storage::Clock;
 
 /// How often everybody may run before time passes. Whoever needs more turns is slow, which may happen to anybody.
 const TURNS: usize = 3;
 
-/// When a world begins.
-const START: &str = "2026-03-01T12:00:00Z";
+/// How many tasks may run in a turn: more than there are.
+const TASKS: u32 = 10_000;
+
+/// When a world begins: 2026-03-01T12:00:00Z.
+const START: Timestamp = Timestamp::constant(1_772_366_400, 0);
 
 /// The time of a world, with all who sleep in it.
 #[derive(Debug, Default)]
@@ -38,8 +45,7 @@ impl Time {
 
     /// What a clock shows that is right.
     pub(super) fn wall(&self) -> Timestamp {
-        let start: Timestamp = START.parse().unwrap();
-        start + SignedDuration::try_from(self.now()).unwrap()
+        START + SignedDuration::try_from(self.now()).unwrap()
     }
 
     pub(super) fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
@@ -72,17 +78,38 @@ impl Time {
     }
 
     /// Runs a world to the end of `main`, or until it `is_over`.
-    pub(super) async fn run(&self, main: impl Future<Output = ()>, is_over: impl Fn() -> bool) {
-        futures::pin_mut!(main);
-        while !is_over() {
-            for _ in 0..TURNS {
-                if let Poll::Ready(()) = futures::poll!(main.as_mut()) {
-                    return;
+    pub(super) fn run(&self, main: impl Future<Output = ()>, is_over: impl Fn() -> bool) {
+        let runtime = Builder::new_current_thread().event_interval(TASKS).build().unwrap();
+        runtime.block_on(async {
+            let mut main = pin!(main);
+            let woken = Arc::new(Woken(AtomicBool::new(true)));
+            let waker = Waker::from(Arc::clone(&woken));
+            while !is_over() {
+                for _ in 0..TURNS {
+                    // `main` is large, and has nothing to do with most of what happens.
+                    if woken.0.swap(false, Ordering::Relaxed)
+                        && main.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+                    {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                    if !woken.0.load(Ordering::Relaxed) {
+                        break;
+                    }
                 }
-                tokio::task::yield_now().await;
+                self.pass();
             }
-            self.pass();
-        }
+        });
+    }
+}
+
+/// Whether what a world waits for has something to do.
+#[derive(Debug)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

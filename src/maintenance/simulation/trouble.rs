@@ -97,12 +97,11 @@ async fn end(world: &Arc<World>, victim: &Arc<Process>, trouble: Trouble, lasts:
         return;
     }
     if trouble == Trouble::Leave {
-        let leaving = Arc::clone(victim);
-        let left = tokio::spawn(async move { leaving.catalog.leave().await });
-        // Whoever has it leave waits for no longer.
-        futures::future::select(left, world.time.sleep(Duration::from_secs(90))).await;
+        victim.leave(world).await;
+    } else {
+        victim.kill(world);
+        world.count_killed();
     }
-    victim.kill(world);
     if trouble == Trouble::Crash {
         world.medium.cut_power(&world.chance);
         world.note("store", "loses power", "", &"");

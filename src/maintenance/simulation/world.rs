@@ -40,6 +40,7 @@ pub(super) struct World {
     processes: Mutex<BTreeMap<String, Arc<Process>>>,
     failure: Mutex<Option<String>>,
     removed: Mutex<u64>,
+    killed: Mutex<u64>,
     next: Mutex<u64>,
 }
 
@@ -84,6 +85,7 @@ impl World {
             processes: Mutex::default(),
             failure: Mutex::default(),
             removed: Mutex::default(),
+            killed: Mutex::default(),
             next: Mutex::default(),
             profile,
         });
@@ -125,6 +127,15 @@ impl World {
 
     pub(super) fn removed(&self) -> u64 {
         *lock(&self.removed)
+    }
+
+    /// A process was ended where it stood.
+    pub(super) fn count_killed(&self) {
+        *lock(&self.killed) += 1;
+    }
+
+    pub(super) fn killed(&self) -> u64 {
+        *lock(&self.killed)
     }
 
     /// A number that nobody else has.
