@@ -117,7 +117,7 @@ async fn a_replica_whose_clock_is_too_far_off_is_named() {
             // Its next sign of life says so.
             world.time.sleep(seconds(10)).await;
             let found = off_time().await;
-            assert_eq!(found.map(|(address, _)| address), is_off.then(|| other.address.to_owned()), "{ahead}");
+            assert_eq!(found.map(|(address, _)| address), is_off.then(|| other.address.clone()), "{ahead}");
         }
     })
     .await;
