@@ -38,7 +38,7 @@ pub(crate) async fn collected_trash_is_missing(other: Kind) {
         )
     };
     let (_, listed, _) = trash(&["list"]);
-    assert!(listed.contains("missing"), "{listed}");
+    assert!(listed.contains("Missing"), "{listed}");
     let (code, _, said) = trash(&["restore", id, "--dry-run"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("gone"), "{said}");
