@@ -69,7 +69,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     arguments.output.print(&report, report_text)?;
     match report.status.state {
         ScrubState::Finished if report.status.damage == 0 => Ok(()),
-        ScrubState::Finished => Err(FoundDamage(format!("{} damaged", things(report.status.damage))).into()),
+        ScrubState::Finished => Err(FoundDamage(format!("{} damaged", counted(report.status.damage, "thing"))).into()),
         ScrubState::Interrupted => anyhow::bail!("the registry stopped before the scrub was over"),
         ScrubState::Failed | ScrubState::Running => {
             anyhow::bail!("the scrub failed: {}", report.status.message.unwrap_or_default())
@@ -166,13 +166,9 @@ fn summary(status: &ScrubStatus) -> String {
     let repaired: u64 = status.found.values().map(|count| count.repaired).sum();
     let result = match (status.damage, repaired) {
         (0, 0) => "nothing is damaged".to_owned(),
-        (0, repaired) => format!("{} repaired, nothing is damaged", things(repaired)),
-        (damage, 0) => format!("{} damaged", things(damage)),
-        (damage, repaired) => format!("{} repaired, {} damaged", things(repaired), things(damage)),
+        (0, repaired) => format!("{} repaired, nothing is damaged", counted(repaired, "thing")),
+        (damage, 0) => format!("{} damaged", counted(damage, "thing")),
+        (damage, repaired) => format!("{} repaired, {} damaged", counted(repaired, "thing"), counted(damage, "thing")),
     };
     format!("{looked_at}: {result}.")
-}
-
-fn things(count: u64) -> String {
-    counted(count, "thing")
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Digest, DigestError, Tag, TagError};
+use super::{Digest, DigestError, RepositoryName, Tag, TagError};
 
 /// The last part of a manifest's URL: a tag or a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,6 +13,17 @@ pub enum Reference {
     Tag(Tag),
     /// Exactly this content.
     Digest(Digest),
+}
+
+impl Reference {
+    /// With its repository, as people write it: `repository:tag`, `repository@digest`.
+    #[must_use]
+    pub fn name_in(&self, repository: &RepositoryName) -> String {
+        match self {
+            Self::Tag(tag) => format!("{repository}:{tag}"),
+            Self::Digest(digest) => format!("{repository}@{digest}"),
+        }
+    }
 }
 
 impl fmt::Display for Reference {

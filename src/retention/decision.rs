@@ -30,10 +30,7 @@ impl Decision {
     /// How people write what this is about: `repository:tag` or `repository@digest`.
     #[must_use]
     pub fn name_in(&self, repository: &RepositoryName) -> String {
-        match &self.reference {
-            Reference::Tag(tag) => format!("{repository}:{tag}"),
-            Reference::Digest(digest) => format!("{repository}@{digest}"),
-        }
+        self.reference.name_in(repository)
     }
 }
 

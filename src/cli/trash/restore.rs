@@ -13,7 +13,7 @@ use crate::cli::registry_client::RegistryClient;
 
 use super::{
     target::{Filter, Target, found, group_of, list},
-    text::{described, identified, image, report_text, whereabouts},
+    text::{described, identified, report_text, whereabouts},
 };
 
 /// What moves tags back.
@@ -84,7 +84,7 @@ impl Restore<'_> {
             return self.finish(&self.by_id(&before.id).await?);
         }
         self.output.print(&report, report_text)?;
-        let name = image(&repository, &reference);
+        let name = reference.name_in(&repository);
         match before {
             Some(before) => bail!(
                 "nothing was restored: {name} points to {} by now. {HINT}; the trash has {}",

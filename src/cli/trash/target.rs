@@ -7,8 +7,6 @@ use crate::oci::{Reference, RepositoryName};
 
 use crate::cli::registry_client::RegistryClient;
 
-use super::text::image;
-
 /// How many entries to ask for at a time. The answer stays below a megabyte even where closures are long.
 const PAGE: &str = "500";
 
@@ -32,7 +30,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Entry(id) => f.write_str(id),
-            Self::Image { repository, reference } => f.write_str(&image(repository, reference)),
+            Self::Image { repository, reference } => f.write_str(&reference.name_in(repository)),
             Self::Repository(repository) => repository.fmt(f),
         }
     }

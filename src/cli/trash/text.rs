@@ -1,7 +1,7 @@
 //! What of the trash is printed for people.
 
 use crate::api::wire::{MovedTag, RestoreReport, TombstoneKind, TombstoneView};
-use crate::oci::{Reference, RepositoryName};
+use crate::oci::RepositoryName;
 
 use crate::cli::output::{self, counted};
 
@@ -34,14 +34,6 @@ pub(super) fn described(entry: &TombstoneView) -> String {
         (_, []) => format!("{}@{}", entry.repository, entry.digest),
         (_, [tag]) => format!("{}:{tag}", entry.repository),
         (_, [tag, others @ ..]) => format!("{}:{tag} (+{})", entry.repository, counted(others.len() as u64, "tag")),
-    }
-}
-
-/// What a tag or digest of a repository is called: `repository:tag`, `repository@digest`.
-pub(super) fn image(repository: &RepositoryName, reference: &Reference) -> String {
-    match reference {
-        Reference::Tag(tag) => format!("{repository}:{tag}"),
-        Reference::Digest(digest) => format!("{repository}@{digest}"),
     }
 }
 

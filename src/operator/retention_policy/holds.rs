@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::{HoldState, HoldStatus};
 use crate::api::wire::{Conflict, RestoreReferenceRequest, RestoreReport};
-use crate::oci::Reference;
 use crate::operator::registry_client::{Error, RegistryClient};
 use crate::retention::Hold;
 
@@ -27,7 +26,7 @@ pub async fn restore(
     let mut silent = registry.err().map(Error::in_words);
     let mut states = Vec::with_capacity(holds.len());
     for hold in holds {
-        let reference = reference(hold);
+        let reference = hold.reference.name_in(&hold.repository);
         let outcome = match (registry, &silent) {
             _ if is_over(hold, now) => Outcome::Over,
             (Ok(registry), None) => Outcome::Asked(registry.restore(&request(hold)).await),
@@ -64,13 +63,6 @@ fn request(hold: &Hold) -> RestoreReferenceRequest {
     // A tag that points to something else by now was moved on purpose; which of the two is meant is for people.
     let conflict = Conflict::Fail;
     RestoreReferenceRequest { repository: hold.repository.clone(), reference: hold.reference.clone(), conflict }
-}
-
-fn reference(hold: &Hold) -> String {
-    match &hold.reference {
-        Reference::Tag(tag) => format!("{}:{tag}", hold.repository),
-        Reference::Digest(digest) => format!("{}@{digest}", hold.repository),
-    }
 }
 
 /// What is said about a hold. What was restored once is said to be for as long as it is there.
