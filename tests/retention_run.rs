@@ -16,6 +16,7 @@ use lagan::api::v1alpha1::AccessMode;
 use lagan::api::wire::{ApplyRequest, Candidate, InUse, PolicySource, RunRequest, RunState, RunStatus};
 use lagan::maintenance::{Error, RetentionRuns, RunId};
 use lagan::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName};
+use lagan::retention::ImmutableTags;
 use lagan::storage::driver::FilesystemDriver;
 use lagan::storage::{Catalog, Clock, DeletionMode, Options, PutManifest, Repository, StorageMetrics, TrashFilter};
 
@@ -70,7 +71,8 @@ impl World {
     /// Pushes an image of one layer, different for each `content`.
     async fn push(&self, tag: &str, content: &str) -> Digest {
         let repository = self.repository();
-        let (config, layer) = (format!("{{\"config\":{content:?}}}"), format!("layer of {content}"));
+        let config = json!({ "os": "linux", "architecture": "amd64", "config": { "Labels": { "name": content } } });
+        let (config, layer) = (config.to_string(), format!("layer of {content}"));
         let mut descriptors = Vec::new();
         for bytes in [config, layer] {
             let digest = Digest::of(Algorithm::Sha256, bytes.as_bytes());
@@ -78,7 +80,12 @@ impl World {
             let size = bytes.len();
             upload.append(bytes.into()).await.unwrap();
             upload.commit(&digest).await.unwrap();
-            descriptors.push(json!({ "mediaType": "application/octet-stream", "digest": digest, "size": size }));
+            let media_type = if descriptors.is_empty() {
+                "application/vnd.oci.image.config.v1+json"
+            } else {
+                "application/octet-stream"
+            };
+            descriptors.push(json!({ "mediaType": media_type, "digest": digest, "size": size }));
         }
         let [config, layer] = descriptors.try_into().unwrap();
         let manifest = json!({
@@ -91,6 +98,7 @@ impl World {
             tags: vec![tag.parse().unwrap()],
             manifest: Manifest::parse(None, &bytes).unwrap(),
             bytes: bytes.into(),
+            immutable: Vec::new(),
             actor: "test".into(),
         };
         repository.put_manifest(put).await.unwrap()
@@ -434,4 +442,89 @@ async fn a_tag_of_a_kept_manifest_goes_alone() {
     assert_eq!((result.deleted_tags, result.deleted_manifests), (1, 0));
     assert_eq!(world.tags().await, ["keep"]);
     assert!(world.repository().manifest(&Reference::Digest(digest)).await.is_ok());
+}
+
+/// Enforced, with one rule for all tags.
+fn keep(criterion: &serde_json::Value) -> serde_json::Value {
+    let mut rule = json!({ "name": "some", "tags": ["*"] });
+    rule.as_object_mut().unwrap().extend(criterion.as_object().unwrap().clone());
+    let mut spec = keep_two("Enforce");
+    spec["keep"] = json!([rule]);
+    spec
+}
+
+#[tokio::test]
+async fn what_was_pulled_stays_and_what_is_not_known_of_pulls_keeps() {
+    let world = World::new(DeletionMode::Soft).await;
+    world.catalog.begin_pulls().await.unwrap();
+    five_images(&world).await;
+    let v4 = world.repository().manifest(&"v4".parse().unwrap()).await.unwrap().descriptor.digest;
+    world.clock.now.fetch_add(7200, Ordering::SeqCst);
+    world.repository().note_pull(&"v2".parse().unwrap());
+    world.repository().note_pull(&Reference::Digest(v4));
+    let (run, ..) = world.planned(request("r1", keep(&json!({ "pulledWithin": "1h" })))).await;
+    // What is pulled after the plan is left out of what is deleted.
+    world.repository().note_pull(&"v3".parse().unwrap());
+    let status = world.applied(&run, Vec::new()).await;
+    assert_eq!(status.state, RunState::Completed, "{status:?}");
+    assert_eq!(status.result.unwrap().changed_since_planned, 1);
+    assert_eq!(world.tags().await, ["v2", "v3", "v4"]);
+
+    // The process ends without having written the rest down.
+    world.clock.now.fetch_add(36_000, Ordering::SeqCst);
+    let world = world.restarted().await;
+    world.catalog.begin_pulls().await.unwrap();
+    let (_, status, candidates) = world.planned(request("r2", keep(&json!({ "pulledWithin": "1h" })))).await;
+    assert!(candidates.is_empty(), "{candidates:?}");
+    let sample = status.plan.unwrap().sample;
+    assert!(sample.iter().all(|line| line.reason == "not known whether it is pulled within 1h"), "{sample:?}");
+}
+
+#[tokio::test]
+async fn what_an_images_config_says_is_read_where_a_policy_asks() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let labelled = keep(&json!({ "labels": { "name": "image 3" } }));
+    let (run, ..) = world.planned(request("r1", labelled)).await;
+    world.applied(&run, Vec::new()).await;
+    assert_eq!(world.tags().await, ["v3"]);
+    let (_, _, candidates) = world.planned(request("r2", keep(&json!({ "platforms": ["linux/amd64"] })))).await;
+    assert!(candidates.is_empty());
+    let (_, _, candidates) = world.planned(request("r3", keep(&json!({ "createdWithin": "1h" })))).await;
+    assert!(candidates.is_empty(), "it does not say when it was made");
+    let (_, _, candidates) = world.planned(request("r4", keep(&json!({ "platforms": ["linux/arm64"] })))).await;
+    assert_eq!(candidates.len(), 1);
+}
+
+#[tokio::test]
+async fn immutable_tags_are_in_no_plan() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let mut immutable = ImmutableTags::none();
+    immutable.add(&["team/**".to_owned()], &["v1".to_owned()]).unwrap();
+    let (catalog, clock) = (world.catalog.clone(), world.clock.clone());
+    let runs = RetentionRuns::open_with_immutable(catalog, AccessMode::ReadWrite, Arc::new(immutable), clock).await;
+    let world = World { runs: runs.unwrap(), ..world };
+    let (run, _, candidates) = world.planned(request("r1", keep_two("Enforce"))).await;
+    assert_eq!(candidates.len(), 2);
+    world.applied(&run, Vec::new()).await;
+    assert_eq!(world.tags().await, ["v1", "v4", "v5"]);
+}
+
+#[tokio::test]
+async fn a_plan_says_what_other_policies_prevent() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let mut request = request("r1", keep_two("DryRun"));
+    let mut other = request.policies[0].clone();
+    (other.uid, other.name) = ("u2".into(), "other".into());
+    other.spec = serde_json::from_value(keep(&json!({ "semver": {} }))).unwrap();
+    other.spec.keep[0].tags = vec!["regex:v[12]".to_owned()];
+    other.spec.keep[0].always = serde_json::from_value(json!({})).unwrap();
+    request.policies.push(other);
+    let (_, status, _) = world.planned(request).await;
+    let prevented = status.plan.unwrap().prevented;
+    assert_eq!(prevented.len(), 1);
+    assert_eq!((prevented[0].policy.as_str(), prevented[0].count), ("team/other", 2));
+    assert_eq!(prevented[0].sample, ["team/app:v1", "team/app:v2"]);
 }

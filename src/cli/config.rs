@@ -9,6 +9,7 @@ use std::{
 
 use crate::api::FieldError;
 use crate::api::serve_config::{ServeConfig, StorageConfig};
+use crate::api::v1alpha1::compile_immutable_tags;
 
 use super::exit::InvalidUsage;
 
@@ -88,6 +89,7 @@ fn check_bounds(raw: &ServeConfig) -> Result<(), FieldError> {
     if expiry.as_seconds() < 24 * 3600 {
         return invalid("uploads.expireAfter", format!("{expiry} is too short: at least 24h"));
     }
+    compile_immutable_tags(&raw.immutable_tags)?;
     raw.garbage_collection.check(window).map_err(below("garbageCollection"))?;
     let drain = &raw.limits.drain_timeout;
     if drain.as_seconds() > 3600 {

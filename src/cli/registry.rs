@@ -5,8 +5,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context;
 
 use crate::api::serve_config::ServeConfig;
-use crate::api::v1alpha1::{self, AccessMode, GarbageCollectionMode, compile_collection_schedule};
-use crate::maintenance::{Collections, RetentionRuns, ScheduledCollections, Scrubs, UploadPurges};
+use crate::api::v1alpha1::{
+    self, AccessMode, GarbageCollectionMode, compile_collection_schedule, compile_immutable_tags,
+};
+use crate::maintenance::{Collections, PullRecords, RetentionRuns, ScheduledCollections, Scrubs, UploadPurges};
+use crate::retention::ImmutableTags;
 use crate::storage::driver::{FilesystemDriver, ObjectDriver, ObjectStoreOptions, StorageDriver};
 use crate::storage::{
     Catalog, Clock, DeletionMode, Options, RedisTarget, ReplicaSetup, StorageMetrics, Timing, await_solitude,
@@ -33,6 +36,8 @@ pub(super) struct OpenRegistry {
     pub(super) collections: Collections,
     /// Those of them that it begins by itself, if it does.
     schedule: Option<ScheduledCollections>,
+    /// What writes down what was pulled.
+    pulls: PullRecords,
     /// What removes abandoned uploads.
     uploads: UploadPurges,
     access_mode: AccessMode,
@@ -91,14 +96,17 @@ impl OpenRegistry {
         let collections = collections.with_context(|| cannot("read the garbage collections of"))?;
         let schedule = schedule(config, &catalog, &collections, &clock)?;
         let uploads = UploadPurges::new(catalog.clone(), Arc::clone(&clock), expire_after);
-        let runs = RetentionRuns::open(catalog.clone(), config.access_mode, clock).await;
+        let pulls = PullRecords::new(catalog.clone());
+        let immutable = immutable_tags(config)?;
+        let runs = RetentionRuns::open_with_immutable(catalog.clone(), config.access_mode, immutable, clock).await;
         let runs = runs.with_context(|| cannot("read the retention runs of"))?;
         let access_mode = config.access_mode;
-        Ok(Self { folder, catalog, runs, scrubs, collections, schedule, uploads, access_mode })
+        Ok(Self { folder, catalog, runs, scrubs, collections, schedule, pulls, uploads, access_mode })
     }
 
-    /// Begins what it does by itself, once it has joined the other replicas.
-    pub(super) fn begin_maintenance(&self) {
+    /// Begins what it does by itself, once it has joined the other replicas and before it answers.
+    pub(super) async fn begin_maintenance(&self) {
+        self.pulls.begin().await;
         if self.access_mode == AccessMode::ReadWrite {
             self.uploads.begin();
             if let Some(schedule) = &self.schedule {
@@ -117,6 +125,7 @@ impl OpenRegistry {
         self.collections.shutdown().await;
         self.scrubs.shutdown().await;
         self.runs.shutdown().await;
+        self.pulls.shutdown().await;
         self.catalog.leave().await;
         let Some(folder) = self.folder else { return };
         if let Err(error) = folder.close().await {
@@ -251,6 +260,15 @@ async fn open_bucket(
         ReplicaSetup::alone()
     };
     Ok(Catalog::open_shared(driver, options, Arc::clone(clock), timing, setup))
+}
+
+/// Tags that never move.
+///
+/// # Errors
+/// A configuration that was not checked.
+pub(super) fn immutable_tags(config: &ServeConfig) -> anyhow::Result<Arc<ImmutableTags>> {
+    let compiled = compile_immutable_tags(&config.immutable_tags);
+    compiled.map(Arc::new).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 /// How long things may take, from what the configuration says of collecting.

@@ -15,7 +15,7 @@ use super::credentials::Credentials;
 use super::listener::{Purpose, bind, client_options};
 use super::local_socket::{self, OwnSocket};
 use super::object_storage::redirect;
-use super::registry::{OpenRegistry, Tell, options};
+use super::registry::{OpenRegistry, Tell, immutable_tags, options};
 use super::registry_folder::is_untouched;
 
 /// For how long a signed address of the object store is good. Clients follow a redirect at once, but one that fetches
@@ -72,7 +72,7 @@ impl RegistryServer {
             opened = OpenRegistry::open(config, credentials.medium, options, tell) => opened?,
             () = drain.cancelled() => return Ok(None),
         };
-        let app = App::new(registry.catalog.clone(), settings(config), Arc::clone(metrics));
+        let app = App::new(registry.catalog.clone(), settings(config)?, Arc::clone(metrics));
         let app = app.with_runs(registry.runs.clone()).with_scrubs(registry.scrubs.clone());
         let app = Arc::new(app.with_collections(registry.collections.clone()));
         let stop_control = CancellationToken::new();
@@ -95,7 +95,7 @@ impl RegistryServer {
             leave(registry, answering, &stop_control).await;
             return Ok(None);
         }
-        registry.begin_maintenance();
+        registry.begin_maintenance().await;
         let listener = bind(config.listen, Purpose::Registry).await?;
         let address = listener.local_addr().context("could not find out the address")?;
         let service = Service::Registry { app, authenticator: Arc::new(credentials.authenticator) };
@@ -120,15 +120,16 @@ async fn leave(registry: OpenRegistry, control: JoinSet<()>, stop_control: &Canc
     control.join_all().await;
 }
 
-fn settings(config: &ServeConfig) -> Settings {
-    Settings {
+fn settings(config: &ServeConfig) -> anyhow::Result<Settings> {
+    Ok(Settings {
         access_mode: config.access_mode,
         garbage_collection: config.garbage_collection.mode,
         max_manifest_size: config.limits.max_manifest_size.as_bytes(),
         max_blob_size: config.limits.max_blob_size.as_ref().map(Quantity::as_bytes),
         min_chunk_size: config.storage.directory().is_none().then_some(MIN_CHUNK),
         redirect_for: (redirect(&config.storage) == Redirect::Enabled).then_some(REDIRECT_FOR),
-    }
+        immutable_tags: immutable_tags(config)?,
+    })
 }
 
 /// Answers commands of this machine. A file system that has no sockets leaves them the network.

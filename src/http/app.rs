@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::api::v1alpha1::{AccessMode, GarbageCollectionMode};
 use crate::maintenance::{Collections, RetentionRuns, Scrubs};
+use crate::retention::ImmutableTags;
 use crate::storage::Catalog;
 
 use super::{Metrics, blob_homes::BlobHomes, body_budget::BodyBudget};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub min_chunk_size: Option<u64>,
     /// For how long a signed URL is good to which a pull of a blob is sent; absent, the registry sends the bytes itself.
     pub redirect_for: Option<Duration>,
+    /// Tags that never move.
+    pub immutable_tags: Arc<ImmutableTags>,
 }
 
 impl Default for Settings {
@@ -34,6 +37,7 @@ impl Default for Settings {
             max_blob_size: None,
             min_chunk_size: None,
             redirect_for: None,
+            immutable_tags: Arc::default(),
         }
     }
 }

@@ -52,6 +52,8 @@ pub(super) async fn respond(
 /// *Content Negotiation*).
 async fn get(call: &Call<'_>, repository: &Repository, reference: &Reference) -> Result<Response<Body>, Error> {
     let (descriptor, content) = repository.open_manifest(reference, SENT_WHOLE).await?;
+    // Who has it already and asks whether it still is the same uses it, too.
+    repository.note_pull(reference);
     if conditional::is_held(call.headers, &descriptor.digest) {
         return Ok(not_modified(&descriptor.digest));
     }
@@ -93,7 +95,10 @@ async fn put(
         Reference::Tag(tag) => (None, vec![tag.clone()]),
         Reference::Digest(digest) => (Some(digest.clone()), parameters.clone()),
     };
-    let put = PutManifest { digest, tags, manifest, bytes: body.bytes().clone(), actor: call.actor.to_owned() };
+    let never_moves = |tag: &&Tag| call.app.settings.immutable_tags.contains(repository.name(), tag);
+    let immutable = tags.iter().filter(never_moves).cloned().collect();
+    let (bytes, actor) = (body.bytes().clone(), call.actor.to_owned());
+    let put = PutManifest { digest, tags, manifest, bytes, immutable, actor };
     let digest = repository.put_manifest(put).await?;
     Ok(created(repository.name(), &digest, subject.as_ref(), &parameters))
 }

@@ -1,5 +1,5 @@
 //! Work that nobody is waiting for: the runs of retention policies, when they are due, scrubs, garbage
-//! collections, and the purge of uploads that nobody goes on with.
+//! collections, the purge of uploads that nobody goes on with, and the records of pulls.
 //!
 //! # A run
 //!
@@ -10,6 +10,7 @@
 mod collection;
 mod collection_schedule;
 mod error;
+mod pull_records;
 mod retention_run;
 mod run_id;
 mod schedule;
@@ -21,6 +22,7 @@ mod upload_purge;
 pub use collection::Collections;
 pub use collection_schedule::ScheduledCollections;
 pub use error::Error;
+pub use pull_records::PullRecords;
 pub use retention_run::RetentionRuns;
 pub use run_id::{RunId, RunIdError};
 pub use schedule::PolicyClock;

@@ -7,6 +7,7 @@ mod descriptor;
 mod digest;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod image_config;
 mod manifest;
 mod media_type;
 mod object;
@@ -16,6 +17,7 @@ mod tag;
 
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, DigestError};
+pub use image_config::{ImageConfig, Platform, PlatformError};
 pub use manifest::{Manifest, ManifestError, ManifestKind};
 pub use media_type::{MediaType, MediaTypeError};
 pub use object::Object;

@@ -1,15 +1,15 @@
 //! Policies and repositories in few words, for tests.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::oci::{Algorithm, Digest, RepositoryName};
+use crate::oci::{Algorithm, Digest, ImageConfig, RepositoryName};
 
 use super::{
-    Blob, Criterion, Hold, InUseProtection, Limits, ManifestContent, ManifestSnapshot, Mode, Planning, Policy,
-    PolicyId, RepositoryPatterns, RepositoryPlan, RepositorySnapshot, Rule, TagPatterns, TagSnapshot, UnmatchedTags,
-    Untagged, UntaggedAction, Usage, plan_repository,
+    Blob, Criterion, Hold, ImageFacts, ImmutableTags, InUseProtection, Limits, ManifestContent, ManifestSnapshot, Mode,
+    OrphanedReferrers, Planning, Policy, PolicyId, PullsKnown, RepositoryPatterns, RepositoryPlan, RepositorySnapshot,
+    Rule, TagPatterns, TagSnapshot, UnmatchedTags, Untagged, UntaggedAction, Usage, VersionRule, plan_repository,
 };
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -43,6 +43,7 @@ pub(super) fn policy(name: &str) -> Policy {
         unmatched_tags: UnmatchedTags::Ignore,
         keep: Vec::new(),
         untagged: Untagged { action: UntaggedAction::Keep, minimum_age: Duration::ZERO },
+        orphaned: OrphanedReferrers::Delete,
         in_use: InUseProtection::Enabled,
         holds: Vec::new(),
         limits: Limits { max_deletions: u64::MAX, max_delete_percent: 100 },
@@ -93,9 +94,47 @@ pub(super) fn newest(count: u32) -> Criterion {
     Criterion::MostRecentlyPushed(NonZeroU32::new(count).unwrap())
 }
 
+pub(super) fn pulled_last(count: u32) -> Criterion {
+    Criterion::MostRecentlyPulled(NonZeroU32::new(count).unwrap())
+}
+
+/// Versions of a range, so many of each minor version; 0: all of them.
+pub(super) fn versions(range: &str, per_minor: u32) -> Criterion {
+    let range = (!range.is_empty()).then(|| range.parse().unwrap());
+    let rule = VersionRule { range, keep_per_minor: NonZeroU32::new(per_minor), ..VersionRule::default() };
+    Criterion::Version(Arc::new(rule))
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Arc<BTreeMap<String, String>> {
+    Arc::new(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+}
+
+pub(super) fn labels(wanted: &[(&str, &str)]) -> Criterion {
+    Criterion::Labels(pairs(wanted))
+}
+
+pub(super) fn annotations(wanted: &[(&str, &str)]) -> Criterion {
+    Criterion::Annotations(pairs(wanted))
+}
+
+pub(super) fn types(wanted: &[&str]) -> Criterion {
+    Criterion::ArtifactTypes(wanted.iter().map(|text| (*text).to_owned()).collect())
+}
+
+pub(super) fn platforms(wanted: &[&str]) -> Criterion {
+    Criterion::Platforms(wanted.iter().map(|text| text.parse().unwrap()).collect())
+}
+
+/// The tags of every repository that match a pattern.
+pub(super) fn immutable(tags: &str) -> ImmutableTags {
+    let mut immutable = ImmutableTags::none();
+    immutable.add(&["**".into()], &[tags.into()]).unwrap();
+    immutable
+}
+
 /// The repository `app`.
 pub(super) fn repository() -> RepositorySnapshot {
-    RepositorySnapshot { repository: app(), tags: Vec::new(), manifests: Vec::new() }
+    RepositorySnapshot { repository: app(), tags: Vec::new(), manifests: Vec::new(), pulls: PullsKnown::All }
 }
 
 impl RepositorySnapshot {
@@ -108,6 +147,7 @@ impl RepositorySnapshot {
             media_type: None,
             size: 10,
             pushed_at: Some(ago(age)),
+            pulled_at: None,
             untagged_since: None,
             restored_at: None,
             content: Some(ManifestContent {
@@ -115,6 +155,9 @@ impl RepositorySnapshot {
                 config: Some(config.clone()),
                 blobs: vec![Blob { digest: config, size: 100 }, layer],
                 subject: None,
+                artifact_type: None,
+                annotations: BTreeMap::new(),
+                image: ImageFacts::Known(ImageConfig::default()),
             }),
         });
         self
@@ -123,7 +166,7 @@ impl RepositorySnapshot {
     /// An index over manifests.
     pub(super) fn index(self, name: &str, children: &[&str], age: Duration) -> Self {
         let children = children.iter().map(|child| digest(child)).collect();
-        let content = ManifestContent { children, ..ManifestContent::default() };
+        let content = ManifestContent { children, image: ImageFacts::None, ..ManifestContent::default() };
         self.image(name, age).manifest(name, |manifest| manifest.content = Some(content))
     }
 
@@ -140,6 +183,7 @@ impl RepositorySnapshot {
             tag: tag.parse().unwrap(),
             digest: digest(target),
             pushed_at: Some(ago(age)),
+            pulled_at: None,
             restored_at: None,
         });
         self
@@ -155,6 +199,20 @@ impl RepositorySnapshot {
         self
     }
 
+    /// Changes what an image's config says.
+    pub(super) fn config(self, name: &str, change: impl FnOnce(&mut ImageConfig)) -> Self {
+        self.manifest(name, |manifest| {
+            let mut config = ImageConfig::default();
+            change(&mut config);
+            manifest.content.as_mut().unwrap().image = ImageFacts::Known(config);
+        })
+    }
+
+    /// A tag that was pulled so long ago.
+    pub(super) fn pulled(self, name: &str, age: Duration) -> Self {
+        self.change_tag(name, |tag| tag.pulled_at = Some(ago(age)))
+    }
+
     pub(super) fn change_tag(mut self, name: &str, change: impl FnOnce(&mut TagSnapshot)) -> Self {
         change(self.tags.iter_mut().find(|tag| tag.tag.as_str() == name).unwrap());
         self
@@ -163,7 +221,16 @@ impl RepositorySnapshot {
 
 /// The first policy runs.
 pub(super) fn plan_with_usage(policies: &[Policy], snapshot: &RepositorySnapshot, usage: &Usage) -> RepositoryPlan {
-    let planning = Planning::new(policies, &policies[0].id, RESTORE_WINDOW, now()).unwrap();
+    plan_with_immutable(policies, snapshot, usage, &ImmutableTags::none())
+}
+
+pub(super) fn plan_with_immutable(
+    policies: &[Policy],
+    snapshot: &RepositorySnapshot,
+    usage: &Usage,
+    immutable: &ImmutableTags,
+) -> RepositoryPlan {
+    let planning = Planning::new(policies, &policies[0].id, RESTORE_WINDOW, now()).unwrap().with_immutable(immutable);
     plan_repository(&planning, snapshot, usage)
 }
 

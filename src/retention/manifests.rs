@@ -9,7 +9,7 @@ use crate::oci::{Digest, Tag};
 use super::graph::{Graph, Node};
 use super::planning::is_younger;
 use super::protection::Protection;
-use super::{ManifestSnapshot, Planning, Reason, UntaggedAction};
+use super::{ManifestSnapshot, OrphanedReferrers, Planning, Reason, UntaggedAction};
 
 /// Decides about the manifests of a repository, once it is known which tags go.
 pub(super) struct ManifestJudge<'a> {
@@ -92,6 +92,10 @@ impl ManifestJudge<'_> {
         let untagged = self.planning.running().untagged;
         if untagged.action == UntaggedAction::Keep {
             return Some(Reason::UntaggedKept);
+        }
+        let is_referrer = manifest.content.as_ref().is_some_and(|content| content.subject.is_some());
+        if is_referrer && self.planning.running().orphaned == OrphanedReferrers::Keep {
+            return Some(Reason::OrphanKept);
         }
         if let Some(unreadable) = self.protection.first_unreadable() {
             return Some(Reason::MayBeReferred { unreadable: unreadable.clone() });

@@ -1,43 +1,93 @@
-//! Globs for names.
+//! Patterns of names: globs, and regular expressions.
 
 use std::fmt;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use regex::{RegexSet, RegexSetBuilder};
 
 use crate::oci::{RepositoryName, Tag};
 
+/// What a regular expression begins with. Neither a tag nor the name of a repository holds a colon, so no glob that
+/// matches anything begins like that.
+const REGEX: &str = "regex:";
+
+/// How large the regular expressions of one list may become when they are compiled, in bytes. `[a-z]{1,1000}` takes a
+/// tenth of it.
+const MAX_COMPILED: usize = 1 << 20;
+
 /// A pattern that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{pattern:?} is no glob: {reason}")]
+#[error("{pattern:?} is no {kind}: {reason}")]
 pub struct PatternError {
     /// The pattern as written.
     pub pattern: String,
+    /// What it was meant to be.
+    pub kind: &'static str,
     /// What is wrong with it.
     pub reason: String,
 }
 
-fn compile(pattern: &str) -> Result<Glob, PatternError> {
-    GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
-        .map_err(|error| PatternError { pattern: pattern.to_owned(), reason: error.kind().to_string() })
+/// A list of patterns, of which a whole name must match one.
+///
+/// A glob's `*` stops at a slash and its `**` does not. What follows `regex:` is a regular expression without look-around
+/// and references back, so that matching takes time in proportion to the name; it is anchored at both ends.
+#[derive(Clone)]
+struct Patterns {
+    globs: GlobSet,
+    expressions: RegexSet,
 }
 
-fn compile_all(patterns: &[String]) -> Result<GlobSet, PatternError> {
-    let mut builder = GlobSetBuilder::new();
-    for pattern in patterns {
-        builder.add(compile(pattern)?);
+impl Patterns {
+    fn new(patterns: &[String]) -> Result<Self, PatternError> {
+        let mut globs = GlobSetBuilder::new();
+        let mut expressions = Vec::new();
+        for pattern in patterns {
+            match pattern.strip_prefix(REGEX) {
+                Some(expression) => expressions.push(anchored(pattern, expression)?),
+                None => {
+                    globs.add(glob(pattern)?);
+                }
+            }
+        }
+        let all = || patterns.join(" ");
+        let globs = globs.build().map_err(|error| not_a("glob", &all(), error.kind()))?;
+        let expressions = RegexSetBuilder::new(expressions).size_limit(MAX_COMPILED).build();
+        Ok(Self { globs, expressions: expressions.map_err(|error| not_a("regular expression", &all(), error))? })
     }
-    builder.build().map_err(|error| PatternError { pattern: patterns.join(" "), reason: error.kind().to_string() })
+
+    fn matches(&self, name: &str) -> bool {
+        self.globs.is_match(name) || self.expressions.is_match(name)
+    }
 }
 
-/// Patterns of tags, such as `v*`. A whole tag must match one of them.
+fn not_a(kind: &'static str, pattern: &str, reason: impl fmt::Display) -> PatternError {
+    PatternError { pattern: pattern.to_owned(), kind, reason: reason.to_string() }
+}
+
+fn glob(pattern: &str) -> Result<Glob, PatternError> {
+    let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build();
+    glob.map_err(|error| not_a("glob", pattern, error.kind()))
+}
+
+/// An expression that matches whole names. It is compiled by itself first, so that what is wrong is told of the right one.
+fn anchored(pattern: &str, expression: &str) -> Result<String, PatternError> {
+    let compiled = RegexSetBuilder::new([expression]).size_limit(MAX_COMPILED).build();
+    compiled.map_err(|error| not_a("regular expression", pattern, last_line(&error.to_string())))?;
+    Ok(format!("^(?:{expression})$"))
+}
+
+/// The parser draws the expression and points into it before it says what is wrong.
+fn last_line(text: &str) -> &str {
+    let line = text.lines().last().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line)
+}
+
+/// Patterns of tags, such as `v*` or `regex:v[0-9]+`. A whole tag must match one of them.
 ///
 /// Invariant: every pattern compiles.
 #[derive(Clone)]
 pub struct TagPatterns {
-    globs: GlobSet,
+    patterns: Patterns,
     texts: Box<[String]>,
 }
 
@@ -45,15 +95,15 @@ impl TagPatterns {
     /// Compiles patterns.
     ///
     /// # Errors
-    /// [`PatternError`] for the first that is no glob.
+    /// [`PatternError`] for the first that is none.
     pub fn new(patterns: &[String]) -> Result<Self, PatternError> {
-        Ok(Self { globs: compile_all(patterns)?, texts: patterns.into() })
+        Ok(Self { patterns: Patterns::new(patterns)?, texts: patterns.into() })
     }
 
     /// Whether any pattern matches.
     #[must_use]
     pub fn matches(&self, tag: &Tag) -> bool {
-        self.globs.is_match(tag.as_str())
+        self.patterns.matches(tag.as_str())
     }
 }
 
@@ -68,8 +118,8 @@ impl fmt::Debug for TagPatterns {
 /// Invariant: every pattern compiles.
 #[derive(Clone)]
 pub struct RepositoryPatterns {
-    include: GlobSet,
-    exclude: GlobSet,
+    include: Patterns,
+    exclude: Patterns,
     texts: Box<[String]>,
 }
 
@@ -77,16 +127,16 @@ impl RepositoryPatterns {
     /// Compiles patterns.
     ///
     /// # Errors
-    /// [`PatternError`] for the first that is no glob.
+    /// [`PatternError`] for the first that is none.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
         let texts = include.iter().cloned().chain(exclude.iter().map(|pattern| format!("not {pattern}"))).collect();
-        Ok(Self { include: compile_all(include)?, exclude: compile_all(exclude)?, texts })
+        Ok(Self { include: Patterns::new(include)?, exclude: Patterns::new(exclude)?, texts })
     }
 
     /// Whether an included pattern matches and no excluded one does.
     #[must_use]
     pub fn matches(&self, repository: &RepositoryName) -> bool {
-        self.include.is_match(repository.as_str()) && !self.exclude.is_match(repository.as_str())
+        self.include.matches(repository.as_str()) && !self.exclude.matches(repository.as_str())
     }
 }
 
@@ -148,5 +198,34 @@ mod tests {
         let error = TagPatterns::new(&["ok".to_owned(), "v[".to_owned()]).unwrap_err();
         assert_eq!(error.pattern, "v[");
         assert!(RepositoryPatterns::new(&["{a".to_owned()], &[]).is_err());
+    }
+    #[test]
+    fn regular_expressions_match_whole_names_beside_globs() {
+        let patterns = TagPatterns::new(&["latest".into(), "regex:v[0-9]+|rc".into()]).unwrap();
+        for (tag, expected) in
+            [("v12", true), ("rc", true), ("latest", true), ("v12a", false), ("xrc", false), ("v", false)]
+        {
+            assert_eq!(patterns.matches(&tag.parse().unwrap()), expected, "{tag}");
+        }
+        let patterns = repositories(&["regex:team/(app|web)(/.*)?"], &["regex:.*/cache"]);
+        for (name, expected) in
+            [("team/app", true), ("team/web/x/y", true), ("team/apple", false), ("team/app/cache", false)]
+        {
+            assert_eq!(patterns.matches(&name.parse().unwrap()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_expression_that_is_none_or_too_large_is_refused_with_its_text() {
+        for (pattern, part) in [
+            ("regex:v(", "unclosed group"),
+            ("regex:(?=v)", "look-around"),
+            ("regex:(a)\\1", "backreferences"),
+            ("regex:[a-z]{1000}{1000}", "size limit"),
+        ] {
+            let error = TagPatterns::new(&["ok".into(), "regex:ok".into(), pattern.to_owned()]).unwrap_err();
+            assert_eq!(error.pattern, pattern);
+            assert!(error.to_string().contains(part) && error.to_string().contains("regular expression"), "{error}");
+        }
     }
 }

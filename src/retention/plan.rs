@@ -9,6 +9,9 @@ use super::{Decision, Deletion, Limits, Policy, PolicyId, RepositoryPlan, Untagg
 /// Kept references that a plan shows, at most. The status of a policy has room for twenty lines, deletions first.
 const SHOWN_KEEPS: usize = 20;
 
+/// References that a plan shows of what each other policy prevents. Enough to find out which rule it is.
+const SHOWN_PREVENTED: usize = 5;
+
 /// What a run of a policy is to delete, and a count of what stays.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -18,7 +21,17 @@ pub struct Plan {
     untagged: UntaggedAction,
     deletions: BTreeMap<RepositoryName, Vec<Deletion>>,
     kept_sample: Vec<(RepositoryName, Decision)>,
+    prevented: BTreeMap<String, PreventedBy>,
     counts: Counts,
+}
+
+/// What another policy prevents.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PreventedBy {
+    /// How many references would go without it.
+    pub count: u64,
+    /// Some of them: `repository:tag` or `repository@digest`.
+    pub sample: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,6 +88,7 @@ impl Plan {
             untagged: policy.untagged.action,
             deletions: BTreeMap::new(),
             kept_sample: Vec::new(),
+            prevented: BTreeMap::new(),
             counts: Counts::default(),
         }
     }
@@ -88,6 +102,13 @@ impl Plan {
         self.counts.protected_in_use += plan.protected_in_use;
         let bytes = plan.deletions.iter().map(|deletion| deletion.unshared_bytes);
         self.counts.unshared_bytes = bytes.fold(self.counts.unshared_bytes, u64::saturating_add);
+        for prevented in &plan.prevented {
+            let by = self.prevented.entry(prevented.policy.clone()).or_default();
+            by.count += 1;
+            if by.sample.len() < SHOWN_PREVENTED {
+                by.sample.push(prevented.reference.name_in(&plan.repository));
+            }
+        }
         let room = SHOWN_KEEPS.saturating_sub(self.kept_sample.len());
         let shown = plan.kept_sample.into_iter().take(room);
         self.kept_sample.extend(shown.map(|decision| (plan.repository.clone(), decision)));
@@ -141,6 +162,12 @@ impl Plan {
     #[must_use]
     pub fn protected_in_use(&self) -> u64 {
         self.counts.protected_in_use
+    }
+
+    /// What would go if it was not for another policy, by that policy's `namespace/name`.
+    #[must_use]
+    pub fn prevented(&self) -> &BTreeMap<String, PreventedBy> {
+        &self.prevented
     }
 
     /// Bytes that nothing in the same repository refers to once the plan is applied. Other repositories may share

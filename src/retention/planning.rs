@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Policy, PolicyId, Reason};
+use crate::oci::{RepositoryName, Tag};
+
+use super::{ImmutableTags, Policy, PolicyId, Reason};
 
 /// The policies, the one that runs, the restore window and the time.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +15,7 @@ pub struct Planning<'a> {
     running: &'a Policy,
     restore_window: Duration,
     now: Timestamp,
+    immutable: Option<&'a ImmutableTags>,
 }
 
 impl<'a> Planning<'a> {
@@ -20,7 +23,23 @@ impl<'a> Planning<'a> {
     #[must_use]
     pub fn new(policies: &'a [Policy], running: &PolicyId, restore_window: Duration, now: Timestamp) -> Option<Self> {
         let running = policies.iter().find(|policy| policy.id == *running)?;
-        Some(Self { policies, running, restore_window, now })
+        Some(Self { policies, running, restore_window, now, immutable: None })
+    }
+
+    /// The same, where these tags are immutable.
+    #[must_use]
+    pub fn with_immutable(self, immutable: &'a ImmutableTags) -> Self {
+        Self { immutable: Some(immutable), ..self }
+    }
+
+    /// The same, as if there was no other policy.
+    pub(super) fn alone(self) -> Self {
+        Self { policies: std::slice::from_ref(self.running), ..self }
+    }
+
+    /// Whether a tag is immutable.
+    pub(super) fn is_immutable(&self, repository: &RepositoryName, tag: &Tag) -> bool {
+        self.immutable.is_some_and(|immutable| immutable.contains(repository, tag))
     }
 
     /// All policies of the Registry.

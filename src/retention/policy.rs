@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Hold, RepositoryPatterns, Rule};
+use super::{Criterion, Hold, RepositoryPatterns, Rule};
 
 /// Which policy, at which generation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +59,15 @@ pub struct Untagged {
     pub minimum_age: Duration,
 }
 
+/// What becomes of manifests without a tag that say something about one that is not there, or that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrphanedReferrers {
+    /// They go as manifests without a tag do, or with their subject.
+    Delete,
+    /// They stay.
+    Keep,
+}
+
 /// Whether the cluster is asked what it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InUseProtection {
@@ -96,10 +105,19 @@ pub struct Policy {
     pub keep: Vec<Rule>,
     /// Manifests that no tag reaches.
     pub untagged: Untagged,
+    /// Referrers without a subject.
+    pub orphaned: OrphanedReferrers,
     /// Whether images in use are kept.
     pub in_use: InUseProtection,
     /// What stays in any case.
     pub holds: Vec<Hold>,
     /// How much one run may delete.
     pub limits: Limits,
+}
+
+impl Policy {
+    /// Everything that its rules ask.
+    pub fn criteria(&self) -> impl Iterator<Item = &Criterion> {
+        self.keep.iter().flat_map(Rule::criteria)
+    }
 }

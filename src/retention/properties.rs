@@ -7,15 +7,27 @@ use std::{
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use crate::oci::{Digest, Reference, Tag};
+use crate::oci::{Digest, ImageConfig, Reference, Tag};
 
-use super::fixtures::{HOUR, RESTORE_WINDOW, ago, digest, newest, now, plan_with_usage, policy, repository};
+use super::fixtures::{
+    HOUR, RESTORE_WINDOW, ago, annotations, digest, immutable, labels, newest, now, plan_with_immutable,
+    plan_with_usage, platforms, policy, pulled_last, repository, types, versions,
+};
 use super::reference::Question;
-use super::{Criterion, Mode, Policy, RepositoryPlan, RepositorySnapshot, UnmatchedTags, UntaggedAction, Usage};
+use super::{
+    Criterion, ImageFacts, ImmutableTags, Mode, OrphanedReferrers, Policy, PullsKnown, RepositoryPlan,
+    RepositorySnapshot, UnmatchedTags, UntaggedAction, Usage,
+};
 
 /// Enough for an index of an index with a referrer, and few enough that they meet.
 const MANIFESTS: usize = 6;
 const TAGS: usize = 7;
+
+/// Some are versions.
+const TAG_NAMES: [&str; TAGS] = ["t0", "t1", "1.0.0", "v1.0.1", "1.1.0-rc.1", "2.0.0", "t6"];
+
+/// The size of everything in a test's repository is some thousands of bytes.
+const SIZES: [u64; 5] = [0, 1110, 2220, 3500, 10_000];
 
 fn name(manifest: usize) -> String {
     format!("m{manifest}")
@@ -34,6 +46,50 @@ struct ManifestDraft {
     children: Vec<bool>,
     subject: Option<usize>,
     unreadable: bool,
+    pulled: Option<Duration>,
+    says: Says,
+}
+
+/// What the content of a manifest says.
+#[derive(Debug, Clone)]
+struct Says {
+    config: Option<bool>,
+    created: Option<Duration>,
+    labelled: bool,
+    annotated: bool,
+    typed: bool,
+}
+
+fn says() -> impl Strategy<Value = Says> {
+    let config = prop_oneof![8 => Just(Some(true)), 1 => Just(Some(false)), 1 => Just(None)];
+    let rest = (option::weighted(0.7, age()), any::<bool>(), any::<bool>(), any::<bool>());
+    (config, rest).prop_map(|(config, (created, labelled, annotated, typed))| Says {
+        config,
+        created,
+        labelled,
+        annotated,
+        typed,
+    })
+}
+
+impl Says {
+    fn write(self, content: &mut super::ManifestContent) {
+        let labels = if self.labelled { [("keep".to_owned(), "true".to_owned())].into() } else { [].into() };
+        let platform = if self.typed { "linux/amd64" } else { "linux/arm/v7" };
+        content.image = match self.config {
+            Some(true) => ImageFacts::Known(ImageConfig {
+                created: self.created.map(ago),
+                platform: Some(platform.parse().unwrap()),
+                labels,
+            }),
+            Some(false) => ImageFacts::None,
+            None => ImageFacts::Unknown,
+        };
+        if self.annotated {
+            content.annotations.insert("tier".into(), "gold".into());
+        }
+        content.artifact_type = self.typed.then(|| "application/x".to_owned());
+    }
 }
 
 fn manifest_draft() -> impl Strategy<Value = ManifestDraft> {
@@ -43,38 +99,52 @@ fn manifest_draft() -> impl Strategy<Value = ManifestDraft> {
         option::weighted(0.3, 0..MANIFESTS + 1),
         proptest::bool::weighted(0.02),
     );
-    (times, references).prop_map(|((pushed, untagged, restored), (children, subject, unreadable))| ManifestDraft {
-        pushed,
-        untagged,
-        restored,
-        children,
-        subject,
-        unreadable,
-    })
+    let more = (option::weighted(0.3, age()), says());
+    (times, references, more).prop_map(
+        |((pushed, untagged, restored), (children, subject, unreadable), (pulled, says))| ManifestDraft {
+            pushed,
+            untagged,
+            restored,
+            children,
+            subject,
+            unreadable,
+            pulled,
+            says,
+        },
+    )
 }
 
 /// A manifest refers to earlier ones only, as content must; or to one that is not there.
 fn snapshot() -> impl Strategy<Value = RepositorySnapshot> {
-    let tag = (0..=MANIFESTS, option::weighted(0.95, age()), option::weighted(0.1, age()));
-    (vec(manifest_draft(), MANIFESTS), vec(tag, 0..TAGS)).prop_map(|(manifests, tags)| {
+    let seldom = option::weighted(0.1, age());
+    let tag = (0..=MANIFESTS, option::weighted(0.95, age()), seldom, option::weighted(0.4, age()));
+    let pulls = prop_oneof![
+        6 => Just(PullsKnown::All),
+        2 => age().prop_map(|age| PullsKnown::Until(ago(age))),
+        1 => Just(PullsKnown::Nothing),
+    ];
+    (vec(manifest_draft(), MANIFESTS), vec(tag, 0..=TAGS), pulls).prop_map(|(manifests, tags, pulls)| {
         let mut result = repository();
+        result.pulls = pulls;
         for (at, draft) in manifests.into_iter().enumerate() {
             result = result.image(&name(at), Duration::ZERO).manifest(&name(at), |manifest| {
                 manifest.pushed_at = draft.pushed.map(ago);
                 manifest.untagged_since = draft.untagged.map(ago);
                 manifest.restored_at = draft.restored.map(ago);
+                manifest.pulled_at = draft.pulled.map(ago);
                 let content = manifest.content.as_mut().unwrap();
                 content.children = (0..at).filter(|child| draft.children[*child]).map(|c| digest(&name(c))).collect();
+                draft.says.write(content);
                 content.subject = draft.subject.filter(|s| *s < at || *s == MANIFESTS).map(|s| digest(&name(s)));
                 if draft.unreadable {
                     manifest.content = None;
                 }
             });
         }
-        for (at, (target, pushed, restored)) in tags.into_iter().enumerate() {
-            let tag = format!("t{at}");
-            result = result.tag(&tag, &name(target), Duration::ZERO).change_tag(&tag, |tag| {
+        for (tag, (target, pushed, restored, pulled)) in TAG_NAMES.into_iter().zip(tags) {
+            result = result.tag(tag, &name(target), Duration::ZERO).change_tag(tag, |tag| {
                 tag.pushed_at = pushed.map(ago);
+                tag.pulled_at = pulled.map(ago);
                 tag.restored_at = restored.map(ago);
             });
         }
@@ -87,29 +157,45 @@ fn criterion() -> impl Strategy<Value = Criterion> {
         1 => Just(Criterion::Always),
         4 => (1_u32..4).prop_map(newest),
         4 => age().prop_map(Criterion::PushedWithin),
+        3 => (1_u32..4).prop_map(pulled_last),
+        3 => age().prop_map(Criterion::PulledWithin),
+        3 => age().prop_map(Criterion::CreatedWithin),
+        3 => (select(vec!["", "^1", ">=1.0.1"]), 0_u32..3).prop_map(|(range, count)| versions(range, count)),
+        1 => Just(labels(&[("keep", "true")])),
+        1 => Just(annotations(&[("tier", "gold")])),
+        1 => Just(types(&["application/x", "application/y"])),
+        1 => Just(platforms(&["linux/arm"])),
+        3 => select(SIZES.to_vec()).prop_map(Criterion::WithinSize),
     ]
 }
 
 fn pattern() -> impl Strategy<Value = &'static str> {
-    select(vec!["*", "t[0-3]", "t[2-5]", "t6", "v*"])
+    select(vec!["*", "t*", "*.*", "t6", "regex:v?1[.].*", "x*"])
 }
 
 fn reference() -> impl Strategy<Value = String> {
-    prop_oneof![(0..TAGS).prop_map(|tag| format!("t{tag}")), (0..MANIFESTS).prop_map(|m| digest(&name(m)).to_string())]
+    prop_oneof![
+        select(TAG_NAMES.to_vec()).prop_map(str::to_owned),
+        (0..MANIFESTS).prop_map(|m| digest(&name(m)).to_string())
+    ]
 }
 
 fn any_policy(which: &'static str) -> impl Strategy<Value = Policy> {
     let rules = vec((pattern(), vec(criterion(), 1..3)), 0..3);
     let holds = vec(reference(), 0..2);
     let scope = prop_oneof![9 => Just("**"), 1 => Just("team/*")];
-    (rules, holds, age(), any::<bool>(), option::weighted(0.8, age()), scope).prop_map(
-        move |(rules, holds, floor, delete_unmatched, untagged, scope)| {
+    let flags = (any::<bool>(), proptest::bool::weighted(0.2));
+    (rules, holds, age(), flags, option::weighted(0.8, age()), scope).prop_map(
+        move |(rules, holds, floor, (delete_unmatched, keep_orphans), untagged, scope)| {
             let mut result = policy(which).with_floor(floor).only_for(scope);
             for (at, (pattern, criteria)) in rules.into_iter().enumerate() {
                 result = result.keeping(&format!("rule-{at}"), pattern, &criteria);
             }
             for hold in holds {
                 result = result.holding(&hold);
+            }
+            if keep_orphans {
+                result.orphaned = OrphanedReferrers::Keep;
             }
             if delete_unmatched {
                 result = result.deleting_unmatched();
@@ -128,12 +214,16 @@ fn policies() -> impl Strategy<Value = Vec<Policy>> {
 fn usage() -> impl Strategy<Value = Usage> {
     let digests = (0..MANIFESTS, any::<bool>());
     (vec(0..TAGS, 0..2), vec(digests, 0..2)).prop_map(|(tags, digests)| Usage {
-        tags: tags.into_iter().map(|tag| (format!("t{tag}").parse().unwrap(), "a pod".to_owned())).collect(),
+        tags: tags.into_iter().map(|tag| (TAG_NAMES[tag].parse().unwrap(), "a pod".to_owned())).collect(),
         digests: digests
             .into_iter()
             .map(|(m, config)| (digest(&if config { format!("{}-config", name(m)) } else { name(m) }), "a pod".into()))
             .collect(),
     })
+}
+
+fn immutable_tags() -> impl Strategy<Value = ImmutableTags> {
+    prop_oneof![3 => Just(ImmutableTags::none()), 1 => select(vec!["v*", "t1", "2.*"]).prop_map(immutable)]
 }
 
 fn gone(plan: &RepositoryPlan) -> (BTreeSet<Tag>, BTreeSet<Digest>) {
@@ -145,11 +235,16 @@ fn gone(plan: &RepositoryPlan) -> (BTreeSet<Tag>, BTreeSet<Digest>) {
 proptest! {
     #[test]
     fn engine_agrees_with_the_plain_semantics(
-        policies in policies(), snapshot in snapshot(), usage in usage()
+        policies in policies(), snapshot in snapshot(), usage in usage(), immutable in immutable_tags()
     ) {
-        let plan = plan_with_usage(&policies, &snapshot, &usage);
+        let plan = plan_with_immutable(&policies, &snapshot, &usage, &immutable);
         let question = Question {
-            policies: &policies, snapshot: &snapshot, usage: &usage, restore_window: RESTORE_WINDOW, now: now()
+            policies: &policies,
+            snapshot: &snapshot,
+            usage: &usage,
+            immutable: &immutable,
+            restore_window: RESTORE_WINDOW,
+            now: now(),
         };
         prop_assert_eq!(gone(&plan), question.answer());
     }
@@ -207,6 +302,62 @@ proptest! {
     }
 
     #[test]
+    fn what_another_policy_prevents_is_what_would_go_without_it(
+        policies in policies(), snapshot in snapshot(), usage in usage()
+    ) {
+        let plan = plan_with_usage(&policies, &snapshot, &usage);
+        let (together, alone) = (gone(&plan), gone(&plan_with_usage(&policies[..1], &snapshot, &usage)));
+        let prevented: BTreeSet<&Reference> = plan.prevented.iter().map(|prevented| &prevented.reference).collect();
+        prop_assert_eq!(prevented.len(), plan.prevented.len());
+        for tag in alone.0.difference(&together.0) {
+            prop_assert!(prevented.contains(&Reference::Tag(tag.clone())), "{} is not said to be prevented", tag);
+        }
+        for prevented in &plan.prevented {
+            prop_assert!(prevented.policy != policies[0].id.to_string());
+            match &prevented.reference {
+                Reference::Tag(tag) => prop_assert!(alone.0.contains(tag) && !together.0.contains(tag)),
+                Reference::Digest(digest) => prop_assert!(alone.1.contains(digest) && !together.1.contains(digest)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_plan_applied_in_steps_with_new_plans_between_ends_as_one_applied_at_once(
+        policies in policies(), snapshot in snapshot(), usage in usage(), stops in vec(0_usize..4, 0..4)
+    ) {
+        let whole = plan_with_usage(&policies, &snapshot, &usage);
+        let mut at_once = snapshot.clone();
+        whole.deletions.iter().for_each(|deletion| apply(&mut at_once, deletion));
+        let first: BTreeSet<_> = whole.deletions.iter().map(|d| (d.reference.clone(), d.tags.clone())).collect();
+        let mut in_steps = snapshot;
+        for stop in stops.into_iter().map(Some).chain([None]) {
+            // After a crash the rest is planned anew, and nothing is added to what the first plan named.
+            let plan = plan_with_usage(&policies, &in_steps, &usage);
+            let named = plan.deletions.iter().filter(|d| first.contains(&(d.reference.clone(), d.tags.clone())));
+            let rest: Vec<_> = named.take(stop.unwrap_or(usize::MAX)).cloned().collect();
+            for deletion in &rest {
+                apply(&mut in_steps, deletion);
+            }
+        }
+        // A referrer that lost its subject in another step is an orphan by now: it goes with a later run, once it is old
+        // enough, and so does what it reaches. Nothing else may be different.
+        let left: BTreeSet<Digest> = at_once.manifests.iter().map(|manifest| manifest.digest.clone()).collect();
+        let there: BTreeSet<Digest> = in_steps.manifests.iter().map(|manifest| manifest.digest.clone()).collect();
+        let mut orphans: BTreeSet<Digest> = BTreeSet::new();
+        for _ in 0..MANIFESTS {
+            let listed: BTreeSet<Digest> = in_steps.manifests.iter().filter(|m| orphans.contains(&m.digest))
+                .flat_map(|m| m.content.iter().flat_map(|content| content.children.clone())).collect();
+            orphans.extend(in_steps.manifests.iter().filter(|m| !left.contains(&m.digest)).filter(|m| {
+                let subject = m.content.as_ref().and_then(|content| content.subject.as_ref());
+                let is_orphan = subject.is_some_and(|subject| !there.contains(subject) || orphans.contains(subject));
+                is_orphan || listed.contains(&m.digest)
+            }).map(|m| m.digest.clone()).collect::<Vec<_>>());
+        }
+        in_steps.manifests.retain(|manifest| !orphans.contains(&manifest.digest));
+        prop_assert_eq!(in_steps, at_once);
+    }
+
+    #[test]
     fn more_use_never_deletes_more(
         policies in policies(), snapshot in snapshot(), usage in usage(), further in usage()
     ) {
@@ -221,8 +372,11 @@ proptest! {
     }
 
     #[test]
-    fn nothing_protected_is_ever_in_a_plan(policies in policies(), snapshot in snapshot(), usage in usage()) {
-        let (tags, manifests) = gone(&plan_with_usage(&policies, &snapshot, &usage));
+    fn nothing_protected_is_ever_in_a_plan(
+        policies in policies(), snapshot in snapshot(), usage in usage(), immutable in immutable_tags()
+    ) {
+        let (tags, manifests) = gone(&plan_with_immutable(&policies, &snapshot, &usage, &immutable));
+        prop_assert!(tags.iter().all(|tag| !immutable.contains(&snapshot.repository, tag)));
         let floor = policies.iter().filter(|p| p.repositories.matches(&snapshot.repository)).map(|p| p.minimum_age).max();
         let old = |at: Option<jiff::Timestamp>| at.is_some_and(|at| at <= ago(floor.unwrap_or_default()));
         for tag in snapshot.tags.iter().filter(|tag| tags.contains(&tag.tag)) {
@@ -246,19 +400,28 @@ proptest! {
     }
 }
 
+/// What the storage does: a tag alone goes, or a manifest with its tags.
+fn apply(snapshot: &mut RepositorySnapshot, deletion: &super::Deletion) {
+    snapshot.tags.retain(|tag| !deletion.tags.contains(&tag.tag));
+    if deletion.takes_manifest() {
+        snapshot.manifests.retain(|manifest| manifest.digest != deletion.digest);
+    }
+}
+
 /// The cases above mean something only if they often delete something.
 #[test]
 fn cases_that_are_tried_delete_and_keep() {
     use proptest::{strategy::ValueTree as _, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let strategy = (policies(), snapshot(), usage());
-    let mut seen = [0_u32; 4];
+    let mut seen = [0_u32; 5];
     for _ in 0..500 {
         let (policies, snapshot, usage) = strategy.new_tree(&mut runner).unwrap().current();
         let plan = plan_with_usage(&policies, &snapshot, &usage);
         let (tags, manifests) = gone(&plan);
-        let found = [!tags.is_empty(), !manifests.is_empty(), plan.keeps > 0, plan.protected_in_use > 0];
+        let prevents = !plan.prevented.is_empty();
+        let found = [!tags.is_empty(), !manifests.is_empty(), plan.keeps > 0, plan.protected_in_use > 0, prevents];
         found.iter().zip(&mut seen).for_each(|(found, seen)| *seen += u32::from(*found));
     }
-    assert!(seen.iter().all(|seen| *seen >= 40), "tags, manifests, keeps, uses: {seen:?} of 500");
+    assert!(seen.iter().all(|seen| *seen >= 40), "tags, manifests, keeps, uses, prevented: {seen:?} of 500");
 }

@@ -23,7 +23,8 @@ pub(super) struct Protection<'a> {
     used_tags: &'a HashMap<Tag, String>,
     /// Every manifest in use, with what belongs to it.
     used: HashMap<Node, &'a str>,
-    minimum_age: Duration,
+    /// The highest floor, and the other policy that it is from.
+    floor: (Duration, Option<String>),
     unreadable: Option<&'a Digest>,
 }
 
@@ -52,7 +53,7 @@ impl<'a> Protection<'a> {
             held_digests,
             used_tags: &usage.tags,
             used: used_manifests(snapshot, graph, usage),
-            minimum_age: applying.iter().map(|policy| policy.minimum_age).max().unwrap_or_default(),
+            floor: floor(planning, applying),
             unreadable: snapshot.manifests.iter().find(|m| m.content.is_none()).map(|m| &m.digest),
         }
     }
@@ -80,14 +81,28 @@ impl<'a> Protection<'a> {
 
     /// The reason to keep what is younger than the highest floor.
     pub(super) fn too_young(&self, pushed_at: Timestamp, now: Timestamp) -> Option<Reason> {
-        let minimum_age = self.minimum_age;
-        is_younger(pushed_at, minimum_age, now).then_some(Reason::TooYoung { pushed_at, minimum_age })
+        let (minimum_age, policy) = &self.floor;
+        let minimum_age = *minimum_age;
+        is_younger(pushed_at, minimum_age, now).then(|| Reason::TooYoung {
+            pushed_at,
+            minimum_age,
+            policy: policy.clone(),
+        })
     }
 
     /// A manifest that cannot be read, if there is one: it may refer to any other.
     pub(super) fn first_unreadable(&self) -> Option<&'a Digest> {
         self.unreadable
     }
+}
+
+/// The running policy's own floor where it is as high as any other.
+fn floor(planning: &Planning<'_>, applying: &[&Policy]) -> (Duration, Option<String>) {
+    let highest = applying.iter().max_by_key(|policy| (policy.minimum_age, policy.id == planning.running().id));
+    highest.map_or_else(Default::default, |policy| {
+        let other = (policy.id != planning.running().id).then(|| policy.id.to_string());
+        (policy.minimum_age, other)
+    })
 }
 
 fn held_reason((policy, hold): &PolicyHold<'_>) -> Reason {

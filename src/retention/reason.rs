@@ -38,6 +38,17 @@ pub enum Reason {
         pushed_at: Timestamp,
         /// The floor.
         minimum_age: Duration,
+        /// The other policy that it is from; `None`: the one that runs.
+        policy: Option<String>,
+    },
+    /// Stays: it is immutable.
+    Immutable,
+    /// Stays: it is not known whether a criterion holds.
+    Unclear {
+        /// Which one.
+        criterion: Criterion,
+        /// The other policy that it is from; `None`: the one that runs.
+        policy: Option<String>,
     },
     /// Stays: a criterion holds.
     Kept {
@@ -74,6 +85,8 @@ pub enum Reason {
     },
     /// Stays: the policy deletes no manifests.
     UntaggedKept,
+    /// Stays: the policy keeps what says something about a manifest that is not there, or goes.
+    OrphanKept,
     /// Stays: not long enough without a tag.
     UntaggedTooShort {
         /// Since when; `None`: its last tag goes in this run.
@@ -85,6 +98,8 @@ pub enum Reason {
     NoCriterion {
         /// The criteria, none of which holds.
         criteria: Vec<Criterion>,
+        /// Whether one of them is for versions, and the tag is none.
+        no_version: bool,
     },
     /// Goes: no rule matches it, and the policy deletes such tags.
     Unmatched,
@@ -129,6 +144,23 @@ impl fmt::Display for Missed<'_> {
     }
 }
 
+fn by_policy(f: &mut fmt::Formatter<'_>, policy: Option<&str>) -> fmt::Result {
+    policy.map_or(Ok(()), |policy| write!(f, ", by policy {policy}"))
+}
+
+impl Reason {
+    /// The policy that it is from, where that is not the one that runs, or where a hold names it.
+    pub(super) fn policy(&self) -> Option<&str> {
+        match self {
+            Self::Held { policy, .. } => Some(policy),
+            Self::TooYoung { policy, .. } | Self::Kept { policy, .. } | Self::Unclear { policy, .. } => {
+                policy.as_deref()
+            }
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -141,11 +173,19 @@ impl fmt::Display for Reason {
             Self::Restored { at, window } => {
                 write!(f, "restored at {at}, less than the restore window of {} ago", Span(*window))
             }
-            Self::TooYoung { pushed_at, minimum_age } => {
-                write!(f, "pushed at {pushed_at}, less than the minimum age of {} ago", Span(*minimum_age))
+            Self::TooYoung { pushed_at, minimum_age, policy } => {
+                write!(f, "pushed at {pushed_at}, less than the minimum age of {} ago", Span(*minimum_age))?;
+                by_policy(f, policy.as_deref())
             }
-            Self::Kept { criterion, policy: None } => criterion.fmt(f),
-            Self::Kept { criterion, policy: Some(policy) } => write!(f, "{criterion}, by policy {policy}"),
+            Self::Immutable => f.write_str("immutable"),
+            Self::Unclear { criterion, policy } => {
+                write!(f, "not known whether it is {criterion}")?;
+                by_policy(f, policy.as_deref())
+            }
+            Self::Kept { criterion, policy } => {
+                criterion.fmt(f)?;
+                by_policy(f, policy.as_deref())
+            }
             Self::NotCovered => f.write_str("no rule matches it, and unmatchedTags is Ignore"),
             Self::PushTimeUnknown => f.write_str("it is not known when it was pushed"),
             Self::Unreadable => f.write_str("its manifest could not be read"),
@@ -155,6 +195,7 @@ impl fmt::Display for Reason {
             Self::Tagged { tag } => write!(f, "tag {tag} points to it"),
             Self::ChildOf { index } => write!(f, "listed by {index}, which is kept"),
             Self::ReferrerOf { subject } => write!(f, "refers to {subject}, which is kept"),
+            Self::OrphanKept => f.write_str("refers to a manifest that is not kept, and referrers.orphaned is Keep"),
             Self::UntaggedKept => f.write_str("no tag reaches it, and untagged.action is Keep"),
             Self::UntaggedTooShort { since: Some(since), minimum_age } => {
                 write!(f, "without a tag since {since}, less than {} ago", Span(*minimum_age))
@@ -162,7 +203,10 @@ impl fmt::Display for Reason {
             Self::UntaggedTooShort { since: None, minimum_age } => {
                 write!(f, "its last tag goes now; it follows after {}", Span(*minimum_age))
             }
-            Self::NoCriterion { criteria } => Missed(criteria).fmt(f),
+            Self::NoCriterion { criteria, no_version } => {
+                Missed(criteria).fmt(f)?;
+                if *no_version { f.write_str(" (it is no version such as 1.2.3)") } else { Ok(()) }
+            }
             Self::Unmatched => f.write_str("no rule matches it, and unmatchedTags is Delete"),
             Self::Untagged { since, minimum_age } => {
                 write!(f, "without a tag since {since}, at least {} ago", Span(*minimum_age))
@@ -192,7 +236,7 @@ mod tests {
             Criterion::PushedWithin(Duration::from_secs(2_592_000)),
         ];
         assert_eq!(
-            Reason::NoCriterion { criteria }.to_string(),
+            Reason::NoCriterion { criteria, no_version: false }.to_string(),
             "not among the 10 most recently pushed, not pushed within 720h"
         );
     }

@@ -4,10 +4,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::oci::{Digest, Reference, Tag};
+use crate::oci::{Digest, ImageConfig, Reference, Tag};
 
 use super::{
-    Criterion, ManifestSnapshot, Policy, RepositorySnapshot, Rule, TagSnapshot, UnmatchedTags, UntaggedAction, Usage,
+    Criterion, ImageFacts, ImmutableTags, ManifestContent, ManifestSnapshot, OrphanedReferrers, Policy, PullsKnown,
+    RepositorySnapshot, Rule, TagSnapshot, UnmatchedTags, UntaggedAction, Usage, VersionRule,
 };
 
 /// The question; the first policy runs.
@@ -15,6 +16,7 @@ pub(super) struct Question<'a> {
     pub(super) policies: &'a [Policy],
     pub(super) snapshot: &'a RepositorySnapshot,
     pub(super) usage: &'a Usage,
+    pub(super) immutable: &'a ImmutableTags,
     pub(super) restore_window: Duration,
     pub(super) now: Timestamp,
 }
@@ -112,17 +114,151 @@ impl Question<'_> {
         self.with_what_is_below(set)
     }
 
-    fn criterion_holds(&self, rule: &Rule, criterion: Criterion, tag: &TagSnapshot, pushed_at: Timestamp) -> bool {
+    /// The manifest of a tag, and everything that it lists, at any depth.
+    fn reached(&self, tag: &TagSnapshot) -> Digests {
+        let mut set = Digests::from([tag.digest.clone()]);
+        loop {
+            let inside = self.snapshot.manifests.iter().filter(|manifest| set.contains(&manifest.digest));
+            let mut listed = inside.flat_map(|manifest| manifest.content.iter().flat_map(|content| &content.children));
+            match listed.find(|child| !set.contains(child)).cloned() {
+                Some(child) => drop(set.insert(child)),
+                None => return set,
+            }
+        }
+    }
+
+    /// When a tag was last pulled, by its name, by its digest or by that of something that it lists; or pushed.
+    fn last_used(&self, tag: &TagSnapshot, pushed_at: Timestamp) -> Timestamp {
+        let reached = self.reached(tag);
+        let by_digest =
+            self.snapshot.manifests.iter().filter(|m| reached.contains(&m.digest)).filter_map(|m| m.pulled_at);
+        by_digest.chain(tag.pulled_at).chain([pushed_at]).max().unwrap()
+    }
+
+    /// Until when anything may have been pulled.
+    fn missing_until(&self) -> Timestamp {
+        match self.snapshot.pulls {
+            PullsKnown::All => Timestamp::MIN,
+            PullsKnown::Until(missing) => missing,
+            PullsKnown::Nothing => Timestamp::MAX,
+        }
+    }
+
+    /// The tags that a rule matches, with the time of their push, where that is known.
+    fn matched(&self, rule: &Rule) -> Vec<(&TagSnapshot, Timestamp)> {
+        let matched = self.snapshot.tags.iter().filter(|tag| rule.tags().matches(&tag.tag));
+        matched.filter_map(|tag| Some((tag, tag.pushed_at?))).collect()
+    }
+
+    /// Whether something that a tag reaches says yes; also where something that it reaches says nothing.
+    fn any(&self, tag: &TagSnapshot, ask: impl Fn(&ManifestContent) -> Option<bool>) -> bool {
+        self.reached(tag).iter().any(|digest| {
+            let content = self.find(digest).and_then(|manifest| manifest.content.as_ref());
+            content.and_then(&ask).unwrap_or(true)
+        })
+    }
+
+    fn created_within(&self, tag: &TagSnapshot, age: Duration) -> bool {
+        let mut times = Vec::new();
+        for digest in self.reached(tag) {
+            let Some(content) = self.find(&digest).and_then(|manifest| manifest.content.as_ref()) else { return true };
+            let image = match &content.image {
+                ImageFacts::Unknown => return true,
+                ImageFacts::Known(image) => image.created,
+                ImageFacts::None => None,
+            };
+            let annotated = content.annotations.get("org.opencontainers.image.created").and_then(|at| at.parse().ok());
+            times.extend(image.or(annotated));
+        }
+        times.into_iter().max().is_none_or(|at| self.younger(at, age))
+    }
+
+    /// So many versions of its group at most are higher than a tag's; those of its rule and range count, each once.
+    fn version_stays(&self, rule: &Rule, versions: &VersionRule, tag: &TagSnapshot) -> bool {
+        let parse = |tag: &Tag| -> Option<semver::Version> {
+            let text = tag.as_str().replacen('_', "+", 1);
+            let version: semver::Version = text.strip_prefix('v').unwrap_or(&text).parse().ok()?;
+            versions.range.as_ref().is_none_or(|range| range.matches(&version)).then_some(version)
+        };
+        let Some(own) = parse(&tag.tag) else { return false };
+        let matched = self.snapshot.tags.iter().filter(|other| rule.tags().matches(&other.tag));
+        let all: Vec<semver::Version> = matched.filter_map(|other| parse(&other.tag)).collect();
+        let higher = |depth: usize| {
+            let group = |v: &semver::Version| [v.major, v.minor, v.patch][..depth].to_vec();
+            let mut higher: Vec<String> = Vec::new();
+            for version in all.iter().filter(|v| group(v) == group(&own) && v.cmp_precedence(&own).is_gt()) {
+                let mut plain = version.clone();
+                plain.build = semver::BuildMetadata::EMPTY;
+                higher.push(plain.to_string());
+            }
+            higher.sort();
+            higher.dedup();
+            u32::try_from(higher.len()).unwrap()
+        };
+        let limits = [versions.keep_per_major, versions.keep_per_minor, versions.keep_per_patch];
+        let within =
+            |(at, limit): (usize, &Option<std::num::NonZeroU32>)| limit.is_some_and(|n| higher(at + 1) < n.get());
+        limits.iter().all(Option::is_none) || limits.iter().enumerate().any(within)
+    }
+
+    /// The bytes of a tag and of all that were pushed after it.
+    fn size_down_to(&self, rule: &Rule, tag: &TagSnapshot, pushed_at: Timestamp) -> u64 {
+        let mut sizes = std::collections::BTreeMap::new();
+        for (other, at) in self.matched(rule) {
+            if (at, &other.tag) >= (pushed_at, &tag.tag) {
+                for manifest in self.reached(other).iter().filter_map(|digest| self.find(digest)) {
+                    sizes.insert((true, manifest.digest.clone()), manifest.size);
+                    let blobs = manifest.content.iter().flat_map(|content| &content.blobs);
+                    sizes.extend(blobs.map(|blob| ((false, blob.digest.clone()), blob.size)));
+                }
+            }
+        }
+        sizes.values().sum()
+    }
+
+    fn criterion_holds(&self, rule: &Rule, criterion: &Criterion, tag: &TagSnapshot, pushed_at: Timestamp) -> bool {
+        let image = |ask: &dyn Fn(&ImageConfig) -> bool| {
+            self.any(tag, |content| match &content.image {
+                ImageFacts::Known(image) => Some(ask(image)),
+                ImageFacts::None => Some(false),
+                ImageFacts::Unknown => None,
+            })
+        };
         match criterion {
             Criterion::Always => true,
-            Criterion::PushedWithin(age) => self.younger(pushed_at, age),
+            Criterion::PushedWithin(age) => self.younger(pushed_at, *age),
             Criterion::MostRecentlyPushed(count) => {
-                let later = self.snapshot.tags.iter().filter(|other| {
-                    rule.tags().matches(&other.tag)
-                        && other.pushed_at.is_some_and(|at| (at, &other.tag) > (pushed_at, &tag.tag))
-                });
+                let matched = self.matched(rule);
+                let later = matched.iter().filter(|(other, at)| (*at, &other.tag) > (pushed_at, &tag.tag));
                 later.count() < count.get() as usize
             }
+            Criterion::PulledWithin(age) => {
+                self.snapshot.pulls == PullsKnown::Nothing
+                    || self.younger(self.last_used(tag, pushed_at).max(self.missing_until()), *age)
+            }
+            Criterion::MostRecentlyPulled(count) => {
+                let own = (self.last_used(tag, pushed_at), &tag.tag);
+                let matched = self.matched(rule);
+                let used: Vec<_> = matched.iter().map(|(other, at)| (self.last_used(other, *at), &other.tag)).collect();
+                // It may have been used as late as anything could be that is not known.
+                let surely_later = used.iter().filter(|(at, _)| *at > own.0.max(self.missing_until())).count();
+                let later = used.iter().filter(|other| **other > own).count();
+                let is_doubtful = own.0 <= self.missing_until();
+                (if is_doubtful { surely_later.min(later) } else { later }) < count.get() as usize
+            }
+            Criterion::CreatedWithin(age) => self.created_within(tag, *age),
+            Criterion::Version(versions) => self.version_stays(rule, versions, tag),
+            Criterion::Labels(wanted) => image(&|image| wanted.iter().all(|(k, v)| image.labels.get(k) == Some(v))),
+            Criterion::Platforms(wanted) => {
+                image(&|image| wanted.iter().any(|wanted| image.platform.as_ref().is_some_and(|p| wanted.covers(p))))
+            }
+            Criterion::Annotations(wanted) => {
+                self.any(tag, |content| Some(wanted.iter().all(|(k, v)| content.annotations.get(k) == Some(v))))
+            }
+            Criterion::ArtifactTypes(types) => {
+                self.any(tag, |content| Some(types.iter().any(|t| content.artifact_type.as_ref() == Some(t))))
+            }
+            Criterion::WithinSize(bytes) => self.size_down_to(rule, tag, pushed_at) <= *bytes,
         }
     }
 
@@ -136,13 +272,14 @@ impl Question<'_> {
         let matching = |policy: &Policy| policy.keep.iter().filter(|rule| rule.tags().matches(&tag.tag)).count();
         let kept_by = |policy: &Policy| {
             policy.keep.iter().filter(|rule| rule.tags().matches(&tag.tag)).any(|rule| {
-                rule.criteria().iter().any(|criterion| self.criterion_holds(rule, *criterion, tag, pushed_at))
+                rule.criteria().iter().any(|criterion| self.criterion_holds(rule, criterion, tag, pushed_at))
             })
         };
         let running = &self.policies[0];
         self.hold_references().any(named)
             || self.usage.tags.contains_key(&tag.tag)
             || self.used().contains(&tag.digest)
+            || self.immutable.contains(&self.snapshot.repository, &tag.tag)
             || self.recently_restored(tag.restored_at)
             || self.recently_restored(manifest.restored_at)
             || manifest.content.is_none()
@@ -163,6 +300,7 @@ impl Question<'_> {
             untagged.minimum_age > Duration::ZERO
         };
         untagged.action == UntaggedAction::Keep
+            || (subject.is_some() && self.policies[0].orphaned == OrphanedReferrers::Keep)
             || untagged_too_short
             || tags.iter().any(|tag| !gone.contains(&tag.tag))
             || self.held().contains(&manifest.digest)

@@ -32,6 +32,17 @@ pub struct RepositoryPlan {
     pub protected_in_use: u64,
     /// Some of what stays, for each kind of reason.
     pub kept_sample: Vec<Decision>,
+    /// What would go if there was no other policy, and stays.
+    pub prevented: Vec<Prevented>,
+}
+
+/// A deletion that another policy prevents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prevented {
+    /// The tag or manifest.
+    pub reference: Reference,
+    /// The other policy, as `namespace/name`.
+    pub policy: String,
 }
 
 impl RepositoryPlan {
@@ -59,34 +70,47 @@ pub fn plan_repository(planning: &Planning<'_>, snapshot: &RepositorySnapshot, u
             keeps: 0,
             protected_in_use: 0,
             kept_sample: Vec::new(),
+            prevented: Vec::new(),
         };
     }
     let graph = Graph::new(snapshot);
-    let mut plan = plan_with(planning, snapshot, &graph, usage);
+    let alone = if planning.policies().len() > 1 {
+        references(&plan_with(&planning.alone(), snapshot, &graph, usage, &HashSet::new()))
+    } else {
+        HashSet::new()
+    };
+    let mut plan = plan_with(planning, snapshot, &graph, usage, &alone);
     if !usage.is_empty() {
-        let unprotected = plan_with(planning, snapshot, &graph, &Usage::nothing()).deletes();
+        let unprotected = plan_with(planning, snapshot, &graph, &Usage::nothing(), &HashSet::new()).deletes();
         plan.protected_in_use = unprotected.saturating_sub(plan.deletes());
     }
     plan
 }
 
+/// What a plan deletes.
+fn references(plan: &RepositoryPlan) -> HashSet<Reference> {
+    plan.deletions.iter().flat_map(|d| &d.decisions).map(|decision| decision.reference.clone()).collect()
+}
+
+/// `alone` is what would go without the other policies.
 fn plan_with(
     planning: &Planning<'_>,
     snapshot: &RepositorySnapshot,
     graph: &Graph<'_>,
     usage: &Usage,
+    alone: &HashSet<Reference>,
 ) -> RepositoryPlan {
     let applying: Vec<&Policy> =
         planning.policies().iter().filter(|policy| policy.repositories.matches(&snapshot.repository)).collect();
     let others: Vec<&Policy> = applying.iter().copied().filter(|p| p.id != planning.running().id).collect();
     let protection = Protection::new(planning, &applying, snapshot, graph, usage);
-    let tags = TagJudge::new(planning, graph, &protection, &others, &snapshot.tags);
+    let tags = TagJudge::new(planning, graph, &protection, &others, snapshot);
     let decisions: HashMap<&Tag, Decision> = snapshot.tags.iter().map(|tag| (&tag.tag, tags.decide(tag))).collect();
     let dropped = decisions.iter().filter(|(_, d)| d.action == Action::Delete).map(|(tag, _)| *tag).collect();
     let judge = ManifestJudge { planning, graph, protection: &protection, dropped: &dropped };
     let kept = judge.kept();
     let builder = Builder { snapshot, graph, judge: &judge, decisions: &decisions, kept: &kept };
-    let (keeps, kept_sample) = builder.keeps();
+    let Keeps { count: keeps, sample: kept_sample, prevented } = builder.keeps(alone);
     RepositoryPlan {
         repository: snapshot.repository.clone(),
         tags_in_scope: snapshot.tags.len() as u64,
@@ -94,7 +118,16 @@ fn plan_with(
         keeps,
         protected_in_use: 0,
         kept_sample,
+        prevented,
     }
+}
+
+/// What stays.
+#[derive(Default)]
+struct Keeps {
+    count: u64,
+    sample: Vec<Decision>,
+    prevented: Vec<Prevented>,
 }
 
 /// Makes the plan's lists from what was decided.
@@ -108,7 +141,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// How many references stay, and some of them.
-    fn keeps(&self) -> (u64, Vec<Decision>) {
+    fn keeps(&self, alone: &HashSet<Reference>) -> Keeps {
         let tags = self.snapshot.tags.iter().filter_map(|tag| self.decisions.get(&tag.tag)).cloned();
         let untagged = self.graph.iter().filter(|(node, _)| self.graph.tags(*node).is_empty());
         let manifests = untagged.filter_map(|(node, manifest)| {
@@ -120,17 +153,19 @@ impl Builder<'_> {
             })
         });
         let mut shown: HashMap<Discriminant<Reason>, usize> = HashMap::new();
-        let mut count = 0;
-        let mut sample = Vec::new();
+        let mut keeps = Keeps::default();
         for decision in tags.chain(manifests).filter(|decision| decision.action == Action::Keep) {
-            count += 1;
+            keeps.count += 1;
+            if let Some(policy) = decision.reason.policy().filter(|_| alone.contains(&decision.reference)) {
+                keeps.prevented.push(Prevented { reference: decision.reference.clone(), policy: policy.to_owned() });
+            }
             let shown = shown.entry(discriminant(&decision.reason)).or_default();
             if *shown < SHOWN_PER_REASON {
                 *shown += 1;
-                sample.push(decision);
+                keeps.sample.push(decision);
             }
         }
-        (count, sample)
+        keeps
     }
 
     /// What goes, in order.

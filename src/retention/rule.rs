@@ -1,31 +1,6 @@
 //! What a rule keeps.
 
-use std::{fmt, num::NonZeroU32, time::Duration};
-
-use super::{TagPatterns, reason::Span};
-
-/// When a tag stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Criterion {
-    /// Always.
-    Always,
-    /// If it is among so many of the repository's tags that the rule matches, those that were pushed last. Of tags
-    /// that were pushed at the same time, the one whose name sorts later is the later. Tags whose time of push is
-    /// unknown stay without counting.
-    MostRecentlyPushed(NonZeroU32),
-    /// If it was pushed less than this ago.
-    PushedWithin(Duration),
-}
-
-impl fmt::Display for Criterion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Always => f.write_str("always kept"),
-            Self::MostRecentlyPushed(count) => write!(f, "among the {count} most recently pushed"),
-            Self::PushedWithin(age) => write!(f, "pushed within {}", Span(*age)),
-        }
-    }
-}
+use super::{Criterion, TagPatterns};
 
 /// Tags, and the criteria of which one must hold for a tag to stay.
 ///

@@ -1,8 +1,10 @@
 //! A repository at one time.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use crate::oci::{Digest, MediaType, RepositoryName, Tag};
+use crate::oci::{Digest, ImageConfig, MediaType, RepositoryName, Tag};
 
 /// Everything visible in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,19 @@ pub struct RepositorySnapshot {
     pub tags: Vec<TagSnapshot>,
     /// Its manifests; each digest once.
     pub manifests: Vec<ManifestSnapshot>,
+    /// What is known of pulls.
+    pub pulls: PullsKnown,
+}
+
+/// What is known of the pulls of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullsKnown {
+    /// Nothing: what asks for pulls keeps.
+    Nothing,
+    /// All of them, but those of some time before this one, when anything may have been pulled.
+    Until(Timestamp),
+    /// All of them.
+    All,
 }
 
 /// A tag.
@@ -24,6 +39,8 @@ pub struct TagSnapshot {
     pub digest: Digest,
     /// When it was pushed last. Unknown: it is kept.
     pub pushed_at: Option<Timestamp>,
+    /// When it was last pulled by its name, as far as that is known.
+    pub pulled_at: Option<Timestamp>,
     /// When it was last restored from the trash; `None`: never.
     pub restored_at: Option<Timestamp>,
 }
@@ -39,6 +56,9 @@ pub struct ManifestSnapshot {
     pub size: u64,
     /// When it was pushed last. Unknown: it is kept.
     pub pushed_at: Option<Timestamp>,
+    /// When it was last pulled by its digest, as far as that is known. It counts for the tags that point to it, or to an
+    /// index that lists it: many clients ask for a tag's digest first, and then for that.
+    pub pulled_at: Option<Timestamp>,
     /// Since when no tag points to it. `None`: it never had a tag, and its age counts from its push. Ignored while
     /// a tag points to it.
     pub untagged_since: Option<Timestamp>,
@@ -59,6 +79,24 @@ pub struct ManifestContent {
     pub blobs: Vec<Blob>,
     /// The manifest that it says something about.
     pub subject: Option<Digest>,
+    /// Its artifact type, else the media type of its config.
+    pub artifact_type: Option<String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What its config says.
+    pub image: ImageFacts,
+}
+
+/// What the config of a manifest says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ImageFacts {
+    /// That is not known: nobody asked, or it could not be read. What asks for it keeps.
+    #[default]
+    Unknown,
+    /// It has no config of an image: an index, or an artifact of another kind.
+    None,
+    /// This.
+    Known(ImageConfig),
 }
 
 /// A config or layer.

@@ -1,53 +1,56 @@
 //! Which tags stay.
 
-use std::{collections::HashMap, num::NonZeroU32};
-
 use jiff::Timestamp;
 
-use crate::oci::{Reference, Tag};
+use crate::oci::Reference;
 
 use super::graph::Graph;
-use super::planning::is_younger;
 use super::protection::Protection;
-use super::{Action, Criterion, Decision, Planning, Policy, Reason, Rule, TagSnapshot, UnmatchedTags};
+use super::standing::{Facts, Standing, Verdict};
+use super::version::version_of;
+use super::{
+    Action, Criterion, Decision, Planning, Policy, Reason, RepositorySnapshot, Rule, TagSnapshot, UnmatchedTags,
+};
 
-/// A rule, with what its criteria need to know of all tags.
+/// A rule, with what its criteria say of all tags.
 struct RankedRule<'a> {
     rule: &'a Rule,
-    /// For tags that it matches and whose time of push is known: how many such tags were pushed later.
-    ranks: HashMap<&'a Tag, usize>,
+    standings: Vec<(&'a Criterion, Standing<'a>)>,
 }
 
 impl<'a> RankedRule<'a> {
-    fn new(rule: &'a Rule, tags: &'a [TagSnapshot]) -> Self {
-        let needs_ranks = rule.criteria().iter().any(|c| matches!(c, Criterion::MostRecentlyPushed(_)));
-        let mut newest: Vec<(Timestamp, &Tag)> = if needs_ranks {
-            let matched = tags.iter().filter(|tag| rule.tags().matches(&tag.tag));
-            matched.filter_map(|tag| Some((tag.pushed_at?, &tag.tag))).collect()
-        } else {
-            Vec::new()
-        };
-        newest.sort_unstable_by(|a, b| b.cmp(a));
-        Self { rule, ranks: newest.into_iter().enumerate().map(|(rank, (_, tag))| (tag, rank)).collect() }
+    fn new(rule: &'a Rule, facts: &Facts<'a>) -> Self {
+        let standings = rule.criteria().iter().map(|criterion| (criterion, Standing::new(criterion, rule, facts)));
+        Self { rule, standings: standings.collect() }
     }
 
-    /// The first criterion that holds for a tag which the rule matches.
-    fn criterion(&self, tag: &TagSnapshot, pushed_at: Timestamp, now: Timestamp) -> Option<Criterion> {
-        let among = |count: NonZeroU32| {
-            self.ranks.get(&tag.tag).is_some_and(|rank| u32::try_from(*rank).is_ok_and(|rank| rank < count.get()))
-        };
-        self.rule.criteria().iter().copied().find(|criterion| match criterion {
-            Criterion::Always => true,
-            Criterion::MostRecentlyPushed(count) => among(*count),
-            Criterion::PushedWithin(age) => is_younger(pushed_at, *age, now),
-        })
+    /// The first criterion that holds for a tag which the rule matches; else the first of which that is not known.
+    fn criterion(
+        &self,
+        tag: &TagSnapshot,
+        pushed_at: Timestamp,
+        facts: &Facts<'_>,
+    ) -> Option<(&'a Criterion, Verdict)> {
+        let verdicts = self.standings.iter().map(|(criterion, standing)| {
+            let verdict = standing.of(criterion, tag, pushed_at, facts);
+            (*criterion, verdict)
+        });
+        let mut unknown = None;
+        for (criterion, verdict) in verdicts {
+            match verdict {
+                Verdict::Holds => return Some((criterion, verdict)),
+                Verdict::Unknown => unknown = unknown.or(Some((criterion, verdict))),
+                Verdict::Fails => {}
+            }
+        }
+        unknown
     }
 }
 
 /// What a policy's rules say about a tag.
 enum Stance<'a> {
-    /// A criterion holds.
-    Keep(&'a Rule, Criterion),
+    /// A criterion holds, or may hold.
+    Keep(&'a Rule, &'a Criterion, Verdict),
     /// Rules match, and no criterion holds: the rules.
     Drop(Vec<&'a Rule>),
     /// No rule matches.
@@ -61,15 +64,15 @@ struct RankedPolicy<'a> {
 }
 
 impl<'a> RankedPolicy<'a> {
-    fn new(policy: &'a Policy, tags: &'a [TagSnapshot]) -> Self {
-        Self { policy, rules: policy.keep.iter().map(|rule| RankedRule::new(rule, tags)).collect() }
+    fn new(policy: &'a Policy, facts: &Facts<'a>) -> Self {
+        Self { policy, rules: policy.keep.iter().map(|rule| RankedRule::new(rule, facts)).collect() }
     }
 
-    fn stance(&self, tag: &TagSnapshot, pushed_at: Timestamp, now: Timestamp) -> Stance<'a> {
+    fn stance(&self, tag: &TagSnapshot, pushed_at: Timestamp, facts: &Facts<'_>) -> Stance<'a> {
         let mut matching = Vec::new();
         for ranked in self.rules.iter().filter(|ranked| ranked.rule.tags().matches(&tag.tag)) {
-            if let Some(criterion) = ranked.criterion(tag, pushed_at, now) {
-                return Stance::Keep(ranked.rule, criterion);
+            if let Some((criterion, verdict)) = ranked.criterion(tag, pushed_at, facts) {
+                return Stance::Keep(ranked.rule, criterion, verdict);
             }
             matching.push(ranked.rule);
         }
@@ -77,11 +80,27 @@ impl<'a> RankedPolicy<'a> {
     }
 }
 
+/// The reason of a criterion that keeps.
+fn kept(criterion: &Criterion, verdict: Verdict, policy: Option<String>) -> Reason {
+    let criterion = criterion.clone();
+    if verdict == Verdict::Unknown { Reason::Unclear { criterion, policy } } else { Reason::Kept { criterion, policy } }
+}
+
+/// Why rules that match a tag do not keep it.
+fn missed(tag: &TagSnapshot, rules: &[&Rule]) -> Reason {
+    let criteria: Vec<Criterion> = rules.iter().flat_map(|rule| rule.criteria()).cloned().collect();
+    let asks_for_version = criteria.iter().any(|criterion| matches!(criterion, Criterion::Version(_)));
+    let no_version = asks_for_version && version_of(&tag.tag).is_none();
+    Reason::NoCriterion { criteria, no_version }
+}
+
 /// Decides about the tags of a repository.
 pub(super) struct TagJudge<'a> {
     planning: &'a Planning<'a>,
     graph: &'a Graph<'a>,
     protection: &'a Protection<'a>,
+    snapshot: &'a RepositorySnapshot,
+    facts: Facts<'a>,
     running: RankedPolicy<'a>,
     others: Vec<RankedPolicy<'a>>,
 }
@@ -93,11 +112,12 @@ impl<'a> TagJudge<'a> {
         graph: &'a Graph<'a>,
         protection: &'a Protection<'a>,
         others: &[&'a Policy],
-        tags: &'a [TagSnapshot],
+        snapshot: &'a RepositorySnapshot,
     ) -> Self {
-        let running = RankedPolicy::new(planning.running(), tags);
-        let others = others.iter().map(|policy| RankedPolicy::new(policy, tags)).collect();
-        Self { planning, graph, protection, running, others }
+        let facts = Facts::new(snapshot, graph, planning.now());
+        let running = RankedPolicy::new(planning.running(), &facts);
+        let others = others.iter().map(|policy| RankedPolicy::new(policy, &facts)).collect();
+        Self { planning, graph, protection, snapshot, facts, running, others }
     }
 
     /// What becomes of a tag. The first reason to keep that applies is given.
@@ -113,9 +133,9 @@ impl<'a> TagJudge<'a> {
                 self.protection.used_tag(tag, self.graph.node(&tag.digest)).unwrap_or(Reason::PushTimeUnknown),
             );
         };
-        let stance = self.running.stance(tag, pushed_at, self.planning.now());
-        if let Stance::Keep(rule, criterion) = stance {
-            return keep(Some(rule.name().to_owned()), Reason::Kept { criterion, policy: None });
+        let stance = self.running.stance(tag, pushed_at, &self.facts);
+        if let Stance::Keep(rule, criterion, verdict) = stance {
+            return keep(Some(rule.name().to_owned()), kept(criterion, verdict, None));
         }
         if let Some(reason) = self.protected(tag, pushed_at) {
             return keep(None, reason);
@@ -125,10 +145,7 @@ impl<'a> TagJudge<'a> {
         }
         let delete = |rule, reason| Decision { reference: reference.clone(), action: Action::Delete, rule, reason };
         match (stance, self.planning.running().unmatched_tags) {
-            (Stance::Drop(rules), _) => {
-                let criteria = rules.iter().flat_map(|rule| rule.criteria()).copied().collect();
-                delete(rules.first().map(|rule| rule.name().to_owned()), Reason::NoCriterion { criteria })
-            }
+            (Stance::Drop(rules), _) => delete(rules.first().map(|rule| rule.name().to_owned()), missed(tag, &rules)),
             (Stance::Unmatched, UnmatchedTags::Delete) => delete(None, Reason::Unmatched),
             (Stance::Unmatched | Stance::Keep(..), _) => keep(None, Reason::NotCovered),
         }
@@ -142,15 +159,16 @@ impl<'a> TagJudge<'a> {
         self.protection
             .used_tag(tag, node)
             .or_else(|| restored.into_iter().flatten().find_map(|at| self.planning.restored(at)))
+            .or_else(|| self.planning.is_immutable(&self.snapshot.repository, &tag.tag).then_some(Reason::Immutable))
             .or_else(|| manifest.is_none_or(|m| m.content.is_none()).then_some(Reason::Unreadable))
             .or_else(|| self.protection.too_young(pushed_at, self.planning.now()))
     }
 
     fn kept_by_others(&self, tag: &TagSnapshot, pushed_at: Timestamp) -> Option<(String, Reason)> {
-        self.others.iter().find_map(|other| match other.stance(tag, pushed_at, self.planning.now()) {
-            Stance::Keep(rule, criterion) => {
+        self.others.iter().find_map(|other| match other.stance(tag, pushed_at, &self.facts) {
+            Stance::Keep(rule, criterion, verdict) => {
                 let policy = other.policy.id.to_string();
-                Some((format!("{policy}/{}", rule.name()), Reason::Kept { criterion, policy: Some(policy) }))
+                Some((format!("{policy}/{}", rule.name()), kept(criterion, verdict, Some(policy))))
             }
             Stance::Drop(_) | Stance::Unmatched => None,
         })

@@ -129,6 +129,8 @@ impl Catalog {
             unfinished: Arc::default(),
             referrer_lists: Arc::default(),
             tag_names: Arc::default(),
+            pulls: Arc::default(),
+            immutable_pushes: Arc::default(),
             foreign: Arc::new(ForeignWriters::default()),
             timing,
             replicas: None,
@@ -194,6 +196,19 @@ impl Catalog {
     #[must_use]
     pub fn trash(&self) -> Trash {
         Trash { store: Arc::clone(&self.store) }
+    }
+}
+
+impl Store {
+    /// Whether any repository has a visible manifest.
+    pub(super) async fn has_any_repository(&self) -> Result<bool, Error> {
+        let mut walk = RepositoryWalk::begin(self, None);
+        while let Some(name) = walk.next().await? {
+            if self.has_revision(&name).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

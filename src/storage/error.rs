@@ -107,6 +107,14 @@ pub enum Error {
         /// What it points to.
         digest: Digest,
     },
+    /// A push would move a tag that never moves.
+    #[error("tag {tag} is immutable, and points to {digest}")]
+    TagImmutable {
+        /// The tag.
+        tag: Tag,
+        /// What it points to.
+        digest: Digest,
+    },
     /// A restore needs content that is gone.
     #[error("{} of the blobs to restore are gone", .missing.len())]
     ContentGone {

@@ -40,6 +40,8 @@
 //! ├── cache-epoch/<ulid>                              an epoch of the shared cache; the greatest counts
 //! ├── collections/<ulid>                              how far a collection is, or how it ended
 //! ├── runs/<id>/<name>                                a policy's runs and plans
+//! ├── pulls/<process>/<ulid>                          what was pulled last, as one process saw it
+//! ├── pulls/<process>/covered                         until when that is all that it saw
 //! ├── quarantine/<digest>/<ulid>                      bytes that were found not to hash to their digest
 //! └── adoption                                        when the store was first served, and who wrote it before
 //! ```
@@ -164,6 +166,14 @@ pub(super) enum PathSpec<'a> {
     CacheEpoch(Ulid),
     /// The epochs of the shared cache; the names in it are ULIDs.
     CacheEpochs,
+    /// What a process saw being pulled in a window.
+    PullRecord(Ulid, Ulid),
+    /// Until when a process has written down what was pulled.
+    PullCoverage(Ulid),
+    /// The records of one process; the names in it are ULIDs, but for [`PathSpec::PullCoverage`].
+    PullFolder(Ulid),
+    /// Folders named for the processes that wrote down what was pulled.
+    PullFolders,
     /// One record of a run.
     RunRecord(&'a PathComponent, &'a PathComponent),
     /// The records of a run.
@@ -316,6 +326,10 @@ impl PathSpec<'_> {
             Self::TrashEntries => format!("{LAGAN}/trash/_i"),
             Self::CacheEpoch(epoch) => format!("{LAGAN}/cache-epoch/{epoch}"),
             Self::CacheEpochs => format!("{LAGAN}/cache-epoch"),
+            Self::PullRecord(process, id) => format!("{LAGAN}/pulls/{process}/{id}"),
+            Self::PullCoverage(process) => format!("{LAGAN}/pulls/{process}/covered"),
+            Self::PullFolder(process) => format!("{LAGAN}/pulls/{process}"),
+            Self::PullFolders => format!("{LAGAN}/pulls"),
             Self::RunRecord(run, record) => format!("{LAGAN}/runs/{run}/{record}"),
             Self::Run(run) => format!("{LAGAN}/runs/{run}"),
             Self::Runs => format!("{LAGAN}/runs"),

@@ -33,6 +33,8 @@ pub struct PutManifest {
     pub manifest: Manifest,
     /// Its bytes.
     pub bytes: Bytes,
+    /// Those of the tags that never move: they are refused where they point to another manifest.
+    pub immutable: Vec<Tag>,
     /// Who pushes.
     pub actor: String,
 }
@@ -87,7 +89,8 @@ impl Repository {
     /// - Where a write fails there is an error, and some of the tags may have moved.
     ///
     /// # Errors
-    /// [`Error::InvalidReferences`], [`Error::DigestMismatch`], [`Error::Frozen`], [`Error::NoLease`], [`Error::Driver`].
+    /// [`Error::InvalidReferences`], [`Error::DigestMismatch`], [`Error::TagImmutable`], [`Error::Frozen`],
+    /// [`Error::NoLease`], [`Error::Driver`].
     ///
     /// # Cancel safety
     /// Once the bytes are verified it runs to its end also when it is dropped.
@@ -104,6 +107,7 @@ impl Repository {
 
     async fn publish(&self, digest: Digest, put: PutManifest) -> Result<Digest, Error> {
         let tags = put.tags.clone();
+        let _turns = self.store.immutable_pushes.take(&self.name, &put.immutable).await;
         let published = self.publish_in_order(digest, put).await;
         if published.is_err() {
             // Their folders would be listed.
@@ -123,6 +127,7 @@ impl Repository {
     }
 
     async fn publish_entered(&self, promise: &Promise, push: Push) -> Result<Digest, Error> {
+        self.refuse_to_move(&push).await?;
         let (push, intent) = (&push, self.store.new_intent());
         let previous = match self.prepare(push, &intent).await {
             Ok(previous) => previous,
@@ -144,6 +149,19 @@ impl Repository {
         promise.lease()?;
         self.store.end_intent(intent).await;
         Ok(push.digest.clone())
+    }
+
+    /// Before anything is written: a push that is refused changes nothing.
+    async fn refuse_to_move(&self, push: &Push) -> Result<(), Error> {
+        for tag in &push.put.immutable {
+            let target = self.store.tag_target(&self.name, tag).await?;
+            if let Some(digest) = target.filter(|target| *target != push.digest)
+                && self.store.is_visible(&self.name, &digest).await?
+            {
+                return Err(Error::TagImmutable { tag: tag.clone(), digest });
+            }
+        }
+        Ok(())
     }
 
     /// Itself, all that it references, and the tags.

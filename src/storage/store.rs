@@ -11,6 +11,8 @@ use super::{
     driver::StorageDriver,
     guard::Guard,
     id_source::IdSource,
+    immutable_pushes::ImmutablePushes,
+    pulls::Pulls,
     reach::Reach,
     referrer_lists::ReferrerLists,
     replicas::{Fence, Membership},
@@ -51,6 +53,10 @@ pub(super) struct Store {
     pub(super) unfinished: Arc<UnfinishedTags>,
     /// Who writes to which upload.
     pub(super) uploads: UploadLeases,
+    /// Whose turn it is to push an immutable tag.
+    pub(super) immutable_pushes: Arc<ImmutablePushes>,
+    /// What was pulled, and is not written down yet.
+    pub(super) pulls: Arc<Pulls>,
     /// What is known of other registries that write to the store.
     pub(super) foreign: Arc<ForeignWriters>,
     /// How long things may take.

@@ -164,7 +164,7 @@ async fn a_read_only_registry_is_read_only() {
     let manifest = registry.push_image("app", "v1", b"cargo").await;
     registry.shutdown.cancel();
     registry.server.await.unwrap();
-    drop(registry.app);
+    drop((registry.app, registry.catalog));
     let setup = Setup { access_mode: AccessMode::ReadOnly, ..Setup::default() };
     let registry = Registry::on(registry.folder, setup).await;
     assert_eq!(registry.get("/v2/app/manifests/v1").await.status(), StatusCode::OK);

@@ -105,7 +105,7 @@ async fn requests_in_flight_end_before_the_server_does() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     registry.server.await.unwrap();
-    drop((idle, registry.app));
+    drop((idle, registry.app, registry.catalog));
 
     let registry = Registry::on(registry.folder, Setup::default()).await;
     assert_eq!(registry.get(&format!("/v2/app/blobs/{digest}")).await.text().await.unwrap(), "cargo");

@@ -15,11 +15,13 @@ mod formats;
 mod health;
 mod history;
 mod image;
+mod immutable;
 #[path = "../support/issuer.rs"]
 mod issuer;
 mod limits;
 mod manifests;
 mod pull;
+mod pulls;
 mod registry;
 mod retention;
 #[path = "../support/server.rs"]

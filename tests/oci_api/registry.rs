@@ -16,6 +16,7 @@ use lagan::api::wire::ErrorBody;
 use lagan::http::{App, Authenticator, Metrics, Server, ServerOptions, Service, Settings, TlsIdentity};
 use lagan::maintenance::{Collections, RetentionRuns};
 use lagan::oci::{Algorithm, Digest};
+use lagan::retention::ImmutableTags;
 use lagan::storage::driver::FilesystemDriver;
 use lagan::storage::{Catalog, Clock, DeletionMode, Options};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -56,6 +57,8 @@ pub(crate) struct Setup {
     pub(crate) drain_timeout: Duration,
     /// Whether pulls of blobs go to the storage, if it has addresses.
     pub(crate) redirects: bool,
+    /// Tags of every repository that never move.
+    pub(crate) immutable_tags: Vec<String>,
 }
 
 impl Default for Setup {
@@ -70,6 +73,7 @@ impl Default for Setup {
             max_blob_size: None,
             drain_timeout: Duration::from_secs(30),
             redirects: false,
+            immutable_tags: Vec::new(),
         }
     }
 }
@@ -78,6 +82,7 @@ impl Default for Setup {
 pub(crate) struct Registry {
     pub(crate) address: SocketAddr,
     pub(crate) app: Arc<App>,
+    pub(crate) catalog: Catalog,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) client: Client,
@@ -100,13 +105,13 @@ impl Registry {
         install_crypto();
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(TestClock::default());
-        let app = app(&folder, &setup, metrics.clone(), clock.clone()).await;
+        let (app, catalog) = app(&folder, &setup, metrics.clone(), clock.clone()).await;
         let authenticator = Arc::new(Authenticator::new(setup.anonymous, setup.htpasswd.as_deref()).unwrap());
         let service = Service::Registry { app: app.clone(), authenticator };
         let shutdown = CancellationToken::new();
         let (address, server) = serve(service, None, metrics.clone(), setup.drain_timeout, shutdown.clone()).await;
         let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { address, app, metrics, clock, client, shutdown, server, folder, credentials: None }
+        Self { address, app, catalog, metrics, clock, client, shutdown, server, folder, credentials: None }
     }
 
     /// Sends these credentials from now on.
@@ -151,7 +156,7 @@ impl Registry {
     pub(crate) async fn stop(self) -> TempDir {
         self.shutdown.cancel();
         self.server.await.unwrap();
-        drop(self.app);
+        drop((self.app, self.catalog));
         self.folder
     }
 
@@ -179,7 +184,12 @@ impl Registry {
 }
 
 /// The registry's content under a folder.
-pub(crate) async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, clock: Arc<TestClock>) -> Arc<App> {
+pub(crate) async fn app(
+    folder: &TempDir,
+    setup: &Setup,
+    metrics: Arc<Metrics>,
+    clock: Arc<TestClock>,
+) -> (Arc<App>, Catalog) {
     let driver = FilesystemDriver::open(folder.path()).await.unwrap();
     let options = Options {
         deletion: setup.deletion,
@@ -190,17 +200,24 @@ pub(crate) async fn app(folder: &TempDir, setup: &Setup, metrics: Arc<Metrics>, 
     };
     let catalog = Catalog::open(Arc::new(driver), options, clock.clone()).await.unwrap();
     catalog.adopt().await.unwrap();
+    catalog.begin_pulls().await.unwrap();
+    let mut immutable = ImmutableTags::none();
+    if !setup.immutable_tags.is_empty() {
+        immutable.add(&["**".to_owned()], &setup.immutable_tags).unwrap();
+    }
     let settings = Settings {
         access_mode: setup.access_mode,
         garbage_collection: setup.garbage_collection,
         max_manifest_size: setup.max_manifest_size,
         max_blob_size: setup.max_blob_size,
+        immutable_tags: Arc::new(immutable),
         redirect_for: setup.redirects.then_some(Duration::from_secs(60)),
         ..Settings::default()
     };
     let runs = RetentionRuns::open(catalog.clone(), setup.access_mode, clock.clone()).await.unwrap();
     let collections = Collections::open(catalog.clone(), clock, Duration::from_secs(7 * 24 * 3600)).await.unwrap();
-    Arc::new(App::new(catalog, settings, metrics).with_runs(runs).with_collections(collections))
+    let app = App::new(catalog.clone(), settings, metrics).with_runs(runs).with_collections(collections);
+    (Arc::new(app), catalog)
 }
 
 /// Serves on a free port of the loopback interface.

@@ -65,7 +65,7 @@ async fn registry_with_tls(files: &Files) -> (String, TempDir) {
     install_crypto();
     let folder = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new());
-    let app = app(&folder, &Setup::default(), metrics.clone(), Arc::default()).await;
+    let (app, _) = app(&folder, &Setup::default(), metrics.clone(), Arc::default()).await;
     let authenticator = Arc::new(Authenticator::new(Anonymous::All, None).unwrap());
     let tls = TlsIdentity::load(&files.path("tls.crt"), &files.path("tls.key")).unwrap();
     let service = Service::Registry { app, authenticator };
@@ -114,7 +114,7 @@ async fn the_control_listener_wants_a_certificate_of_its_authority_and_needs_no_
     files.write(&authority);
     let folder = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new());
-    let app = app(&folder, &Setup::default(), metrics.clone(), Arc::default()).await;
+    let (app, _) = app(&folder, &Setup::default(), metrics.clone(), Arc::default()).await;
     let [certificate, key, ca] = ["tls.crt", "tls.key", "ca.crt"].map(|name| files.path(name));
     let tls = TlsIdentity::load_mutual(&certificate, &key, &ca).unwrap();
     let service = Service::Control { app };

@@ -14,7 +14,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::v1alpha1::{AccessMode, Anonymous, DeletionMode, LogFormat, LogLevel};
+use super::v1alpha1::{AccessMode, Anonymous, DeletionMode, ImmutableTagsSpec, LogFormat, LogLevel};
 use super::{Duration, Quantity};
 
 pub use descriptor_cache::{DescriptorCacheConfig, InMemoryCacheConfig, RedisConfig, RedisTlsConfig};
@@ -48,6 +48,9 @@ pub struct ServeConfig {
     /// When and how the bytes go that nothing needs any more.
     #[serde(default)]
     pub garbage_collection: GarbageCollectionConfig,
+    /// Tags that stay what they were first pushed as.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub immutable_tags: Vec<ImmutableTagsSpec>,
     /// What is remembered about blobs.
     #[serde(default)]
     pub descriptor_cache: DescriptorCacheConfig,

@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::api::FieldError;
-use crate::api::v1alpha1::{DescriptorCacheSpec, RedisSpec, RegistrySpec, StorageSpec, StorageType, TracingSpec};
+use crate::api::v1alpha1::{
+    DescriptorCacheSpec, RedisSpec, RegistrySpec, StorageSpec, StorageType, TracingSpec, compile_immutable_tags,
+};
 
 use super::{
     AuthConfig, AzureConfig, ControlConfig, DeletionConfig, DescriptorCacheConfig, GarbageCollectionConfig, GcsConfig,
@@ -56,6 +58,8 @@ impl ServeConfig {
         let tracing = spec.tracing.as_ref().map(tracing);
         tracing.as_ref().map_or(Ok(()), |tracing| tracing.check().map_err(below("tracing")))?;
         let garbage_collection = garbage_collection(spec).map_err(below("garbageCollection"))?;
+        compile_immutable_tags(&spec.immutable_tags)
+            .map_err(|FieldError { path, message }| FieldError::new(format!("spec.{path}"), message))?;
         Ok(Self {
             listen: around.listen,
             control: around.control,
@@ -64,6 +68,7 @@ impl ServeConfig {
             deletion: DeletionConfig { mode: spec.deletion.mode, restore_window: spec.deletion.restore_window.clone() },
             uploads: UploadsConfig { expire_after: spec.uploads.expire_after.clone() },
             garbage_collection,
+            immutable_tags: spec.immutable_tags.clone(),
             descriptor_cache,
             tls: around.tls,
             auth: AuthConfig { anonymous: spec.auth.anonymous, htpasswd: around.htpasswd },

@@ -17,8 +17,8 @@ pub use collection::{
 pub use error::{ErrorBody, ErrorEntry, TrashDetail};
 pub use history::{TagHistoryEntry, TagHistoryPage};
 pub use retention::{
-    ApplyRequest, Candidate, CandidatePage, InUse, PlanLine, PlanSummary, PolicySource, RunRequest, RunResult,
-    RunState, RunStatus,
+    ApplyRequest, Candidate, CandidatePage, InUse, PlanLine, PlanSummary, PolicySource, PreventedLine, RunRequest,
+    RunResult, RunState, RunStatus,
 };
 pub use scrub::{
     FindingCount, FindingKind, FindingPage, FindingView, ScrubProgress, ScrubRequest, ScrubState, ScrubStatus,

@@ -99,6 +99,21 @@ pub struct PlanSummary {
     /// Some of the decisions, deletions first.
     #[serde(default)]
     pub sample: Vec<PlanLine>,
+    /// What would go if it was not for other policies, at most 20 of them.
+    #[serde(default)]
+    pub prevented: Vec<PreventedLine>,
+}
+
+/// What would go if it was not for another policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreventedLine {
+    /// That policy, as `namespace/name`.
+    pub policy: String,
+    /// How many tags and manifests would go without it.
+    pub count: u64,
+    /// Some of them: `repository:tag` or `repository@digest`.
+    pub sample: Vec<String>,
 }
 
 /// One decision, for people.

@@ -156,6 +156,7 @@ impl Target {
                     manifest: found.manifest.clone(),
                     bytes: found.bytes.clone(),
                     digest: Some(found.digest.clone()),
+                    immutable: Vec::new(),
                     actor: ACTOR.to_owned(),
                 };
                 Ok(catalog.repository(name).put_manifest(put).await.map(drop)?)

@@ -90,6 +90,7 @@ impl Registry {
             tags: vec![tag.parse().unwrap()],
             manifest: Manifest::parse(None, &bytes).unwrap(),
             bytes: bytes.into(),
+            immutable: Vec::new(),
             actor: "test".to_owned(),
         };
         repository.put_manifest(put).await.unwrap()

@@ -301,7 +301,14 @@ mod tests {
             let bytes = serde_json::to_vec(&index).unwrap();
             let manifest = Manifest::parse(None, &bytes).unwrap();
             let tags = vec![format!("t{number:02}").parse().unwrap()];
-            let put = PutManifest { digest: None, tags, manifest, bytes: bytes.into(), actor: "test".into() };
+            let put = PutManifest {
+                digest: None,
+                tags,
+                manifest,
+                bytes: bytes.into(),
+                immutable: Vec::new(),
+                actor: "test".into(),
+            };
             repository.put_manifest(put).await.unwrap();
         }
     }

@@ -54,6 +54,10 @@ pub(super) fn storage(error: &storage::Error) -> Reply {
             conflict("the tag points elsewhere by now: conflict Replace (`lagan trash restore --conflict replace`) moves it back")
                 .detail(json!({ "tag": tag, "digest": digest }))
         }
+        E::TagImmutable { tag, digest } => {
+            Reply::new(S::CONFLICT, "DENIED", "the tag is immutable, and points to another manifest already")
+                .detail(json!({ "tag": tag, "digest": digest }))
+        }
         E::ContentGone { missing } => {
             conflict("content that the restore needs is gone").detail(json!({ "missing": missing }))
         }

@@ -26,7 +26,7 @@ use tracing::{Instrument as _, error, info_span};
 
 use crate::api::v1alpha1::{AccessMode, Mode};
 use crate::api::wire::{ApplyRequest, CandidatePage, PolicySource, RunRequest, RunResult, RunState, RunStatus};
-use crate::retention::{self, Plan};
+use crate::retention::{self, ImmutableTags, Plan};
 use crate::storage::{Catalog, Clock, DeletionMode, with_causes};
 
 use super::{Error, RunId};
@@ -65,6 +65,7 @@ struct Bounds {
 struct Inner {
     catalog: Catalog,
     access: AccessMode,
+    immutable: Arc<ImmutableTags>,
     clock: Arc<dyn Clock>,
     ledger: Ledger,
     policy_changes: AtomicU64,
@@ -78,10 +79,23 @@ impl RetentionRuns {
     /// # Errors
     /// [`Error::Storage`].
     pub async fn open(catalog: Catalog, access: AccessMode, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::open_with_immutable(catalog, access, Arc::default(), clock).await
+    }
+
+    /// As [`Self::open`], of a registry some of whose tags are immutable.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn open_with_immutable(
+        catalog: Catalog,
+        access: AccessMode,
+        immutable: Arc<ImmutableTags>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
         let ledger = Ledger::open(catalog.clone()).await?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let policy_changes = AtomicU64::new(0);
-        Ok(Self { inner: Arc::new(Inner { catalog, access, clock, ledger, policy_changes, tasks, stop }) })
+        Ok(Self { inner: Arc::new(Inner { catalog, access, immutable, clock, ledger, policy_changes, tasks, stop }) })
     }
 
     /// Starts a run, which then plans on its own; of a run that is known already, the status.
@@ -215,7 +229,7 @@ impl Inner {
     }
 
     fn planner(&self, request: &RunRequest) -> Result<Planner, Error> {
-        Planner::new(request, self.catalog.options().restore_window)
+        Planner::new(request, self.catalog.options().restore_window, Arc::clone(&self.immutable))
     }
 
     fn first_status(&self, run: &RunId, planner: &Planner) -> Result<RunStatus, Error> {

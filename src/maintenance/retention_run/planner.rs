@@ -10,11 +10,11 @@ use jiff::Timestamp;
 
 use crate::api::wire::{PolicySource, RunRequest};
 use crate::oci::RepositoryName;
-use crate::retention::{Plan, Planning, Policy, PolicyId, RepositoryPlan, Usage, plan_repository};
+use crate::retention::{ImmutableTags, Plan, Planning, Policy, PolicyId, RepositoryPlan, Usage, plan_repository};
 use crate::storage::{Catalog, on_a_thread};
 
 use super::Error;
-use super::snapshot::snapshot;
+use super::snapshot::Facts;
 
 /// How many names of repositories are read at a time.
 const PAGE: usize = 1000;
@@ -25,6 +25,7 @@ pub(super) struct Planner {
     policies: Arc<[Policy]>,
     running: PolicyId,
     restore_window: Duration,
+    immutable: Arc<ImmutableTags>,
 }
 
 impl Planner {
@@ -33,7 +34,11 @@ impl Planner {
     /// # Errors
     /// [`Error::InvalidRequest`]: a policy that does not compile blocks all deletion in its registry; or the one
     /// that is to run is not among them.
-    pub(super) fn new(request: &RunRequest, restore_window: Duration) -> Result<Self, Error> {
+    pub(super) fn new(
+        request: &RunRequest,
+        restore_window: Duration,
+        immutable: Arc<ImmutableTags>,
+    ) -> Result<Self, Error> {
         let policies = request.policies.iter().map(compile).collect::<Result<Arc<[Policy]>, Error>>()?;
         let mut uids = BTreeSet::new();
         if let Some(twice) = policies.iter().find(|policy| !uids.insert(&policy.id.uid)) {
@@ -44,7 +49,7 @@ impl Planner {
             Error::InvalidRequest { reason: format!("the policy with UID {:?} is not among policies", request.policy) }
         })?;
         let running = running.id.clone();
-        Ok(Self { policies, running, restore_window })
+        Ok(Self { policies, running, restore_window, immutable })
     }
 
     /// The policy that runs; `None` never happens, for [`Self::new`] found it.
@@ -69,13 +74,15 @@ impl Planner {
         let Some(running) = self.running() else {
             return Err(Error::InvalidRequest { reason: "the policy that runs is gone".into() });
         };
+        let facts = Facts::asked_by(&self.policies, catalog).await;
+        let facts = facts.map_err(|source| Error::Storage { action: "read what was pulled", source })?;
         let mut plan = Plan::new(running, run);
         let mut after: Option<RepositoryName> = None;
         loop {
             let page = catalog.repositories(after.as_ref().map(RepositoryName::as_str), PAGE).await;
             let page = page.map_err(|source| Error::Storage { action: "list the repositories", source })?;
             for name in page.entries.iter().filter(|name| running.repositories.matches(name)) {
-                let mut repository = self.plan_one(catalog, name, now, usage.get(name)).await?;
+                let mut repository = self.plan_one(catalog, &facts, name, now, usage.get(name)).await?;
                 adjust(&mut repository);
                 plan.add(repository);
             }
@@ -89,18 +96,19 @@ impl Planner {
     async fn plan_one(
         &self,
         catalog: &Catalog,
+        facts: &Facts,
         name: &RepositoryName,
         now: Timestamp,
         usage: Option<&Usage>,
     ) -> Result<RepositoryPlan, Error> {
-        let snapshot = snapshot(&catalog.repository(name)).await;
+        let snapshot = facts.snapshot(&catalog.repository(name)).await;
         let snapshot = snapshot.map_err(|source| Error::Storage { action: "read a repository", source })?;
         let planner = self.clone();
         let usage = usage.cloned().unwrap_or_default();
         // A repository may have 100,000 tags: not on a thread that answers requests.
         let task = on_a_thread(move || {
-            let Planner { policies, running, restore_window } = &planner;
-            let planning = Planning::new(policies, running, *restore_window, now)?;
+            let Planner { policies, running, restore_window, immutable } = &planner;
+            let planning = Planning::new(policies, running, *restore_window, now)?.with_immutable(immutable);
             Some(plan_repository(&planning, &snapshot, &usage))
         });
         let plan = task.await.ok().flatten();

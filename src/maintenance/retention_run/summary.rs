@@ -1,9 +1,11 @@
 //! A plan, as it is reported.
 
+use std::cmp::Reverse;
+
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::PlanDecision;
-use crate::api::wire::{PlanLine, PlanSummary};
+use crate::api::wire::{PlanLine, PlanSummary, PreventedLine};
 use crate::oci::RepositoryName;
 use crate::retention::{Action, Decision, Plan};
 
@@ -20,8 +22,21 @@ pub(super) fn summary(plan: &Plan, created_at: Timestamp) -> PlanSummary {
         keeps: plan.keeps(),
         protected_in_use: plan.protected_in_use(),
         reclaimable_bytes: plan.unshared_bytes(),
+        prevented: prevented(plan),
         sample: plan.sample(SAMPLE).map(|(repository, decision)| line(repository, decision)).collect(),
     }
+}
+
+/// The policies that prevent most come first.
+fn prevented(plan: &Plan) -> Vec<PreventedLine> {
+    let mut lines: Vec<PreventedLine> = plan
+        .prevented()
+        .iter()
+        .map(|(policy, by)| PreventedLine { policy: policy.clone(), count: by.count, sample: by.sample.clone() })
+        .collect();
+    lines.sort_by_key(|line| Reverse(line.count));
+    lines.truncate(SAMPLE);
+    lines
 }
 
 fn line(repository: &RepositoryName, decision: &Decision) -> PlanLine {

@@ -128,6 +128,7 @@ impl Push<'_> {
             tags: tags.clone(),
             manifest: item.manifest(),
             bytes: item.bytes.clone(),
+            immutable: Vec::new(),
             actor: "client".into(),
         };
         let asked = world.time.now();

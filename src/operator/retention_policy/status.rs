@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::v1alpha1::{
-    LastRun, Mode, PlanSample, PlanStatus, RetentionPolicy, RetentionPolicyStatus, RunOutcome,
+    LastRun, Mode, PlanSample, PlanStatus, PreventedDeletions, RetentionPolicy, RetentionPolicyStatus, RunOutcome,
     conditions::{self, ConditionStatus, ConditionType, Finding, Reason},
 };
-use crate::api::wire::{PlanLine, PlanSummary};
+use crate::api::wire::{PlanLine, PlanSummary, PreventedLine};
 
 use super::{assess::Assessment, decide::Trigger, run::Ending};
 
@@ -83,7 +83,20 @@ fn plan_status(plan: &PlanSummary, run: &str) -> PlanStatus {
         keeps: signed(plan.keeps),
         protected_in_use: signed(plan.protected_in_use),
         reclaimable_bytes: signed(plan.reclaimable_bytes),
+        prevented: plan.prevented.iter().take(MAX_SAMPLE).map(prevented).collect(),
         sample: plan.sample.iter().take(MAX_SAMPLE).map(sample).collect(),
+    }
+}
+
+/// The bound of a sample of what another policy prevents.
+const MAX_PREVENTED: usize = 5;
+
+fn prevented(line: &PreventedLine) -> PreventedDeletions {
+    let name = |text: &String| text.chars().take(MAX_NAME).collect::<String>();
+    PreventedDeletions {
+        policy: name(&line.policy),
+        count: i64::try_from(line.count).unwrap_or(i64::MAX),
+        sample: line.sample.iter().take(MAX_PREVENTED).map(name).collect(),
     }
 }
 

@@ -45,6 +45,13 @@ impl Store {
                 self.guard.begin(*epoch);
                 ReplicaAnswer::Done
             }
+            ReplicaCall::WritePulls => match self.write_pulls().await {
+                Ok(()) => ReplicaAnswer::Done,
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "could not write down what was pulled");
+                    ReplicaAnswer::Failed
+                }
+            },
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Asking everyone.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::future;
 use tracing::{debug, warn};
@@ -118,6 +121,27 @@ impl Store {
             }
         };
         future::join_all(ids.into_iter().map(tell)).await;
+    }
+
+    /// Makes every other replica write down what was pulled; those that have, and this one. Nobody is evicted, or asked
+    /// twice.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub(in crate::storage) async fn tell_pulls(&self) -> Result<BTreeSet<Ulid>, Error> {
+        let Some(replicas) = &self.replicas else { return Ok(BTreeSet::new()) };
+        let own = replicas.term().map(|term| term.id());
+        let tell = |id: Ulid| async move {
+            if Some(id) == own {
+                return Ok(Some(id));
+            }
+            let (Some(registration), None) = replicas.observe(self, id).await? else { return Ok(None) };
+            let told = replicas.setup().calls.call(id, &registration.address, &ReplicaCall::WritePulls);
+            let answer = within(&*self.clock, self.timing.call_wait, told).await;
+            Ok::<_, Error>(matches!(answer, Some(Ok(ReplicaAnswer::Done))).then_some(id))
+        };
+        let told = future::try_join_all(self.replica_ids().await?.into_iter().map(tell)).await?;
+        Ok(told.into_iter().flatten().collect())
     }
 
     pub(super) fn peers(&self) -> Option<(&Arc<Membership>, &Arc<Fence>)> {

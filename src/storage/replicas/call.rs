@@ -87,6 +87,8 @@ pub enum ReplicaCall {
         /// The collection that asks.
         epoch: Ulid,
     },
+    /// Write down what was pulled until now.
+    WritePulls,
 }
 
 impl ReplicaCall {
@@ -98,6 +100,7 @@ impl ReplicaCall {
             Self::Thaw { .. } => "thaw",
             Self::Clear { .. } | Self::ClearSwept { .. } | Self::ClearAll { .. } => "clear",
             Self::Begin { .. } => "begin",
+            Self::WritePulls => "pulls",
         }
     }
 
@@ -111,7 +114,8 @@ impl ReplicaCall {
             | Self::Clear { .. }
             | Self::ClearSwept { .. }
             | Self::ClearAll { .. }
-            | Self::Begin { .. } => Duration::ZERO,
+            | Self::Begin { .. }
+            | Self::WritePulls => Duration::ZERO,
         }
     }
 }

@@ -92,7 +92,7 @@ impl Membership {
     }
 
     /// The present term, whether or not its lease stands.
-    pub(super) fn term(&self) -> Option<Arc<Term>> {
+    pub(in crate::storage) fn term(&self) -> Option<Arc<Term>> {
         self.term.borrow().clone()
     }
 

@@ -6,6 +6,7 @@ mod collection;
 mod crash;
 mod delete;
 mod planned;
+mod pulls;
 mod purge;
 mod push;
 mod race;
@@ -94,6 +95,7 @@ pub(super) fn put(bytes: &Bytes, tag: Option<&str>) -> PutManifest {
         tags: tag.map(self::tag).into_iter().collect(),
         manifest: Manifest::parse(None, bytes).unwrap(),
         bytes: bytes.clone(),
+        immutable: Vec::new(),
         actor: "pusher".into(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod garbage_collection;
+mod immutable_tags;
 mod object_storage;
 mod serving;
 mod status;
@@ -20,6 +21,7 @@ pub use garbage_collection::{
     CollectionBrake, GarbageCollectionMode, GarbageCollectionResult, GarbageCollectionSpec, GarbageCollectionStatus,
     compile_collection_schedule, default_collection_schedule, grace_period,
 };
+pub use immutable_tags::{ImmutableTagsSpec, compile_immutable_tags};
 pub use object_storage::{
     Addressing, AzureSpec, CaBundleReference, Checksum, EncryptionSpec, EncryptionType, GcsSpec, Redirect, S3Spec,
 };
@@ -100,6 +102,11 @@ pub struct RegistrySpec {
     pub uploads: UploadsSpec,
     /// When and how the bytes go that nothing needs any more.
     pub garbage_collection: GarbageCollectionSpec,
+    /// Tags that stay what they were first pushed as: a push of one of them with other content is refused, and no
+    /// policy deletes it.
+    #[schemars(length(max = 32))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub immutable_tags: Vec<ImmutableTagsSpec>,
     /// What the registry remembers about blobs, to spare its storage.
     pub descriptor_cache: DescriptorCacheSpec,
     /// The certificate that clients see.

@@ -1,13 +1,13 @@
 //! From what somebody wrote to what the engine plans with.
 
-use std::num::NonZeroU32;
-
 use crate::api::wire::PolicySource;
 use crate::api::{FieldError, Invalid};
 use crate::oci::{Reference, RepositoryName};
 use crate::retention;
 
-use super::{Hold, InUseProtection, KeepRule, Mode, RetentionPolicySpec, UnmatchedTags, UntaggedAction, UntaggedSpec};
+use super::{
+    Hold, InUseProtection, Mode, OrphanedReferrers, RetentionPolicySpec, UnmatchedTags, UntaggedAction, UntaggedSpec,
+};
 
 impl TryFrom<&PolicySource> for retention::Policy {
     type Error = Invalid;
@@ -57,6 +57,7 @@ impl RetentionPolicySpec {
             unmatched_tags: self.unmatched_tags.into(),
             keep,
             untagged: (&self.untagged).into(),
+            orphaned: self.referrers.orphaned.into(),
             in_use: self.in_use.protection.into(),
             holds,
             limits: retention::Limits {
@@ -91,32 +92,6 @@ impl RetentionPolicySpec {
     fn repeated_rule_name(&self) -> Option<&str> {
         let mut names = std::collections::BTreeSet::new();
         self.keep.iter().map(|rule| rule.name.as_str()).find(|name| !names.insert(*name))
-    }
-}
-
-impl KeepRule {
-    fn compile(&self, at: usize) -> Result<retention::Rule, FieldError> {
-        let path = format!("spec.keep[{at}]");
-        if self.tags.is_empty() {
-            return Err(FieldError::new(format!("{path}.tags"), "matches no tag: write [\"*\"] for all"));
-        }
-        let tags =
-            retention::TagPatterns::new(&self.tags).map_err(|error| FieldError::new(format!("{path}.tags"), error))?;
-        let mut criteria = Vec::new();
-        if self.always.is_some() {
-            criteria.push(retention::Criterion::Always);
-        }
-        if let Some(count) = self.most_recently_pushed {
-            let count = NonZeroU32::new(count)
-                .ok_or_else(|| FieldError::new(format!("{path}.mostRecentlyPushed"), "must be at least 1"))?;
-            criteria.push(retention::Criterion::MostRecentlyPushed(count));
-        }
-        if let Some(age) = &self.pushed_within {
-            criteria.push(retention::Criterion::PushedWithin(age.as_std()));
-        }
-        retention::Rule::new(&self.name, tags, criteria).map_err(|retention::RuleError::NoCriterion| {
-            FieldError::new(path, "needs a criterion: always: {}, mostRecentlyPushed or pushedWithin")
-        })
     }
 }
 
@@ -162,6 +137,15 @@ impl From<&UntaggedSpec> for retention::Untagged {
     }
 }
 
+impl From<OrphanedReferrers> for retention::OrphanedReferrers {
+    fn from(orphaned: OrphanedReferrers) -> Self {
+        match orphaned {
+            OrphanedReferrers::Delete => Self::Delete,
+            OrphanedReferrers::Keep => Self::Keep,
+        }
+    }
+}
+
 impl From<InUseProtection> for retention::InUseProtection {
     fn from(protection: InUseProtection) -> Self {
         match protection {
@@ -191,15 +175,6 @@ mod tests {
         assert_eq!(policy.minimum_age.as_secs(), 3600);
         assert_eq!(policy.limits, retention::Limits { max_deletions: 1000, max_delete_percent: 25 });
         assert!(policy.repositories.matches(&"any/where".parse().unwrap()));
-    }
-
-    #[test]
-    fn every_criterion_of_a_rule_is_there() {
-        let policy = compile(
-            "registryRef: {name: main}\nkeep: [{name: a, tags: ['*'], always: {}, mostRecentlyPushed: 3, pushedWithin: 2h}]",
-        )
-        .unwrap();
-        assert_eq!(policy.keep[0].criteria().len(), 3);
     }
 
     #[test]

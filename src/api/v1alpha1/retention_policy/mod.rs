@@ -1,6 +1,7 @@
 //! `RetentionPolicy`: what a registry keeps, and what it deletes on a schedule.
 
 mod compile;
+mod compile_rule;
 mod keep;
 mod scope;
 mod status;
@@ -12,10 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::api::Duration;
 use crate::api::v1alpha1::rules::rules;
 
-pub use keep::{Always, Hold, KeepRule, UntaggedAction, UntaggedSpec};
+pub use keep::{
+    Always, Hold, KeepRule, OrphanedReferrers, ReferrersSpec, SemverCriterion, UntaggedAction, UntaggedSpec,
+};
 pub use scope::{InUseProtection, InUseSpec, LimitsSpec, RegistryReference, RepositorySelector, UnmatchedTags};
 pub use status::{
-    HoldState, HoldStatus, LastRun, PlanDecision, PlanSample, PlanStatus, RetentionPolicyStatus, RunOutcome,
+    HoldState, HoldStatus, LastRun, PlanDecision, PlanSample, PlanStatus, PreventedDeletions, RetentionPolicyStatus,
+    RunOutcome,
 };
 
 /// What a registry keeps, and what it deletes on a schedule.
@@ -97,6 +101,9 @@ pub struct RetentionPolicySpec {
     /// What becomes of manifests that no tag reaches any more.
     #[serde(default)]
     pub untagged: UntaggedSpec,
+    /// What becomes of signatures and other manifests without a tag that refer to one that is gone.
+    #[serde(default)]
+    pub referrers: ReferrersSpec,
     /// Whether images that the cluster runs are kept.
     #[serde(default)]
     pub in_use: InUseSpec,

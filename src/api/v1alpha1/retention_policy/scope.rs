@@ -17,7 +17,8 @@ pub struct RegistryReference {
 #[serde(rename_all = "camelCase", default)]
 pub struct RepositorySelector {
     /// Patterns of which a repository's whole name must match one. `*` stands for anything but a slash, `**`
-    /// for anything: `team/*` is team/app but not team/app/cache, which `team/**` is too.
+    /// for anything: `team/*` is team/app but not team/app/cache, which `team/**` is too. What follows `regex:` is a
+    /// regular expression that must match the whole name, such as `regex:team/(app|web)`.
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 255)))]
     pub include: Vec<String>,
     /// Patterns of which it must match none.

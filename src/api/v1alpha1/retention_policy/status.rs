@@ -68,6 +68,25 @@ pub struct PlanStatus {
     #[schemars(length(max = 20))]
     #[serde(default)]
     pub sample: Vec<PlanSample>,
+    /// What would go if it was not for other policies of the Registry.
+    #[schemars(length(max = 20))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prevented: Vec<PreventedDeletions>,
+}
+
+/// What would go if it was not for another policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreventedDeletions {
+    /// That policy, as namespace/name.
+    #[schemars(length(max = 512))]
+    pub policy: String,
+    /// How many tags and manifests would go without it.
+    pub count: i64,
+    /// Some of them: repository:tag or repository@digest.
+    #[schemars(length(max = 5), inner(length(max = 512)))]
+    #[serde(default)]
+    pub sample: Vec<String>,
 }
 
 /// One decision.

@@ -3,6 +3,7 @@
 mod collection;
 mod hiccups;
 mod mending;
+mod pulls;
 mod scenarios;
 mod simulator;
 mod storm;

@@ -1,0 +1,161 @@
+//! How long planning takes, and how much memory: `cargo bench --bench retention`.
+//!
+//! A registry of 10,000 repositories with 1,000,000 tags is planned a repository at a time, as a run does it; what is read
+//! is not kept, and making it up is not counted. Then single repositories of 10,000 and of 100,000 tags: the second must
+//! take some ten times as long as the first.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a program that measures, and shows what it measured"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use lagan::oci::{Algorithm, Digest, ImageConfig};
+use lagan::retention::{
+    Blob, Criterion, ImageFacts, InUseProtection, Limits, ManifestContent, ManifestSnapshot, Mode, OrphanedReferrers,
+    Plan, Planning, Policy, PolicyId, PullsKnown, RepositoryPatterns, RepositorySnapshot, Rule, TagPatterns,
+    TagSnapshot, UnmatchedTags, Untagged, UntaggedAction, Usage, VersionRule, plan_repository,
+};
+
+const REPOSITORIES: u32 = 10_000;
+const TAGS: u32 = 100;
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn now() -> Timestamp {
+    "2026-07-01T12:00:00Z".parse().unwrap()
+}
+
+fn rule(name: &str, tags: &str, criteria: Vec<Criterion>) -> Rule {
+    Rule::new(name, TagPatterns::new(&[tags.to_owned()]).unwrap(), criteria).unwrap()
+}
+
+/// Every kind of criterion; some 60 of a hundred tags go.
+fn policy() -> Policy {
+    let count = |count| NonZeroU32::new(count).unwrap();
+    let versions = VersionRule { keep_per_minor: Some(count(2)), ..VersionRule::default() };
+    let labels = BTreeMap::from([("keep".to_owned(), "true".to_owned())]);
+    Policy {
+        id: PolicyId { namespace: "ns".into(), name: "p".into(), uid: "u".into(), generation: 1 },
+        mode: Mode::Enforce,
+        suspended: false,
+        repositories: RepositoryPatterns::new(&["**".into()], &["regex:never/.*".into()]).unwrap(),
+        minimum_age: HOUR,
+        unmatched_tags: UnmatchedTags::Delete,
+        keep: vec![
+            rule("releases", "v*", vec![Criterion::Version(Arc::new(versions))]),
+            rule(
+                "ci",
+                "regex:pr-[0-9]+",
+                vec![Criterion::MostRecentlyPushed(count(10)), Criterion::PulledWithin(HOUR * 48)],
+            ),
+            rule("main", "main-*", vec![Criterion::MostRecentlyPulled(count(5)), Criterion::WithinSize(1 << 30)]),
+            rule("labelled", "*", vec![Criterion::Labels(Arc::new(labels)), Criterion::CreatedWithin(HOUR)]),
+        ],
+        untagged: Untagged { action: UntaggedAction::Delete, minimum_age: Duration::ZERO },
+        orphaned: OrphanedReferrers::Delete,
+        in_use: InUseProtection::Enabled,
+        holds: Vec::new(),
+        limits: Limits { max_deletions: u64::MAX, max_delete_percent: 100 },
+    }
+}
+
+fn digest(text: &str) -> Digest {
+    Digest::of(Algorithm::Sha256, text.as_bytes())
+}
+
+/// A repository of so many tags, each of an image of two blobs, one of which is shared by ten.
+fn repository(name: &str, tags: u32) -> RepositorySnapshot {
+    let ago = |hours: u32| now() - SignedDuration::from_hours(i64::from(hours));
+    let mut snapshot = RepositorySnapshot {
+        repository: name.parse().unwrap(),
+        tags: Vec::new(),
+        manifests: Vec::new(),
+        pulls: PullsKnown::All,
+    };
+    for n in 0..tags {
+        let tag = match n % 3 {
+            0 => format!("v{}.{}.{}", n % 4, n % 100 / 10, n),
+            1 => format!("pr-{n}"),
+            _ => format!("main-{n}"),
+        };
+        let manifest = digest(&format!("{name}:{n}"));
+        let config = digest(&format!("{name}:{n} config"));
+        snapshot.tags.push(TagSnapshot {
+            tag: tag.parse().unwrap(),
+            digest: manifest.clone(),
+            pushed_at: Some(ago(n % 1000 + 2)),
+            pulled_at: (n % 5 == 0).then(|| ago(n % 100)),
+            restored_at: None,
+        });
+        let created = Some(ago(n % 1000 + 3));
+        snapshot.manifests.push(ManifestSnapshot {
+            digest: manifest,
+            media_type: None,
+            size: 500,
+            pushed_at: Some(ago(n % 1000 + 2)),
+            pulled_at: None,
+            untagged_since: None,
+            restored_at: None,
+            content: Some(ManifestContent {
+                config: Some(config.clone()),
+                blobs: vec![
+                    Blob { digest: config, size: 2000 },
+                    Blob { digest: digest(&format!("{name}:{} layer", n / 10)), size: 10 << 20 },
+                ],
+                image: ImageFacts::Known(ImageConfig { created, ..ImageConfig::default() }),
+                ..ManifestContent::default()
+            }),
+        });
+    }
+    snapshot
+}
+
+/// The most memory that this process has had, in MiB.
+fn peak_mebibytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
+}
+
+fn main() {
+    let policies = [policy()];
+    let planning = Planning::new(&policies, &policies[0].id, HOUR * 168, now()).unwrap();
+    let mut plan = Plan::new(&policies[0], "run");
+    let mut took = Duration::ZERO;
+    for n in 0..REPOSITORIES {
+        let snapshot = repository(&format!("team-{}/app-{n}", n % 100), TAGS);
+        let began = Instant::now();
+        plan.add(plan_repository(&planning, &snapshot, &Usage::nothing()));
+        took += began.elapsed();
+    }
+    let began = Instant::now();
+    let hash = plan.hash();
+    took += began.elapsed();
+    println!(
+        "{REPOSITORIES} repositories, {} tags: planned in {:.2} s, {} go and {} stay, {} MiB at most, hash {}",
+        plan.tags_in_scope(),
+        took.as_secs_f64(),
+        plan.deletes(),
+        plan.keeps(),
+        peak_mebibytes(),
+        &hash[..8]
+    );
+    drop(plan);
+    for tags in [10_000, 100_000] {
+        let snapshot = repository("large", tags);
+        let began = Instant::now();
+        let plan = plan_repository(&planning, &snapshot, &Usage::nothing());
+        let took = began.elapsed();
+        println!("one repository of {tags} tags: planned in {:.3} s, {} go", took.as_secs_f64(), plan.deletes());
+    }
+}
