@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::fixtures::{
+use super::{NONE, five};
+use crate::retention::fixtures::{
     DAY, HOUR, ago, annotations, digest, labels, plan, platforms, policy, pulled_last, repository, types, versions,
 };
-use super::super::{Criterion, ImageFacts, PullsKnown};
-use super::{NONE, five};
+use crate::retention::{Criterion, ImageFacts, PullsKnown};
 
 #[test]
 fn pulls_keep_and_what_was_never_pulled_counts_from_its_push() {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::fixtures::{DAY, HOUR, ago, digest, newest, plan, plan_with_usage, policy, repository};
-use super::super::{Criterion, OrphanedReferrers, Policy};
 use super::{NONE, five, used};
+use crate::retention::fixtures::{DAY, HOUR, ago, digest, newest, plan, plan_with_usage, policy, repository};
+use crate::retention::{Criterion, OrphanedReferrers, Policy};
 
 #[test]
 fn with_no_age_a_manifest_goes_with_its_last_tag_as_one() {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::fixtures::{DAY, HOUR, RESTORE_WINDOW, app, digest, newest, now, plan, policy, repository};
-use super::super::{Criterion, Plan, Planning, Policy, RepositorySnapshot, Usage, plan_repository};
 use super::five;
+use crate::retention::fixtures::{DAY, HOUR, RESTORE_WINDOW, app, digest, newest, now, plan, policy, repository};
+use crate::retention::{Criterion, Plan, Planning, Policy, RepositorySnapshot, Usage, plan_repository};
 
 fn whole_plan(policy: &Policy, run: &str, repositories: &[RepositorySnapshot]) -> Plan {
     let policies = [policy.clone()];

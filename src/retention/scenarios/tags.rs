@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::fixtures::{
+use super::{NONE, five, used};
+use crate::retention::fixtures::{
     DAY, HOUR, RESTORE_WINDOW, ago, digest, immutable, newest, plan, plan_with_immutable, plan_with_usage, policy,
     repository,
 };
-use super::super::{Criterion, Usage};
-use super::{NONE, five, used};
+use crate::retention::{Criterion, Usage};
 
 #[test]
 fn criteria_keep_what_they_say() {
