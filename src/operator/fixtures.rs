@@ -158,6 +158,11 @@ impl RegistryStub {
     pub(crate) fn requests(&self) -> Vec<Asked> {
         self.cluster.requests()
     }
+
+    /// What it was asked, as it goes on.
+    pub(crate) fn asked(&self) -> Arc<Mutex<Vec<Asked>>> {
+        Arc::clone(&self.cluster.asked)
+    }
 }
 
 /// A client of a registry at an address, without TLS.

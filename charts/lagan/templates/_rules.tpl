@@ -43,4 +43,7 @@ What runs, so that it is not deleted. Listed, before each application of a plan.
 - apiGroups: [batch]
   resources: [jobs, cronjobs]
   verbs: [list]
+{{- with .Values.rbac.inUseRules }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}

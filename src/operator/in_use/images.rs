@@ -16,6 +16,10 @@ pub fn each_image(object: &Value, found: &mut impl FnMut(&str)) {
             for (key, value) in fields {
                 match value {
                     Value::String(text) if KEYS.contains(&key.as_str()) => found(text),
+                    Value::Array(texts) if KEYS.contains(&key.as_str()) => {
+                        texts.iter().filter_map(Value::as_str).for_each(&mut *found);
+                        each_image(value, found);
+                    }
                     value => each_image(value, found),
                 }
             }
@@ -95,6 +99,7 @@ mod tests {
     fn unknown_shapes_are_searched_too() {
         let odd = json!({"data": [[{"image": "a:1"}, 7, null], {"image": {"image": "b:1"}}, {"image": 3, "x": "c:1"}]});
         assert_eq!(images(&odd), set(&["a:1", "b:1"]));
+        assert_eq!(images(&json!({"data": {"image": ["a:1", {"image": "b:1"}, 7]}})), set(&["a:1", "b:1"]));
         assert_eq!(images(&json!("image")), set(&[]));
     }
 }

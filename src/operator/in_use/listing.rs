@@ -2,128 +2,121 @@
 
 use std::time::Duration;
 
-use kube::{
-    Api, Client, ResourceExt,
-    api::ListParams,
-    core::{DynamicObject, ObjectList},
-};
+use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
+use crate::api::v1alpha1::{InUseScope, InUseSpec, RolloutHistory as HistorySpec};
+use crate::operator::config::WatchScope;
+
 use super::{
+    custom_resource::CustomResource,
+    error::Error,
+    image_list,
     images::each_image,
+    pages::each_object,
     protection::{Protection, User},
+    rollout_history::RolloutHistory,
     source::{SOURCES, Source},
 };
-
-/// Objects that are asked for at once: a pod is some ten kilobytes and several times that in memory, and more than
-/// one policy may be listing.
-const PAGE: u32 = 200;
-
-/// A list that runs out before it was read to its end is begun again, so many times. One runs out after five
-/// minutes, or when the API server forgets it early; a cluster where that happens every time needs its owner.
-const MAX_BEGINNINGS: usize = 3;
 
 /// A listing may take so long. Nothing is deleted later than five minutes after a listing began, and the
 /// application needs its share of them.
 const TIME_LIMIT: Duration = Duration::from_secs(150);
 
-/// What is in use could not be found out.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The API server refuses.
-    #[error("could not list {resource}: {message}")]
-    Refused {
-        /// What was listed, such as `cronjobs.batch`.
-        resource: String,
-        /// What the API server says.
-        message: String,
-    },
-    /// The API server did not answer, or not in words that can be read.
-    #[error("could not list {resource}")]
-    Unanswered {
-        /// What was listed.
-        resource: String,
-        /// Why.
-        source: Box<kube::Error>,
-    },
-    /// The list ran out each time before it was read to its end.
-    #[error("the list of {resource} ran out {MAX_BEGINNINGS} times before it was read to its end")]
-    Expired {
-        /// What was listed.
-        resource: String,
-    },
-    /// It took too long.
-    #[error("listing the cluster took more than {} seconds", TIME_LIMIT.as_secs())]
-    TooSlow,
+/// Who is asked what is in use.
+#[derive(Clone, Copy)]
+pub struct Inquiry<'a> {
+    /// The API server.
+    pub client: &'a Client,
+    /// Where the operator has rights.
+    pub watched: &'a WatchScope,
+    /// The policy's namespace.
+    pub namespace: &'a str,
+    /// What the policy counts as in use.
+    pub spec: &'a InUseSpec,
 }
 
-/// Lists every source, live, to its end, and adds what it finds to `protection`. Returns how long that took.
-///
-/// The lists are not the API server's cached ones: without a resource version they are as new as its store. A list
-/// of several pages is one snapshot.
-///
-/// # Errors
-/// When one source cannot be read to its end. Then nothing is known about what is in use.
-pub async fn list(client: &Client, protection: &mut Protection<'_>) -> Result<Duration, Error> {
-    let began = Instant::now();
-    let all = async {
+impl Inquiry<'_> {
+    /// Lists every source, live, to its end, and adds what it finds to `protection`. Returns how long that took.
+    ///
+    /// # Errors
+    /// When one source cannot be read to its end. Then nothing is known about what is in use.
+    pub async fn list(&self, protection: &mut Protection<'_>) -> Result<Duration, Error> {
+        let began = Instant::now();
+        let all = tokio::time::timeout(TIME_LIMIT, self.list_all(protection));
+        all.await.unwrap_or(Err(Error::TooSlow { seconds: TIME_LIMIT.as_secs() }))?;
+        Ok(began.elapsed())
+    }
+
+    /// What the reader of a status should know of how much was asked, if it is not everything.
+    #[must_use]
+    pub fn narrowness(&self) -> Option<String> {
+        match (self.spec.scope, self.watched) {
+            (InUseScope::WatchedNamespaces, WatchScope::Namespaces(names)) => Some(format!(
+                "inUse.scope is WatchedNamespaces: only what the namespaces {} use is protected",
+                names.join(", ")
+            )),
+            _ => None,
+        }
+    }
+
+    /// What may help where a list was refused.
+    #[must_use]
+    pub fn hint(&self, error: &Error) -> Option<&'static str> {
+        let is_refused = matches!(error, Error::Refused { .. }) && self.spec.scope == InUseScope::Cluster;
+        (is_refused && *self.watched != WatchScope::Cluster).then_some(
+            "the operator has rights in the namespaces that it watches only: give it more, or say \
+             inUse.scope: WatchedNamespaces",
+        )
+    }
+
+    /// What others make workloads from comes before the workloads (see [`SOURCES`]).
+    async fn list_all(&self, protection: &mut Protection<'_>) -> Result<(), Error> {
+        for extra in &self.spec.extra_images_from {
+            image_list::add(self.client, self.namespace, extra, protection).await?;
+        }
+        for wanted in &self.spec.custom_resources {
+            let custom = CustomResource::find(self.client, wanted).await?;
+            let everywhere = vec![None];
+            let parts = if custom.is_namespaced { self.parts() } else { everywhere };
+            for part in parts {
+                let mut add = |object: &_| custom.add(object, protection);
+                each_object(self.client, &custom.resource, part.as_deref(), &mut add).await?;
+            }
+        }
+        let mut history = (self.spec.rollout_history == HistorySpec::Ignore).then(RolloutHistory::default);
         for source in SOURCES {
-            list_source(client, source, protection).await?;
+            for part in self.parts() {
+                self.list_source(source, part.as_deref(), history.as_mut(), protection).await?;
+            }
         }
         Ok(())
-    };
-    tokio::time::timeout(TIME_LIMIT, all).await.unwrap_or(Err(Error::TooSlow))?;
-    Ok(began.elapsed())
-}
+    }
 
-/// Lists one source. What was found before a list ran out stays: it was in use a moment ago.
-async fn list_source(client: &Client, source: Source, protection: &mut Protection<'_>) -> Result<(), Error> {
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &source.api_resource());
-    for _ in 0..MAX_BEGINNINGS {
-        match read_to_the_end(&api, source, protection).await {
-            Ok(()) => return Ok(()),
-            Err(error) if has_expired(&error) => {
-                tracing::warn!(resource = source.resource(), "a list of the cluster ran out, and begins again");
-            }
-            Err(error) => return Err(failure(source, error)),
+    /// The namespaces to list one after the other; `None` is all of them in one list.
+    fn parts(&self) -> Vec<Option<String>> {
+        match self.spec.scope {
+            InUseScope::Cluster => vec![None],
+            InUseScope::WatchedNamespaces => self.watched.parts(),
         }
     }
-    Err(Error::Expired { resource: source.resource() })
-}
 
-async fn read_to_the_end(
-    api: &Api<DynamicObject>,
-    source: Source,
-    protection: &mut Protection<'_>,
-) -> Result<(), kube::Error> {
-    let mut params = ListParams::default().limit(PAGE);
-    loop {
-        let page = api.list(&params).await?;
-        let next = page.metadata.continue_.clone().filter(|token| !token.is_empty());
-        add_page(page, source, protection);
-        let Some(token) = next else { return Ok(()) };
-        params = params.continue_token(&token);
-    }
-}
-
-fn add_page(page: ObjectList<DynamicObject>, source: Source, protection: &mut Protection<'_>) {
-    for object in page.items {
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let user = User { kind: source.kind, namespace: &namespace, name: &name };
-        each_image(&object.data, &mut |image| protection.add(user, image));
-    }
-}
-
-/// 410 Gone: what the continue token stands for is no longer there.
-fn has_expired(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 410)
-}
-
-fn failure(source: Source, error: kube::Error) -> Error {
-    let resource = source.resource();
-    match error {
-        kube::Error::Api(status) => Error::Refused { resource, message: status.message },
-        error => Error::Unanswered { resource, source: Box::new(error) },
+    async fn list_source(
+        &self,
+        source: Source,
+        namespace: Option<&str>,
+        mut history: Option<&mut RolloutHistory>,
+        protection: &mut Protection<'_>,
+    ) -> Result<(), Error> {
+        let mut add = |object: &_| {
+            if !history.as_mut().is_some_and(|history| history.is_only(source.kind, object)) {
+                let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+                let user = User { kind: source.kind, namespace: &namespace, name: &name };
+                each_image(&object.data, &mut |image| protection.add(user, image));
+            }
+            Ok(())
+        };
+        each_object(self.client, &source.api_resource(), namespace, &mut add).await
     }
 }
 
@@ -135,7 +128,7 @@ mod tests {
     use crate::operator::fixtures::{Answer, Cluster};
 
     use super::*;
-    use crate::operator::in_use::CandidateIndex;
+    use crate::operator::in_use::{CandidateIndex, pages::MAX_BEGINNINGS};
 
     fn index() -> CandidateIndex {
         let mut index = CandidateIndex::default();
@@ -162,10 +155,21 @@ mod tests {
     }
 
     async fn listed(cluster: &Cluster) -> Result<Vec<u32>, Error> {
+        listed_as(cluster, &json!({}), &WatchScope::Cluster).await
+    }
+
+    /// The candidates in use by a policy's `inUse`, for an operator that watches `watched`.
+    async fn listed_as(cluster: &Cluster, spec: &Value, watched: &WatchScope) -> Result<Vec<u32>, Error> {
         let index = index();
         let mut protection = Protection::new(&index, "shop");
-        list(&cluster.client(), &mut protection).await?;
+        let spec: InUseSpec = serde_json::from_value(spec.clone()).unwrap();
+        let inquiry = Inquiry { client: &cluster.client(), watched, namespace: "shop", spec: &spec };
+        inquiry.list(&mut protection).await?;
         Ok(protection.in_use().into_iter().map(|in_use| in_use.candidate).collect())
+    }
+
+    fn paths(cluster: &Cluster) -> Vec<String> {
+        cluster.requests().iter().map(|request| request.path().to_owned()).collect()
     }
 
     #[tokio::test]
@@ -176,7 +180,6 @@ mod tests {
             _ => page(&[], ""),
         });
         assert_eq!(listed(&cluster).await.unwrap(), [0, 2]);
-        let asked: Vec<String> = cluster.requests().iter().map(|request| request.path().to_owned()).collect();
         let expected = [
             "/apis/batch/v1/cronjobs",
             "/apis/apps/v1/deployments",
@@ -190,7 +193,7 @@ mod tests {
             "/api/v1/pods",
             "/api/v1/pods",
         ];
-        assert_eq!(asked, expected);
+        assert_eq!(paths(&cluster), expected);
         for request in cluster.requests() {
             assert_eq!((request.query("resourceVersion"), request.query("limit")), (None, Some("200")));
         }
@@ -237,5 +240,200 @@ mod tests {
         });
         assert!(matches!(listed(&cluster).await, Err(Error::Expired { resource }) if resource == "cronjobs.batch"));
         assert_eq!(cluster.requests().len(), 2 * MAX_BEGINNINGS);
+    }
+
+    #[tokio::test]
+    async fn each_source_that_cannot_be_listed_is_named() {
+        for source in SOURCES {
+            let resource = source.api_resource();
+            let group = if resource.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", resource.group) };
+            let path = format!("{group}/v1/{}", resource.plural);
+            let failing = path.clone();
+            let cluster = Cluster::answering(move |request| {
+                if request.path() == failing { Answer::failure(403, "not for you") } else { page(&[], "") }
+            });
+            let error = listed(&cluster).await.unwrap_err();
+            assert!(
+                matches!(&error, Error::Refused { resource, .. } if resource.starts_with(&source.api_resource().plural)),
+                "{path}: {error:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn watched_namespaces_are_listed_one_after_the_other_and_nothing_else() {
+        let watched = WatchScope::Namespaces(vec!["shop".to_owned(), "lab".to_owned()]);
+        let narrow = json!({"scope": "WatchedNamespaces"});
+        let cluster = Cluster::answering(|request| match request.path() {
+            "/api/v1/namespaces/lab/pods" => page(&[object("app:v1")], ""),
+            path if path.contains("/namespaces/") => page(&[], ""),
+            path => panic!("{path} is of the whole cluster"),
+        });
+        assert_eq!(listed_as(&cluster, &narrow, &watched).await.unwrap(), [1]);
+        assert_eq!(cluster.requests().len(), 2 * SOURCES.len());
+
+        let spec: InUseSpec = serde_json::from_value(narrow).unwrap();
+        let client = cluster.client();
+        let mut inquiry = Inquiry { client: &client, watched: &watched, namespace: "shop", spec: &spec };
+        assert!(inquiry.narrowness().unwrap().contains("shop, lab"));
+        inquiry.watched = &WatchScope::Cluster;
+        assert_eq!(inquiry.narrowness(), None, "all of it is watched");
+    }
+
+    #[tokio::test]
+    async fn operator_of_some_namespaces_says_what_may_help() {
+        let watched = WatchScope::Namespaces(vec!["shop".to_owned()]);
+        let cluster = Cluster::answering(|_| Answer::failure(403, "not for you"));
+        let error = listed_as(&cluster, &json!({}), &watched).await.unwrap_err();
+        let (client, spec) = (cluster.client(), InUseSpec::default());
+        let mut inquiry = Inquiry { client: &client, watched: &watched, namespace: "shop", spec: &spec };
+        assert!(inquiry.hint(&error).unwrap().contains("WatchedNamespaces"));
+        inquiry.watched = &WatchScope::Cluster;
+        assert_eq!(inquiry.hint(&error), None);
+    }
+
+    #[tokio::test]
+    async fn rollout_history_is_in_use_unless_the_policy_ignores_it() {
+        let old = json!({
+            "metadata": {"name": "web-1", "namespace": "shop", "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u", "controller": true}]},
+            "spec": {"replicas": 0, "template": {"spec": {"containers": [{"image": "app:v0"}]}}},
+        });
+        let cluster = Cluster::answering(move |request| match request.path() {
+            "/apis/apps/v1/replicasets" => page(std::slice::from_ref(&old), ""),
+            "/apis/apps/v1/deployments" => page(&[object("app:v1")], ""),
+            _ => page(&[], ""),
+        });
+        assert_eq!(listed(&cluster).await.unwrap(), [0, 1]);
+        let ignoring = json!({"rolloutHistory": "Ignore"});
+        assert_eq!(listed_as(&cluster, &ignoring, &WatchScope::Cluster).await.unwrap(), [1]);
+    }
+
+    fn extra_images() -> Value {
+        json!({"extraImagesFrom": [{"configMapRef": {"name": "edge"}}]})
+    }
+
+    #[tokio::test]
+    async fn further_images_are_read_from_config_maps_of_the_policys_namespace() {
+        let cluster = Cluster::answering(|request| match request.path() {
+            "/api/v1/namespaces/shop/configmaps/edge" => {
+                Answer::ok(json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"images": "app:v2\n"}}))
+            }
+            _ => page(&[], ""),
+        });
+        assert_eq!(listed_as(&cluster, &extra_images(), &WatchScope::Cluster).await.unwrap(), [2]);
+    }
+
+    #[tokio::test]
+    async fn config_map_that_cannot_be_read_is_named() {
+        type Failure = fn() -> Answer;
+        let cases: [(Failure, &str); 4] = [
+            (|| Answer::failure(404, "not found"), "there is no ConfigMap edge"),
+            (|| Answer::failure(403, "not for you"), "ConfigMap edge"),
+            (Answer::broken, "ConfigMap edge"),
+            (|| Answer::ok(json!({"data": {"images": "app:v1 app:v2"}})), "\"app:v1 app:v2\" names no image"),
+        ];
+        for (failure, words) in cases {
+            let cluster = Cluster::answering(move |request| match request.path() {
+                "/api/v1/namespaces/shop/configmaps/edge" => failure(),
+                _ => page(&[], ""),
+            });
+            let error = listed_as(&cluster, &extra_images(), &WatchScope::Cluster).await.unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    fn custom() -> Value {
+        json!({"customResources": [{"apiVersion": "serving.example.com/v1", "kind": "Service",
+            "paths": [".spec.image", ".spec.containers[*].image", ".metadata.annotations['example.com/image']"]}]})
+    }
+
+    fn kinds() -> Answer {
+        Answer::ok(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "serving.example.com/v1",
+        "resources": [
+            {"name": "services/status", "singularName": "", "namespaced": true, "kind": "Service", "verbs": ["get"]},
+            {"name": "services", "singularName": "service", "namespaced": true, "kind": "Service", "verbs": ["list"]},
+            {"name": "hosts", "singularName": "host", "namespaced": false, "kind": "Host", "verbs": ["list"]},
+        ]}))
+    }
+
+    fn service(spec: &Value) -> Value {
+        json!({"apiVersion": "serving.example.com/v1", "kind": "Service", "spec": spec,
+            "metadata": {"name": "web", "namespace": "shop", "annotations": {"example.com/image": "app:v2"}}})
+    }
+
+    #[tokio::test]
+    async fn kinds_that_a_policy_names_are_listed_before_the_others_and_to_their_end() {
+        let cluster = Cluster::answering(|request| match (request.path(), request.query("continue")) {
+            ("/apis/serving.example.com/v1", _) => kinds(),
+            ("/apis/serving.example.com/v1/services", None) => page(&[service(&json!({"image": "app:v0"}))], "more"),
+            ("/apis/serving.example.com/v1/services", Some(_)) => {
+                page(&[service(&json!({"containers": [{"image": {"repository": "app", "tag": "v1"}}]}))], "")
+            }
+            _ => page(&[], ""),
+        });
+        assert_eq!(listed_as(&cluster, &custom(), &WatchScope::Cluster).await.unwrap(), [0, 1, 2]);
+        assert_eq!(
+            paths(&cluster)[..3],
+            [
+                "/apis/serving.example.com/v1",
+                "/apis/serving.example.com/v1/services",
+                "/apis/serving.example.com/v1/services"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn kinds_outside_namespaces_are_listed_whatever_the_scope() {
+        let cluster = Cluster::answering(|request| match request.path() {
+            "/apis/serving.example.com/v1" => kinds(),
+            "/apis/serving.example.com/v1/hosts" => {
+                page(&[json!({"metadata": {"name": "h"}, "spec": {"image": "app:v1"}})], "")
+            }
+            path if path.contains("/namespaces/shop/") => page(&[], ""),
+            path => panic!("{path} was not expected"),
+        });
+        let spec = json!({"scope": "WatchedNamespaces", "customResources": [
+            {"apiVersion": "serving.example.com/v1", "kind": "Host", "paths": [".spec.image"]}]});
+        let watched = WatchScope::Namespaces(vec!["shop".to_owned()]);
+        assert_eq!(listed_as(&cluster, &spec, &watched).await.unwrap(), [1]);
+    }
+
+    #[tokio::test]
+    async fn kind_that_cannot_be_read_is_named() {
+        type Script = fn(&str) -> Answer;
+        let cases: [(Script, &str); 5] = [
+            (|_| Answer::failure(404, "page not found"), "no kind Service of serving.example.com/v1"),
+            (
+                |path| match path {
+                    "/apis/serving.example.com/v1" => {
+                        Answer::ok(json!({"groupVersion": "serving.example.com/v1", "resources": []}))
+                    }
+                    _ => page(&[], ""),
+                },
+                "no kind Service of serving.example.com/v1",
+            ),
+            (|_| Answer::broken(), "the kinds of serving.example.com/v1"),
+            (
+                |path| match path {
+                    "/apis/serving.example.com/v1" => kinds(),
+                    _ => Answer::failure(403, "not for you"),
+                },
+                "could not list services.serving.example.com: not for you",
+            ),
+            (
+                |path| match path {
+                    "/apis/serving.example.com/v1" => kinds(),
+                    "/apis/serving.example.com/v1/services" => page(&[service(&json!({"image": 7}))], ""),
+                    _ => page(&[], ""),
+                },
+                "services.serving.example.com does not have an image at .spec.image",
+            ),
+        ];
+        for (script, words) in cases {
+            let cluster = Cluster::answering(move |request| script(request.path()));
+            let error = listed_as(&cluster, &custom(), &WatchScope::Cluster).await.unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
     }
 }

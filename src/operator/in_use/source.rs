@@ -35,17 +35,18 @@ impl Source {
         Self { group, kind, plural }
     }
 
-    /// Its name as access rules and error messages write it: `cronjobs.batch`, `pods`.
-    #[must_use]
-    pub fn resource(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
-    }
-
     /// How to ask for it.
     #[must_use]
     pub fn api_resource(&self) -> ApiResource {
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(self.group, "v1", self.kind), self.plural)
     }
+}
+
+/// The name of a resource as access rules and error messages write it: `cronjobs.batch`, `pods`.
+#[must_use]
+pub(super) fn name_of(resource: &ApiResource) -> String {
+    let ApiResource { plural, group, .. } = resource;
+    if group.is_empty() { plural.clone() } else { format!("{plural}.{group}") }
 }
 
 #[cfg(test)]

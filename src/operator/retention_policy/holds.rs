@@ -74,7 +74,7 @@ fn state(reference: String, outcome: Outcome, before: Option<&HoldStatus>) -> Ho
             Some(before) => (before.state, before.message.clone()),
             None => (HoldState::Held, None),
         },
-        Outcome::Asked(Ok(report)) => (HoldState::Restored, Some(format!("restored as {}", report.digest))),
+        Outcome::Asked(Ok(report)) => (HoldState::Restored, Some(restored(&report))),
         Outcome::Asked(Err(Error::NotFound { said })) => (HoldState::Missing, Some(said)),
         Outcome::Asked(Err(Error::Conflict { said })) => (HoldState::Conflict, Some(said)),
         Outcome::Asked(Err(error)) => (HoldState::Unknown, Some(error.in_words())),
@@ -83,8 +83,21 @@ fn state(reference: String, outcome: Outcome, before: Option<&HoldStatus>) -> Ho
     HoldStatus { reference, state, message: message.map(|message| clip(&message)) }
 }
 
+/// What came back, and what did not.
+fn restored(report: &RestoreReport) -> String {
+    let moved: Vec<String> =
+        report.moved_tags.iter().map(|moved| format!("{} points to {}", moved.tag, moved.digest)).collect();
+    let without = if moved.is_empty() {
+        String::new()
+    } else {
+        format!("; without tags that point to something else by now: {}", moved.join(", "))
+    };
+    format!("restored as {}{without}", report.digest)
+}
+
 #[cfg(test)]
 mod tests {
+    use crate::api::wire::MovedTag;
     use crate::oci::{Algorithm, Digest};
 
     use super::*;
@@ -124,6 +137,15 @@ mod tests {
             let before = before.map(known);
             assert_eq!(state("app:v1".to_owned(), outcome, before.as_ref()).state, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn tags_that_stayed_away_are_told() {
+        let Outcome::Asked(Ok(mut report)) = report(false) else { panic!("it is a report") };
+        assert!(!restored(&report).contains("without"), "{}", restored(&report));
+        let digest = Digest::of(Algorithm::Sha256, b"other");
+        report.moved_tags = vec![MovedTag { tag: "latest".parse().unwrap(), digest: digest.clone() }];
+        assert!(restored(&report).contains(&format!("latest points to {digest}")), "{}", restored(&report));
     }
 
     #[test]

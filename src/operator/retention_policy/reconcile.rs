@@ -235,9 +235,8 @@ impl Reconciler {
             Err(error) => return Ok(Err(error)),
         };
         let namespace = policy.namespace().unwrap_or_default();
-        let protection = policy.spec.in_use.protection;
-        let client = &self.context.client;
-        let run = Run { id: run, namespace: &namespace, protection, client, policies, registry, stop };
+        let (client, watched, in_use) = (&self.context.client, &self.context.config.scope, &policy.spec.in_use);
+        let run = Run { id: run, namespace: &namespace, in_use, watched, client, policies, registry, stop };
         Ok(run.advance(status).await)
     }
 

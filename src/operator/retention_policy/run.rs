@@ -5,10 +5,11 @@ use std::time::Duration;
 use kube::Client;
 use tokio::time::Instant;
 
-use crate::api::v1alpha1::{InUseProtection, RunOutcome};
+use crate::api::v1alpha1::{InUseProtection, InUseSpec, RunOutcome};
 use crate::api::wire::{ApplyRequest, PlanSummary, RunResult, RunState, RunStatus};
 use crate::operator::{
-    in_use::{self, CandidateIndex, Protection},
+    config::WatchScope,
+    in_use::{CandidateIndex, Inquiry, Protection},
     registry_client::{Error, RegistryClient},
 };
 
@@ -67,8 +68,10 @@ pub struct Run<'a, C> {
     pub id: &'a str,
     /// The policy's namespace.
     pub namespace: &'a str,
-    /// Whether the cluster is asked what it runs.
-    pub protection: InUseProtection,
+    /// Whether and where the cluster is asked what it runs.
+    pub in_use: &'a InUseSpec,
+    /// Where the operator has rights.
+    pub watched: &'a WatchScope,
     /// The cluster.
     pub client: &'a Client,
     /// The policies of the Registry, the one that runs too.
@@ -120,7 +123,7 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         if let Some(words) = (self.stop)() {
             return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone())));
         }
-        let mut request = match self.protection {
+        let mut request = match self.in_use.protection {
             InUseProtection::Disabled => {
                 ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: Vec::new() }
             }
@@ -129,8 +132,7 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
                 match self.usage(&candidates).await {
                     Ok(request) => request,
                     Err(error) => {
-                        let words =
-                            format!("what is in use is not known, so nothing more is deleted: {}", chain(&error));
+                        let words = format!("what is in use is not known, so nothing more is deleted: {error}");
                         return Ok(Some(Ending::cut(RunOutcome::InUseUnknown, words, status.clone())));
                     }
                 }
@@ -170,9 +172,17 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         }
     }
 
-    async fn usage(&self, candidates: &CandidateIndex) -> Result<ApplyRequest, in_use::Error> {
-        let mut protection = Protection::new(candidates, self.namespace);
-        let took = in_use::list(self.client, &mut protection).await?;
+    fn inquiry(&self) -> Inquiry<'_> {
+        Inquiry { client: self.client, watched: self.watched, namespace: self.namespace, spec: self.in_use }
+    }
+
+    /// What is in use, or in words why that is not known.
+    async fn usage(&self, candidates: &CandidateIndex) -> Result<ApplyRequest, String> {
+        let (inquiry, mut protection) = (self.inquiry(), Protection::new(candidates, self.namespace));
+        let took = inquiry.list(&mut protection).await.map_err(|error| {
+            let hint = inquiry.hint(&error).map(|hint| format!("; {hint}")).unwrap_or_default();
+            format!("{}{hint}", chain(&error))
+        })?;
         Ok(ApplyRequest { listing_seconds: took.as_secs_f64(), in_use: protection.in_use(), policies: Vec::new() })
     }
 
@@ -183,7 +193,10 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
             RunState::Interrupted => RunOutcome::Interrupted,
             RunState::Failed | RunState::Planning | RunState::AwaitingUsage | RunState::Applying => RunOutcome::Failed,
         };
-        let unprotected = (self.protection == InUseProtection::Disabled).then(|| UNPROTECTED.to_owned());
+        let unprotected = match self.in_use.protection {
+            InUseProtection::Disabled => Some(UNPROTECTED.to_owned()),
+            InUseProtection::Enabled => self.inquiry().narrowness(),
+        };
         let said: Vec<String> = status.message.into_iter().chain(unprotected).collect();
         let message = (!said.is_empty()).then(|| said.join("; "));
         Ending { outcome, message, plan: status.plan, result: status.result.unwrap_or_default() }

@@ -210,6 +210,44 @@ async fn run_is_applied_less_what_is_in_use_and_told_once() {
 }
 
 #[tokio::test]
+async fn image_that_comes_into_use_after_the_plan_was_made_is_kept() {
+    let registry = obedient_registry().await;
+    let asked = registry.asked();
+    let pod =
+        json!({"metadata": {"name": "late", "namespace": "shop"}, "spec": {"containers": [{"image": "host/app:v1"}]}});
+    // The pod is there from the moment on that the candidates are read: before, the plan was made.
+    let world = World::new(registry.client(), &enforced(), move |request| {
+        let is_planned = asked.lock().unwrap().iter().any(|request| request.path().ends_with("/candidates"));
+        let items = if is_planned { vec![pod.clone()] } else { vec![] };
+        (request.path() == "/api/v1/pods").then(|| Answer::ok(page(&items, "")))
+    });
+    world.reconcile().await.unwrap();
+    assert_eq!(applications(&registry)[0]["inUse"], json!([{"candidate": 0, "reason": "in use by Pod late"}]));
+}
+
+#[tokio::test]
+async fn policy_of_watched_namespaces_says_what_it_does_not_protect() {
+    let registry = obedient_registry().await;
+    let mut spec = enforced();
+    spec["inUse"] = json!({"scope": "WatchedNamespaces"});
+    let mut world = World::new(registry.client(), &spec, |request| {
+        assert!(
+            !request.path().ends_with("/pods") || request.path().contains("/namespaces/shop/"),
+            "{}",
+            request.path()
+        );
+        None
+    });
+    let mut config = (*world.reconciler.context.config).clone();
+    config.scope = crate::operator::config::WatchScope::Namespaces(vec!["shop".to_owned()]);
+    world.reconciler.context.config = Arc::new(config);
+    world.reconcile().await.unwrap();
+    let (status, reason, message) = world.condition("LastRunSucceeded");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Completed"));
+    assert!(message.contains("only what the namespaces shop use is protected"), "{message}");
+}
+
+#[tokio::test]
 async fn list_that_cannot_be_read_to_its_end_ends_the_run_without_application() {
     type Failure = fn(&Asked) -> Option<Answer>;
     let forbidden: Failure = |request| {

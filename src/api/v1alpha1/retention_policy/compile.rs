@@ -43,6 +43,7 @@ impl RetentionPolicySpec {
         if let Some(name) = self.repeated_rule_name() {
             note(FieldError::new("spec.keep", format!("two rules are called {name:?}: give each a name of its own")));
         }
+        self.in_use.check().into_iter().for_each(&mut note);
         if self.limits.max_delete_percent > 100 {
             note(FieldError::new("spec.limits.maxDeletePercent", "must be between 0 and 100"));
         }
@@ -182,7 +183,8 @@ mod tests {
         let invalid = compile(
             "registryRef: {name: main}\nschedule: nightly\nrepositories: {include: ['{a']}\n\
              keep: [{name: a, tags: ['v[']}, {name: b, tags: ['*']}, {name: b, tags: ['*'], always: {}}]\n\
-             holds: [{repository: App, reference: v1}, {repository: app, reference: 'a/b'}]",
+             holds: [{repository: App, reference: v1}, {repository: app, reference: 'a/b'}]\n\
+             inUse: {customResources: [{apiVersion: a.b/v1, kind: C, paths: [.spec.image, spec.image]}]}",
         )
         .unwrap_err();
         let paths: Vec<&str> = invalid.errors().iter().map(|error| error.path.as_str()).collect();
@@ -194,6 +196,7 @@ mod tests {
             "spec.holds[0].repository",
             "spec.holds[1].reference",
             "spec.keep",
+            "spec.inUse.customResources[0].paths[1]",
         ];
         assert_eq!(paths, expected);
     }

@@ -2,6 +2,8 @@
 
 mod compile;
 mod compile_rule;
+mod field_path;
+mod in_use;
 mod keep;
 mod scope;
 mod status;
@@ -13,10 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::api::Duration;
 use crate::api::v1alpha1::rules::rules;
 
+pub use field_path::{FieldPath, FieldPathError, Misfit};
+pub use in_use::{
+    CustomResourceImages, ExtraImages, ImageListReference, InUseProtection, InUseScope, InUseSpec, RolloutHistory,
+};
 pub use keep::{
     Always, Hold, KeepRule, OrphanedReferrers, ReferrersSpec, SemverCriterion, UntaggedAction, UntaggedSpec,
 };
-pub use scope::{InUseProtection, InUseSpec, LimitsSpec, RegistryReference, RepositorySelector, UnmatchedTags};
+pub use scope::{LimitsSpec, RegistryReference, RepositorySelector, UnmatchedTags};
 pub use status::{
     HoldState, HoldStatus, LastRun, PlanDecision, PlanSample, PlanStatus, PreventedDeletions, RetentionPolicyStatus,
     RunOutcome,

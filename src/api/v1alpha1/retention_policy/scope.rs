@@ -42,25 +42,6 @@ pub enum UnmatchedTags {
     Delete,
 }
 
-/// Whether images that the cluster runs are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct InUseSpec {
-    /// Enabled: nothing is deleted that a pod runs or that a workload would run, scaled to zero or not; and
-    /// nothing at all, when that cannot be found out. Disabled: the cluster is not asked.
-    pub protection: InUseProtection,
-}
-
-/// Whether images that the cluster runs are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub enum InUseProtection {
-    /// They are.
-    #[default]
-    Enabled,
-    /// Nobody asks.
-    Disabled,
-}
-
 /// How much one run may delete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
