@@ -28,6 +28,7 @@ mod registry_client;
 mod registry_folder;
 mod registry_server;
 mod registry_target;
+mod retention;
 mod scrub;
 mod secret_file;
 mod serve;
@@ -77,6 +78,7 @@ enum Command {
     Gc(gc::Arguments),
     Scrub(scrub::Arguments),
     Import(import::Arguments),
+    Retention(retention::Arguments),
     Crd(crd::Arguments),
     Completion(completion::Arguments),
     /// Print the program's version.
@@ -115,6 +117,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Gc(arguments) => block_on(gc::run(arguments)),
         Command::Scrub(arguments) => block_on(scrub::run(arguments)),
         Command::Import(arguments) => block_on(import::run(arguments)),
+        Command::Retention(arguments) => retention::run(&arguments),
         Command::Crd(arguments) => crd::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Version => version::run(),

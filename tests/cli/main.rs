@@ -1,6 +1,7 @@
 //! The program as its users run it: `lagan up`, `lagan trash`, `lagan serve`, `lagan crd`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+mod convert;
 mod folder;
 mod newcomer;
 
