@@ -14,6 +14,7 @@
 )]
 
 mod images;
+mod in_use;
 mod installation;
 mod lifecycle;
 mod one_machine;

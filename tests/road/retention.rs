@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Image, Kubectl, Namespace, Operator, Policy, Registry, planned_tag_deletions};
+use crate::support::{Image, Namespace, Operator, Policy, Registry, planned_tag_deletions};
 
 const REPOSITORY: &str = "team/app";
 
@@ -147,71 +147,4 @@ fn plan_over_a_limit_deletes_nothing() {
     assert!(message.contains("25"), "the message does not name the limit: {message}");
     assert_eq!(planned_tag_deletions(&status).len(), 7, "{status:#}");
     twelve.only_these_answer(&everything);
-}
-
-/// Takes a resource from what the operator may list, for the time of a test.
-struct Forbidden {
-    role: Value,
-}
-
-impl Forbidden {
-    fn to_list(resource: &str) -> Self {
-        let cluster = Kubectl::cluster();
-        let roles = cluster.list("clusterroles", "app.kubernetes.io/instance=lagan");
-        let may = |rule: &Value| {
-            let resources = rule["resources"].as_array().cloned().unwrap_or_default();
-            resources.contains(&json!(resource))
-                && rule["verbs"].as_array().is_some_and(|verbs| verbs.contains(&json!("list")))
-        };
-        let role = roles
-            .into_iter()
-            .find(|role| {
-                role["aggregationRule"].is_null() && role["rules"].as_array().is_some_and(|rules| rules.iter().any(may))
-            })
-            .unwrap_or_else(|| panic!("no cluster role of the chart lets the operator list {resource}"));
-        let mut without = role.clone();
-        for rule in without["rules"].as_array_mut().unwrap() {
-            rule["resources"].as_array_mut().unwrap().retain(|r| r != resource);
-        }
-        without["rules"].as_array_mut().unwrap().retain(|rule| rule["resources"] != json!([]));
-        let forbidden = Self { role };
-        forbidden.replace_rules(&without["rules"]);
-        forbidden
-    }
-
-    fn replace_rules(&self, rules: &Value) {
-        let object = format!("clusterrole/{}", self.role["metadata"]["name"].as_str().unwrap());
-        Kubectl::cluster().patch(&object, &json!({"rules": rules}));
-    }
-}
-
-impl Drop for Forbidden {
-    fn drop(&mut self) {
-        self.replace_rules(&self.role["rules"]);
-    }
-}
-
-#[test]
-#[ignore = "needs a cluster: tests/run"]
-fn run_that_may_not_list_one_kind_of_workload_deletes_nothing_and_says_which() {
-    Operator::installed();
-    let namespace = Namespace::new("forbidden");
-    let twelve = TwelveTags::pushed(&namespace);
-    let everything: BTreeSet<&str> = twelve.images.iter().map(|(tag, _)| tag.as_str()).collect();
-    let keep = "mode: Enforce, keep: [{name: newest, tags: ['*'], mostRecentlyPushed: 5}]";
-    let mut policy = Policy::applied(&namespace, "cleanup", "registry", &format!("{keep}, {BOLD}"));
-
-    let forbidden = Forbidden::to_list("cronjobs");
-    let status = policy.run();
-    assert_eq!(status["lastRun"]["result"], "InUseUnknown", "{status:#}");
-    let message = policy.await_reason("LastRunSucceeded", "False", "InUseUnknown");
-    assert!(message.to_lowercase().contains("cronjob"), "the message does not say which: {message}");
-    twelve.only_these_answer(&everything);
-
-    // Allowed again, the next run does its work.
-    drop(forbidden);
-    let status = policy.run();
-    assert_eq!(status["lastRun"]["result"], "Completed", "{status:#}");
-    assert_eq!(status["lastRun"]["deletedTags"], 7, "{status:#}");
-    twelve.only_these_answer(&BTreeSet::from(["t08", "t09", "t10", "t11", "t12"]));
 }

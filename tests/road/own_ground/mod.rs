@@ -6,6 +6,7 @@ mod drain;
 mod node;
 mod node_pull;
 mod object_storage;
+mod running_pods;
 mod unreachable_api_server;
 mod volume;
 

@@ -4,6 +4,7 @@
 mod address;
 #[path = "../../support/condition.rs"]
 mod condition;
+mod forbidden;
 #[path = "../../support/image.rs"]
 mod image;
 mod kubectl;
@@ -17,6 +18,7 @@ mod registry;
 
 pub(crate) use address::{Credentials, RegistryAddress};
 pub(crate) use condition::{eventually, eventually_within};
+pub(crate) use forbidden::Forbidden;
 pub(crate) use image::{Image, Layer};
 pub(crate) use kubectl::Kubectl;
 pub(crate) use namespace::Namespace;
