@@ -1,7 +1,7 @@
 //! Changes of membership that run in this process.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     future::Future,
     panic,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -27,7 +27,7 @@ pub(super) struct Changes {
     running: Mutex<HashSet<Ulid>>,
     /// Changes that nobody runs and whose replica is not known to be gone: since when that was seen.
     strays: Mutex<HashMap<Ulid, Duration>>,
-    stuck: Mutex<Vec<Stuck>>,
+    stuck: Mutex<VecDeque<Stuck>>,
 }
 
 /// A change that has begun: its `pending` record stands, and what it changes is frozen for as long as that does.
@@ -204,7 +204,7 @@ impl Store {
         if matches!(error, Error::NoLease) {
             self.changes.is_over(&change);
         } else {
-            lock(&self.changes.stuck).push(Stuck { store: Arc::clone(self), change });
+            lock(&self.changes.stuck).push_back(Stuck { store: Arc::clone(self), change });
         }
     }
 
@@ -215,11 +215,14 @@ impl Store {
         }
     }
 
-    /// Tries again to end what got stuck.
+    /// Tries again to end what got stuck. Whoever waits for it may go, as a replica's life does when its lease lapses: what
+    /// is tried then comes to an end by itself, and the rest stays.
     pub(super) async fn settle_stuck(&self) {
-        let stuck = std::mem::take(&mut *lock(&self.changes.stuck));
-        for Stuck { store, change } in stuck {
-            store.settle_or_park(change).await;
+        let count = lock(&self.changes.stuck).len();
+        for _ in 0..count {
+            let first = lock(&self.changes.stuck).pop_front();
+            let Some(Stuck { store, change }) = first else { break };
+            self.changes.run(async move { store.settle_or_park(change).await }).await;
         }
     }
 
@@ -271,7 +274,7 @@ impl Store {
     /// record stays, so does its freeze, until neither is so.
     pub(super) async fn complete(self: &Arc<Self>, change: Change) {
         if self.fence.as_ref().is_some_and(|fence| fence.is_uncertain()) {
-            lock(&self.changes.stuck).push(Stuck { store: Arc::clone(self), change });
+            lock(&self.changes.stuck).push_back(Stuck { store: Arc::clone(self), change });
             return;
         }
         if let Err(error) = self.remove_pending(change.id).await {

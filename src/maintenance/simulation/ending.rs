@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     oci::{Reference, RepositoryName},
-    storage::Conflict,
+    storage::{Conflict, Tombstone, TombstoneKind},
 };
 
 use super::{
@@ -173,8 +173,11 @@ async fn everything_works(world: &Arc<World>) {
             world.fail(&format!("{} does not delete {last}", process.address));
             return;
         }
-        let Some(entry) = change.trash().await.and_then(|entries| entries.into_iter().next()) else {
-            world.fail(&format!("{} has nothing in its trash", process.address));
+        // Not the first one, where clocks were set meanwhile.
+        let is_it = |entry: &Tombstone| entry.repository == name && Reference::Digest(entry.digest.clone()) == last;
+        let mut entries = change.trash().await.unwrap_or_default().into_iter();
+        let Some(entry) = entries.find(|entry| is_it(entry) && entry.kind == TombstoneKind::Manifest) else {
+            world.fail(&format!("{} does not have {last} in its trash", process.address));
             return;
         };
         if !change.restore(&entry, false, Conflict::Fail).await {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// How many lines are kept for a reader.
+/// How many lines are kept for a reader, where `LAGAN_STEPS` does not say.
 const KEPT: usize = 400;
 
 /// A record of a run.
@@ -20,12 +20,14 @@ struct State {
     steps: u64,
     /// Only where somebody will read them: writing them takes longer than all the rest.
     lines: Option<VecDeque<String>>,
+    kept: usize,
 }
 
 impl Trace {
     pub(super) fn new(is_kept: bool) -> Self {
         // FNV-1a, with its own constants.
-        let state = State { hash: 0xcbf2_9ce4_8422_2325, steps: 0, lines: is_kept.then(VecDeque::new) };
+        let kept = std::env::var("LAGAN_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(KEPT);
+        let state = State { hash: 0xcbf2_9ce4_8422_2325, steps: 0, lines: is_kept.then(VecDeque::new), kept };
         Self(Mutex::new(state))
     }
 
@@ -40,8 +42,9 @@ impl Trace {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
         state.hash = hash;
+        let kept = state.kept;
         if let Some(lines) = &mut state.lines {
-            if lines.len() == KEPT {
+            if lines.len() >= kept {
                 lines.pop_front();
             }
             let line = format!("{:>9.3} {who:<8} {did} {what} {came}", now.as_secs_f64());

@@ -1,5 +1,7 @@
 //! A crash at every write, and what the next process makes of it.
 
+use std::sync::Arc;
+
 use crate::storage::{
     Conflict, Error, Repository, Tombstone, TrashFilter,
     driver::faulty::Fault,
@@ -210,6 +212,29 @@ async fn a_delete_that_is_stuck_keeps_its_keys_until_it_is_over() {
     repository.put_manifest(put(&image.bytes(), Some("v1"))).await.unwrap();
     assert_eq!(tags(&repository).await, ["v1"]);
     let repository = restart(&world).await;
+    assert_eq!(tags(&repository).await, ["v1"]);
+}
+
+#[tokio::test]
+async fn a_delete_that_is_stuck_is_ended_also_when_nobody_waits_for_it() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let image = image("a");
+    for tag in ["v1", "v2"] {
+        image.push(&repository, Some(tag)).await.unwrap();
+    }
+    let tombstone_stands = 6;
+    world.driver.crash(tombstone_stands, Fault::Refused);
+    repository.delete_manifest(&by(&image.digest()), cause()).await.unwrap_err();
+    world.driver.heal();
+    let held = world.driver.hold(|_| true);
+    let store = Arc::clone(&repository.store);
+    let waiting = tokio::spawn(async move { store.settle_parked().await });
+    held.reached.await.unwrap();
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    let _ = held.go.send(());
+    repository.put_manifest(put(&image.bytes(), Some("v1"))).await.unwrap();
     assert_eq!(tags(&repository).await, ["v1"]);
 }
 
