@@ -140,7 +140,7 @@ impl Disk {
                     self.sync(until, id, kind);
                 }
             }
-            Step::Answer | Step::Mark(_) => {}
+            Step::Mark(_) => {}
         }
     }
 

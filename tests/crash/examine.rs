@@ -4,17 +4,24 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use lagan::api::wire::{FindingKind, FindingView};
 use lagan::oci::{Algorithm, Digest};
 use serde_json::Value;
 
 use super::{
     image::MANIFEST,
+    listing,
     registry::Registry,
-    scenario::{Action, Scenario},
+    scenario::{Action, Claim, Scenario},
 };
+
+/// Its age says when ages were lost.
+const AGES_LOST: &str = "lagan/v1/local/ages-lost";
+
+const HALF_A_GRACE_PERIOD: Duration = Duration::from_secs(12 * 3600 + 60);
 
 /// Far longer than an examination takes: what waits for this is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,19 +45,33 @@ async fn examine_all(data: &Path, scenario: &Scenario, done: usize) -> Result<us
     };
     let interrupted = done.min(scenario.actions.len() - 1);
     let action = &scenario.actions[interrupted];
-    if let Action::Import { from } = action {
+    if let Action::Import { from, .. } = action {
         registry.abandon().await;
         import(from, data)?;
         registry = Registry::open(data).await?;
     }
     let again = again(&registry, data, scenario, interrupted).await;
+    let is_braked = matches!(action, Action::Collect) && registry.may_have_lost_ages();
     registry.abandon().await;
-    again.map(|()| held)
+    again?;
+    if is_braked {
+        collect_later(data, scenario).await?;
+    }
+    Ok(held)
 }
 
 /// Which claims hold: all of those before the action that was interrupted, or all of those after it.
 async fn look(registry: &Registry, data: &Path, scenario: &Scenario, done: usize) -> Result<usize, String> {
     check_whole(data, scenario.damaged.as_ref())?;
+    let at = which_hold(registry, scenario, done).await?;
+    check_lists(registry, scenario, [done, done + 1]).await?;
+    if scenario.is_whole_after(done) {
+        check_scrubbed(registry, data).await?;
+    }
+    Ok(at)
+}
+
+async fn which_hold(registry: &Registry, scenario: &Scenario, done: usize) -> Result<usize, String> {
     let mut failures = Vec::new();
     for at in [done, done + 1] {
         let Some(claims) = scenario.claims.get(at) else { continue };
@@ -62,22 +83,70 @@ async fn look(registry: &Registry, data: &Path, scenario: &Scenario, done: usize
     Err(failures.join("; "))
 }
 
-async fn check_claims(registry: &Registry, claims: &[super::scenario::Claim]) -> Result<(), String> {
+async fn check_claims(registry: &Registry, claims: &[Claim]) -> Result<(), String> {
     for claim in claims {
-        claim.check(&registry.client).await?;
+        claim.check(registry).await?;
     }
     Ok(())
 }
 
+/// The lists are those before or after an action, or in between.
+async fn check_lists(registry: &Registry, scenario: &Scenario, between: [usize; 2]) -> Result<(), String> {
+    let found = listing::found(registry, &listing::names(scenario)).await?;
+    let expected = listing::expected(scenario);
+    let [before, after] = between.map(|at| &expected[at.min(scenario.actions.len())]);
+    listing::check(&found, before, after)
+}
+
+/// A scrub finds nothing but what an operation that was cut off may leave: a link to bytes that did not follow, entries
+/// of indexes that lead nowhere, and the folder of a tag whose link did not follow, which goes when tags are listed.
+/// Readers pass over each of them, and whoever asks again makes it true.
+async fn check_scrubbed(registry: &Registry, data: &Path) -> Result<(), String> {
+    let found = registry.scrub(false).await?;
+    let may_be = |finding: &&FindingView| match finding.kind {
+        FindingKind::StaleLink | FindingKind::StaleReferrer | FindingKind::StaleTrash => true,
+        FindingKind::DanglingTag => !data.join(&finding.path).exists(),
+        _ => false,
+    };
+    match found.iter().find(|finding| !may_be(finding)) {
+        None => Ok(()),
+        Some(finding) => Err(format!("a scrub finds {finding:?}")),
+    }
+}
+
 /// Asks again for what was interrupted; then nothing may stand in the way of what was deleted either.
 async fn again(registry: &Registry, data: &Path, scenario: &Scenario, at: usize) -> Result<(), String> {
-    let asked = scenario.actions[at].ask(&registry.client, true).await;
+    let asked = scenario.actions[at].ask(registry, true).await;
     asked.map_err(|error| format!("asked again: {error}"))?;
-    let claims = check_claims(registry, &scenario.claims[at + 1]).await;
-    claims.map_err(|error| format!("after it was asked again: {error}"))?;
-    check_whole(data, scenario.damaged.as_ref()).map_err(|error| format!("after it was asked again: {error}"))?;
-    registry.client.restore_all().await?;
-    check_whole(data, scenario.damaged.as_ref()).map_err(|error| format!("after the restore: {error}"))
+    let after = async {
+        check_claims(registry, &scenario.claims[at + 1]).await?;
+        check_lists(registry, scenario, [at + 1, at + 1]).await?;
+        check_whole(data, scenario.damaged.as_ref())
+    };
+    after.await.map_err(|error| format!("after it was asked again: {error}"))?;
+    if scenario.is_whole_after(at + 1) {
+        registry.restore_all().await?;
+        check_whole(data, None).map_err(|error| format!("after the restore: {error}"))?;
+        check_scrubbed(registry, data).await.map_err(|error| format!("after the restore: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Half a grace period after ages were lost a collection does its work. What was promised of a blob alone is over by then,
+/// and what was deleted was restored.
+async fn collect_later(data: &Path, scenario: &Scenario) -> Result<(), String> {
+    let lost = fs::File::options().write(true).open(data.join(AGES_LOST)).map_err(|error| error.to_string())?;
+    lost.set_modified(SystemTime::now() - HALF_A_GRACE_PERIOD).unwrap();
+    let registry = Registry::open(data).await?;
+    let collected = registry.collect().await;
+    let mut lasting = scenario.claims.last().unwrap().clone();
+    lasting.retain(|claim| matches!(claim, Claim::Served { .. }));
+    let claims = check_claims(&registry, &lasting).await;
+    registry.abandon().await;
+    match collected? {
+        None => claims.and_then(|()| check_whole(data, None)).map_err(|error| format!("collected later: {error}")),
+        Some(brake) => Err(format!("a later collection was stopped by {brake:?}")),
+    }
 }
 
 /// Copies from another registry into a folder, as a person does.

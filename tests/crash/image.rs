@@ -4,7 +4,7 @@ use lagan::oci::{Algorithm, Digest};
 use serde_json::{Value, json};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// A manifest, with the blobs that it needs and, of an index, the images that it lists.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub(crate) struct Image {
     pub(crate) manifest: Vec<u8>,
     pub(crate) blobs: Vec<(Digest, Vec<u8>)>,
     pub(crate) children: Vec<Image>,
+    /// What it refers to.
+    pub(crate) subject: Option<Digest>,
 }
 
 impl Image {
@@ -37,14 +39,16 @@ impl Image {
         if let Some(subject) = subject {
             manifest["subject"] = subject.descriptor();
         }
-        Self { media_type: MANIFEST, manifest: manifest.to_string().into_bytes(), blobs, children: Vec::new() }
+        let (manifest, subject) = (manifest.to_string().into_bytes(), subject.map(Image::digest));
+        Self { media_type: MANIFEST, manifest, blobs, children: Vec::new(), subject }
     }
 
     /// An index of images.
     pub(crate) fn index(children: Vec<Image>) -> Self {
         let descriptors: Vec<Value> = children.iter().map(Image::descriptor).collect();
         let manifest = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": descriptors});
-        Self { media_type: INDEX, manifest: manifest.to_string().into_bytes(), blobs: Vec::new(), children }
+        let manifest = manifest.to_string().into_bytes();
+        Self { media_type: INDEX, manifest, blobs: Vec::new(), children, subject: None }
     }
 
     pub(crate) fn digest(&self) -> Digest {

@@ -46,7 +46,7 @@ impl Recording {
         prepare(place.path(), scenario).await;
         let base = Tree::read(place.path());
         let steps = match &scenario.actions[..] {
-            [Action::Import { from }] => {
+            [Action::Import { from, .. }] => {
                 let data = place.path().join(DATA);
                 let arguments = [&import_arguments(from)[..], &[data.to_str().unwrap()]].concat();
                 let binary = PathBuf::from(env!("CARGO_BIN_EXE_lagan"));
@@ -114,21 +114,14 @@ fn watch(place: &Path, program: &Path, arguments: &[&str], environment: &[(&str,
     steps(&trace::run(log.path(), program, arguments, environment), place.to_str().unwrap())
 }
 
-/// The step at which each action was acknowledged: the last answer before its end; or the end of a program that answers
-/// nobody.
+/// The step at which each action was acknowledged: its end; or that of a program that answers nobody.
 fn acknowledged(steps: &[Step], actions: usize) -> Vec<usize> {
-    let mut last = steps.len();
     let mut ends = vec![steps.len() - 1; actions];
     for (at, step) in steps.iter().enumerate() {
-        match step {
-            Step::Answer => last = at,
-            Step::Mark(word) => {
-                if let Some(number) = word.strip_prefix("end ") {
-                    assert!(last < at, "nothing was answered");
-                    ends[number.parse::<usize>().unwrap()] = last;
-                }
-            }
-            _ => {}
+        if let Step::Mark(word) = step
+            && let Some(number) = word.strip_prefix("end ")
+        {
+            ends[number.parse::<usize>().unwrap()] = at;
         }
     }
     ends
@@ -139,7 +132,7 @@ async fn prepare(place: &Path, scenario: &Scenario) {
     if !scenario.before.is_empty() {
         let registry = Registry::open(&data).await.unwrap();
         for action in &scenario.before {
-            action.ask(&registry.client, false).await.unwrap();
+            action.ask(&registry, false).await.unwrap();
         }
         registry.close().await;
     }
@@ -152,7 +145,7 @@ async fn prepare(place: &Path, scenario: &Scenario) {
     }
 }
 
-/// Other bytes in a blob, a link that holds nothing, and a record that is not there.
+/// Other bytes in a blob, a link that holds nothing, and a record that cannot be read.
 fn damage(data: &Path, digest: &lagan::oci::Digest) {
     let hexadecimal = digest.hex();
     let blob = data.join(format!("docker/registry/v2/blobs/sha256/{}/{hexadecimal}/data", &hexadecimal[..2]));
@@ -161,7 +154,7 @@ fn damage(data: &Path, digest: &lagan::oci::Digest) {
     fs::write(&blob, bytes).unwrap();
     fs::write(data.join("docker/registry/v2/repositories/app/_manifests/tags/whole/current/link"), "").unwrap();
     let facts = fs::read_dir(data.join("lagan/v1/facts/app/_m")).unwrap();
-    fs::remove_file(facts.flatten().next().unwrap().path()).unwrap();
+    fs::write(facts.flatten().next().unwrap().path(), "{").unwrap();
 }
 
 fn age(folder: &Path, to: SystemTime) {
@@ -200,7 +193,7 @@ async fn go_on(name: &str, interrupted: Option<usize>, place: &str) {
     let registry = Registry::open(&Path::new(place).join(DATA)).await.unwrap();
     for (number, action) in scenario.actions.iter().enumerate().skip(interrupted.unwrap_or(0)) {
         mark(&format!("begin {number}"));
-        action.ask(&registry.client, interrupted == Some(number)).await.unwrap();
+        action.ask(&registry, interrupted == Some(number)).await.unwrap();
         mark(&format!("end {number}"));
     }
     registry.close().await;

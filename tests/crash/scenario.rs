@@ -1,11 +1,15 @@
 //! What is done, and what is true after each part of it.
 
+use lagan::api::wire::CollectionBrake;
 use lagan::oci::Digest;
-use serde_json::{Value, json};
 
-use super::{client::Client, image::Image};
+use super::{
+    content::{Content, check_blob, check_gone, check_image},
+    image::Image,
+    registry::Registry,
+};
 
-/// One thing that a client asks for, which may take several requests.
+/// One thing that is asked for, which may take several requests.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     /// Uploads a blob in one request, or in several parts.
@@ -19,13 +23,19 @@ pub(crate) enum Action {
         from: &'static str,
         digest: Digest,
     },
+    /// Asks whether a blob is there, as somebody who is about to reference it.
+    Promise {
+        repository: &'static str,
+        digest: Digest,
+    },
     PutManifest {
         repository: &'static str,
         reference: String,
         image: Image,
     },
     Delete {
-        path: String,
+        repository: &'static str,
+        reference: String,
     },
     Restore {
         repository: &'static str,
@@ -36,10 +46,12 @@ pub(crate) enum Action {
     /// Copies everything from another registry, by the command, while nobody serves the folder.
     Import {
         from: String,
+        /// What is to be had there.
+        content: Vec<Action>,
     },
 }
 
-/// What a client was told, and therefore relies on.
+/// What a client was told, and therefore relies on, besides the lists (see [`super::listing`]).
 #[derive(Debug, Clone)]
 pub(crate) enum Claim {
     /// An image is served by each of these references, with all that it needs.
@@ -58,15 +70,6 @@ pub(crate) enum Claim {
         repository: &'static str,
         references: Vec<String>,
     },
-    /// The list of tags is this.
-    Tags {
-        repository: &'static str,
-        tags: Vec<&'static str>,
-    },
-    /// The trash holds so many entries, each of which can be restored.
-    InTrash(usize),
-    /// The trash has this, and it can be restored.
-    Restorable(Digest),
 }
 
 /// A sequence of actions on a store that was prepared.
@@ -86,53 +89,47 @@ pub(crate) struct Scenario {
 
 impl Action {
     /// Asks for it.
-    pub(crate) async fn ask(&self, client: &Client, is_again: bool) -> Result<(), String> {
+    pub(crate) async fn ask(&self, registry: &Registry, is_again: bool) -> Result<(), String> {
         match self {
-            Self::PushBlob { repository, bytes, parts } => client.push_blob(repository, bytes, *parts).await,
-            Self::Mount { repository, from, digest } => client.mount(repository, from, digest).await,
+            Self::PushBlob { repository, bytes, parts } => registry.push_blob(repository, bytes, *parts).await,
+            Self::Mount { repository, from, digest } => registry.mount(repository, from, digest).await,
+            Self::Promise { repository, digest } => registry.promise(repository, digest).await,
             Self::PutManifest { repository, reference, image } => {
-                client.put_manifest(repository, reference, image).await
+                registry.put_manifest(repository, reference, image).await
             }
-            Self::Delete { path } => client.delete(path, is_again).await,
-            Self::Restore { repository, reference } => client.restore(repository, reference).await,
-            Self::Collect => client.work("gc", &json!({"dryRun": false})).await.map(drop),
-            Self::Repair => client.work("scrub", &json!({"repair": true})).await.map(drop),
-            // Not by this client.
+            Self::Delete { repository, reference } => registry.delete(repository, reference, is_again).await,
+            Self::Restore { repository, reference } => registry.restore(repository, reference).await,
+            Self::Collect => collect_or_wait(registry).await,
+            Self::Repair => registry.scrub(true).await.map(drop),
+            // Not in this process.
             Self::Import { .. } => Ok(()),
+        }
+    }
+
+    /// What it is made of, as far as lists tell.
+    pub(crate) fn parts(&self) -> Vec<Self> {
+        match self {
+            Self::Import { content, .. } => content.clone(),
+            other => vec![other.clone()],
         }
     }
 }
 
+/// Where ages may have been lost with the machine, nothing may be removed for half the grace period.
+async fn collect_or_wait(registry: &Registry) -> Result<(), String> {
+    let expected = registry.may_have_lost_ages().then_some(CollectionBrake::TooYoung);
+    let brake = registry.collect().await?;
+    if brake == expected { Ok(()) } else { Err(format!("a collection was stopped by {brake:?}, not {expected:?}")) }
+}
+
 impl Claim {
     /// Why it does not hold.
-    pub(crate) async fn check(&self, client: &Client) -> Result<(), String> {
+    pub(crate) async fn check(&self, of: &impl Content) -> Result<(), String> {
         match self {
-            Self::Served { repository, references, image } => client.check_image(repository, references, image).await,
-            Self::Blob { repository, bytes, digest } => client.check_blob(repository, digest, bytes).await,
-            Self::Gone { repository, references } => client.check_gone(repository, references).await,
-            Self::Tags { repository, tags } => {
-                let found = client.tags(repository).await?;
-                if found == *tags { Ok(()) } else { Err(format!("{repository} has the tags {found:?}, not {tags:?}")) }
-            }
-            Self::Restorable(digest) => {
-                let found = client.trash().await?;
-                let is_it = |entry: &Value| entry["digest"] == digest.to_string() && entry["state"] == "Restorable";
-                if found.iter().any(is_it) { Ok(()) } else { Err(format!("{digest} cannot be restored: {found:?}")) }
-            }
-            Self::InTrash(entries) => {
-                let found = client.trash().await?;
-                let usable = found.iter().filter(|entry| entry["state"] == "Restorable").count();
-                if (found.len(), usable) == (*entries, *entries) {
-                    return Ok(());
-                }
-                Err(format!("the trash holds {} entries, {usable} to be restored, not {entries}", found.len()))
-            }
+            Self::Served { repository, references, image } => check_image(of, repository, references, image).await,
+            Self::Blob { repository, bytes, digest } => check_blob(of, repository, digest, bytes).await,
+            Self::Gone { repository, references } => check_gone(of, repository, references).await,
         }
-    }
-
-    /// Whether any registry can tell, not only Lagan.
-    pub(crate) fn is_of_content(&self) -> bool {
-        !matches!(self, Self::InTrash(_) | Self::Restorable(_) | Self::Tags { .. })
     }
 }
 
@@ -160,8 +157,8 @@ fn manifest(repository: &'static str, reference: &str, image: &Image) -> Action 
     Action::PutManifest { repository, reference: reference.to_owned(), image: image.clone() }
 }
 
-fn delete(repository: &str, reference: &str) -> Action {
-    Action::Delete { path: format!("/v2/{repository}/manifests/{reference}") }
+fn delete(repository: &'static str, reference: &str) -> Action {
+    Action::Delete { repository, reference: reference.to_owned() }
 }
 
 /// All that pushing an image takes, children first.
@@ -178,6 +175,11 @@ fn push(repository: &'static str, references: &[&str], image: &Image) -> Vec<Act
 }
 
 impl Scenario {
+    /// Whether nothing is damaged any more after so many actions.
+    pub(crate) fn is_whole_after(&self, done: usize) -> bool {
+        self.damaged.is_none() || done == self.actions.len()
+    }
+
     /// Whether a new process can go on with it in the middle.
     pub(crate) fn is_resumable(&self) -> bool {
         !matches!(self.actions[..], [Action::Import { .. }])
@@ -223,16 +225,26 @@ impl Scenario {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Scenario> {
-    vec![push_to_nothing(), push_more(), overwrite(), delete_one(), delete_tag(), restore(), collect(), repair()]
+    vec![
+        push_to_nothing(),
+        push_more(),
+        overwrite(),
+        delete_one(),
+        delete_tag(),
+        restore(),
+        collect(),
+        refresh(),
+        repair(),
+    ]
 }
 
-/// What is to be had at `from`, which [`fill_for_import`] put there, is copied into a folder that has something already.
+/// What is to be had at `from`, which has what [`to_import`] says, is copied into a folder that has something already.
 pub(crate) fn import(from: &str) -> Scenario {
     let (there, copied) = (Image::named("there"), Image::named("copied"));
     let is_there = vec![served("app", &["there"], &there)];
     let both = [is_there.clone(), vec![served("team/app", &["v1", "v2"], &copied)]].concat();
     Scenario::new("import", push("app", &["there"], &there), is_there)
-        .then(Action::Import { from: from.to_owned() }, both)
+        .then(Action::Import { from: from.to_owned(), content: to_import() }, both)
 }
 
 /// What an import finds.
@@ -276,18 +288,17 @@ fn delete_one() -> Scenario {
     before.extend(push("app", &["v1", "v2"], &lost));
     let there = served("app", &["v1", "v2"], &lost);
     let kept_is = served("app", &["kept"], &kept);
-    let tags = |tags: &[&'static str]| Claim::Tags { repository: "app", tags: tags.to_vec() };
-    let full = vec![kept_is.clone(), there, tags(&["kept", "v1", "v2"]), Claim::InTrash(0)];
-    let without = vec![kept_is, gone("app", &["v1", "v2"], &lost), tags(&["kept"]), Claim::InTrash(1)];
+    let full = vec![kept_is.clone(), there];
+    let without = vec![kept_is, gone("app", &["v1", "v2"], &lost)];
     Scenario::new("delete", before, full).then(delete("app", &lost.digest().to_string()), without)
 }
 
 fn delete_tag() -> Scenario {
     let image = Image::named("tagged");
     let before = push("app", &["v1", "v2"], &image);
-    let full = vec![served("app", &["v1", "v2"], &image), Claim::InTrash(0)];
+    let full = vec![served("app", &["v1", "v2"], &image)];
     let no_tag = Claim::Gone { repository: "app", references: texts(&["v1"]) };
-    let without = vec![served("app", &["v2"], &image), no_tag, Claim::InTrash(1)];
+    let without = vec![served("app", &["v2"], &image), no_tag];
     Scenario::new("delete-tag", before, full).then(delete("app", "v1"), without)
 }
 
@@ -298,8 +309,8 @@ fn restore() -> Scenario {
     before.push(delete("app", &list.digest().to_string()));
     before.push(delete("app", &first.digest().to_string()));
     // What a restore wrote that broke off stays, and so does its entry (PROTOCOL.md, Deleting and restoring).
-    let away = vec![Claim::Restorable(list.digest())];
-    let back = vec![served("app", &["v1"], &list), Claim::Tags { repository: "app", tags: vec!["v1"] }];
+    let away = vec![served("app", &[], &second)];
+    let back = vec![served("app", &["v1"], &list)];
     let action = Action::Restore { repository: "app", reference: list.digest().to_string() };
     Scenario::new("restore", before, away).then(action, back)
 }
@@ -312,8 +323,25 @@ fn collect() -> Scenario {
     before.push(delete("app", &deleted.digest().to_string()));
     before.extend((0..3).map(|n| blob("app", format!("orphan {n}").as_bytes(), 0)));
     before.push(blob("only/blobs", b"orphan 4", 0));
-    let always = vec![served("app", &["kept"], &kept), gone("app", &["deleted"], &deleted), Claim::InTrash(2)];
+    let always = vec![served("app", &["kept"], &kept), gone("app", &["deleted"], &deleted)];
     let mut scenario = Scenario::new("collect", before, always.clone()).then(Action::Collect, always);
+    scenario.aged = true;
+    scenario
+}
+
+/// An old link is made young by a promise, which is not synced, and a collection goes by it.
+fn refresh() -> Scenario {
+    let kept = Image::named("kept");
+    let orphan = b"promised".to_vec();
+    let digest = Digest::of(lagan::oci::Algorithm::Sha256, &orphan);
+    let mut before = push("app", &["kept"], &kept);
+    before.push(blob("app", &orphan, 0));
+    let always = vec![served("app", &["kept"], &kept)];
+    let promised = [always.clone(), vec![Claim::Blob { repository: "app", bytes: orphan, digest: digest.clone() }]];
+    let promised = promised.concat();
+    let mut scenario = Scenario::new("refresh", before, always)
+        .then(Action::Promise { repository: "app", digest }, promised.clone())
+        .then(Action::Collect, promised);
     scenario.aged = true;
     scenario
 }

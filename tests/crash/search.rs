@@ -1,10 +1,6 @@
 //! Every crash point of one recording.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    env, fmt,
-    sync::Arc,
-};
+use std::{collections::HashSet, env, fmt, sync::Arc};
 
 use futures::{StreamExt as _, stream};
 
@@ -20,7 +16,7 @@ use super::{
     tree::Tree,
 };
 
-/// How many are examined at the same time.
+/// How many are examined at the same time: two cores are kept busy while some wait for a thread.
 const AT_ONCE: usize = 4;
 
 /// At how many steps the process is killed, and what it does next recorded.
@@ -69,6 +65,11 @@ struct Part {
     /// How many actions are done after each step.
     done: Vec<usize>,
     label: String,
+}
+
+/// How many violations of a scenario are enough: nobody reads more before mending the first.
+fn enough() -> usize {
+    env::var("LAGAN_CRASH_ENOUGH").map_or(10, |text| text.parse().unwrap())
 }
 
 /// How many random cuts there are at each step.
@@ -127,11 +128,12 @@ impl Search {
             let mut disk = part.disk.clone();
             for (at, step) in part.steps.iter().enumerate() {
                 disk.apply(step, is_left_out(at));
-                if at < begin || matches!(step, Step::SyncBegin { .. } | Step::Mark(_)) {
+                if at < begin || matches!(step, Step::SyncBegin { .. }) {
                     continue;
                 }
                 let done = part.done[at];
                 for tree in survivors(&disk, seeds, at as u64) {
+                    let tree = tree.restarted();
                     self.numbers.cuts += 1;
                     if self.seen.insert((tree.fingerprint(), done)) {
                         let when = format!("{}step {at}, {:.160}", part.label, format!("{step:?}"));
@@ -143,39 +145,43 @@ impl Search {
         all
     }
 
+    /// What is done.
+    pub(crate) fn name(&self) -> &'static str {
+        self.scenario.name
+    }
+
     /// Examines all that can be found, and returns what is wrong.
     pub(crate) async fn run(&mut self) -> Vec<String> {
+        self.seen.clear();
         self.numbers.steps = self.recordings.iter().map(|part| part.steps.len()).sum();
         let found = self.found(None, seeds());
         self.numbers.stores = found.len();
-        let mut violations = self.examine(&found, usize::MAX).await;
-        let of_recoveries = self.cut_recoveries(&found);
-        self.numbers.stores_of_recoveries = of_recoveries.len();
-        violations.extend(self.examine(&of_recoveries, usize::MAX).await);
-        violations.extend(self.serve_by_stock(&found).await);
+        let mut violations = self.examine(&found, enough()).await;
+        if violations.len() < enough() {
+            let of_recoveries = self.cut_recoveries(&found);
+            self.numbers.stores_of_recoveries = of_recoveries.len();
+            violations.extend(self.examine(&of_recoveries, enough()).await);
+        }
+        if violations.is_empty() {
+            violations.extend(self.serve_by_stock(&found).await);
+        }
         violations
     }
 
-    /// What can be found when the recovery is cut off as well. What lies in the staging folder makes no difference: each
-    /// start empties it.
+    /// What can be found when the recovery is cut off as well.
     fn cut_recoveries(&mut self, found: &[Found]) -> Vec<Found> {
-        let mut different: BTreeMap<(u64, usize), &Found> = BTreeMap::new();
-        for one in found {
-            different.entry((one.tree.without_staging().fingerprint(), one.done)).or_insert(one);
-        }
-        let all: Vec<&Found> = different.into_values().collect();
-        let chosen: Vec<&Found> = spread(&all, RECOVERIES).into_iter().copied().collect();
+        let chosen: Vec<&Found> = spread(found, RECOVERIES);
         let trees: Vec<&Tree> = chosen.iter().map(|found| &found.tree).collect();
         let mut cut = Vec::new();
-        let mut seen: HashSet<(u64, usize)> =
-            found.iter().map(|one| (one.tree.without_staging().fingerprint(), one.done)).collect();
+        let mut seen: HashSet<(u64, usize)> = found.iter().map(|one| (one.tree.fingerprint(), one.done)).collect();
         for (one, steps) in chosen.iter().zip(recoveries(&trees)) {
             self.numbers.recoveries += 1;
             let mut disk = Disk::new(&one.tree);
             for (at, step) in steps.iter().enumerate() {
                 disk.apply(step, false);
                 for tree in survivors(&disk, 1, at as u64) {
-                    if seen.insert((tree.without_staging().fingerprint(), one.done)) {
+                    let tree = tree.restarted();
+                    if seen.insert((tree.fingerprint(), one.done)) {
                         let when = format!("{}; recovery, step {at}, {:.160}", one.when, format!("{step:?}"));
                         cut.push(Found { tree, done: one.done, when });
                     }
@@ -200,8 +206,7 @@ impl Search {
     }
 
     async fn serve_by_stock(&mut self, found: &[Found]) -> Vec<String> {
-        let all: Vec<&Found> = found.iter().collect();
-        let chosen: Vec<&Found> = spread(&all, stock::samples()).into_iter().copied().collect();
+        let chosen = spread(found, stock::samples());
         self.numbers.stock = chosen.len();
         let mut violations = Vec::new();
         for one in chosen {

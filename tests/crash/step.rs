@@ -48,8 +48,6 @@ pub(crate) enum Step {
     SyncEnd {
         thread: u32,
     },
-    /// Something was answered to a client.
-    Answer,
     /// What the traced program says of itself.
     Mark(String),
 }
@@ -68,7 +66,7 @@ impl Step {
             Self::Mkdir { path } => Self::Mkdir { path: cut(path)? },
             Self::Touch { path, seconds } => Self::Touch { path: cut(path)?, seconds },
             Self::SyncBegin { thread, path, kind } => Self::SyncBegin { thread, path: cut(path)?, kind },
-            other @ (Self::SyncEnd { .. } | Self::Answer | Self::Mark(_)) => other,
+            other @ (Self::SyncEnd { .. } | Self::Mark(_)) => other,
         })
     }
 }
@@ -262,15 +260,12 @@ impl Reader<'_> {
     }
 }
 
-/// What a call says to a client, or to who traces it.
+/// What a call says to who traces it.
 fn said(call: &Call) -> Option<Step> {
-    if !matches!(call.name.as_str(), "write" | "writev" | "sendto" | "sendmsg") {
+    if call.name != "write" {
         return None;
     }
     let text = String::from_utf8_lossy(&first_bytes(call)).into_owned();
-    if text.starts_with("HTTP/1.1 ") && call.opened(0).is_some_and(|path| path.starts_with("socket:")) {
-        return Some(Step::Answer);
-    }
     text.strip_prefix(MARK).map(|word| Step::Mark(word.trim().to_owned()))
 }
 

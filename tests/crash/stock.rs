@@ -8,8 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lagan::oci::Digest;
+use reqwest::{Client, StatusCode, header::ACCEPT};
+
 use super::{
-    client::Client,
+    content::Content,
+    image::{INDEX, MANIFEST},
     recording::{DATA, folder},
     registry::Registry,
     scenario::Claim,
@@ -35,8 +39,8 @@ pub(crate) async fn serves(tree: &Tree, claims: &[Claim]) -> Result<(), String> 
     let data = place.path().join(DATA);
     Registry::open(&data).await?.close().await;
     let stock = Stock::start(&data).await;
-    for claim in claims.iter().filter(|claim| claim.is_of_content()) {
-        claim.check(&stock.client).await.map_err(|error| format!("docker-registry: {error}"))?;
+    for claim in claims {
+        claim.check(&stock).await.map_err(|error| format!("docker-registry: {error}"))?;
     }
     Ok(())
 }
@@ -45,6 +49,7 @@ pub(crate) async fn serves(tree: &Tree, claims: &[Claim]) -> Result<(), String> 
 struct Stock {
     child: Child,
     client: Client,
+    url: String,
 }
 
 impl Stock {
@@ -60,13 +65,37 @@ impl Stock {
         command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
         let child =
             command.spawn().unwrap_or_else(|error| panic!("docker-registry: {error}; tests/cluster/tools installs it"));
-        let stock = Self { child, client: Client::new(&format!("http://{address}")) };
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let stock = Self { child, client, url: format!("http://{address}") };
         let began = Instant::now();
-        while stock.client.get("/v2/").await.is_err() {
+        while stock.get("/v2/").await.is_err() {
             assert!(began.elapsed() < PATIENCE, "docker-registry does not answer");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         stock
+    }
+
+    async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        let request = self.client.get(format!("{}{path}", self.url)).header(ACCEPT, format!("{MANIFEST}, {INDEX}"));
+        let answer = request.send().await.map_err(|error| format!("{path}: {error:?}"))?;
+        match answer.status() {
+            StatusCode::OK => {
+                answer.bytes().await.map(|bytes| Some(bytes.into())).map_err(|e| format!("{path}: {e:?}"))
+            }
+            StatusCode::NOT_FOUND => Ok(None),
+            other => Err(format!("{path} was answered with {other}")),
+        }
+    }
+}
+
+impl Content for Stock {
+    async fn manifest(&self, repository: &str, reference: &str) -> Result<Option<Vec<u8>>, String> {
+        self.get(&format!("/v2/{repository}/manifests/{reference}")).await
+    }
+
+    async fn blob(&self, repository: &str, digest: &Digest) -> Result<Option<Vec<u8>>, String> {
+        self.get(&format!("/v2/{repository}/blobs/{digest}")).await
     }
 }
 

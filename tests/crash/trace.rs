@@ -31,7 +31,7 @@ pub(crate) enum Line {
 pub(crate) fn run(log: &Path, program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Vec<Line> {
     let mut command = Command::new("strace");
     command.args(["-f", "-y", "-xx", "--seccomp-bpf", "-s", STRING_LIMIT, "-o"]).arg(log);
-    command.args(["-e", "signal=none", "-e", "trace=%file,%desc,%network,sync,io_uring_setup"]);
+    command.args(["-e", "signal=none", "-e", "trace=%file,%desc,sync,io_uring_setup"]);
     command.arg(program).args(arguments).envs(environment.iter().copied());
     let done = command.output().unwrap_or_else(|error| panic!("strace: {error}; tests/cluster/tools installs it"));
     let said = String::from_utf8_lossy(&done.stderr);

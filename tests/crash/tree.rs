@@ -4,10 +4,16 @@ use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
     fs,
     hash::{Hash as _, Hasher as _},
+    io::Write as _,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
+
+/// Says which start of the machine served a folder last.
+const BOOT: &str = "data/lagan/v1/local/boot";
+
+const STAGING: &str = "data/lagan/v1/local/staging/";
 
 /// What has a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,26 +62,30 @@ impl Tree {
             match node {
                 Node::Folder => fs::create_dir(&path).unwrap(),
                 Node::File { bytes, modified } => {
-                    fs::write(&path, bytes.as_slice()).unwrap();
+                    let mut file = fs::File::create(&path).unwrap();
+                    file.write_all(bytes).unwrap();
                     if let Some(seconds) = modified {
-                        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds);
-                        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+                        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds)).unwrap();
                     }
                 }
             }
         }
     }
 
-    /// The same without what every start removes.
-    pub(crate) fn without_staging(&self) -> Self {
-        let is_kept = |path: &str| !path.contains("lagan/v1/local/staging");
-        Self(self.0.iter().filter(|(path, _)| is_kept(path)).map(|(path, node)| (path.clone(), node.clone())).collect())
+    /// The same after another start of the machine than the one that wrote it.
+    pub(crate) fn restarted(mut self) -> Self {
+        if let Some(Node::File { bytes, .. }) = self.0.get_mut(BOOT) {
+            *bytes = Arc::new(b"another start of the machine".to_vec());
+        }
+        self
     }
 
-    /// The same for trees that are equal.
+    /// The same for trees that a registry cannot tell apart: each start empties the staging folder.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.0.hash(&mut hasher);
+        for (path, node) in self.0.iter().filter(|(path, _)| !path.starts_with(STAGING)) {
+            (path, node).hash(&mut hasher);
+        }
         hasher.finish()
     }
 }

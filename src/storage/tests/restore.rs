@@ -319,3 +319,24 @@ async fn what_is_longer_than_any_manifest_is_not_read_as_one() {
     let digest = seed_blob(&repository, &bytes).await.unwrap();
     assert!(repository.store.manifest_bytes(&digest).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn content_that_goes_while_a_restore_waits_is_missed() {
+    let world = World::new();
+    let (catalog, repository) = opened(&world).await;
+    let image = image("a");
+    let digest = image.push(&repository, Some("v1")).await.unwrap();
+    let tombstone = delete(&repository, &digest).await;
+    let held = world.driver.hold(|path| path.as_str().starts_with("lagan/v1/pending/"));
+    let trash = catalog.trash();
+    let going = async {
+        held.reached.await.unwrap();
+        for blob in image.blobs() {
+            world.memory.remove_now(&PathSpec::BlobData(&sha256(&blob)).path());
+        }
+        held.go.send(()).unwrap();
+    };
+    let (restored, ()) = tokio::join!(trash.restore(&tombstone.id, Conflict::Fail, "restorer"), going);
+    assert!(matches!(&restored, Err(Error::ContentGone { missing }) if missing.len() == 3), "{restored:?}");
+    assert!(!is_there(&repository, &by(&digest)).await);
+}

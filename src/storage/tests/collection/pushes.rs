@@ -1,6 +1,6 @@
 //! Pushes that come in between.
 
-use crate::storage::Audience;
+use crate::storage::{Audience, Clock as _, Conflict, Holder, driver::faulty::Fault};
 
 use super::*;
 
@@ -157,4 +157,86 @@ async fn a_manifest_that_is_refused_after_the_sweep_says_what_is_missing() {
     let error = repository.put_manifest(put(&image.bytes(), Some("v1"))).await.unwrap_err();
     assert!(matches!(&error, Error::InvalidReferences(missing) if missing.len() == 3), "{error:?}");
     assert!(!is_there(&repository, &by(&image.digest())).await);
+}
+
+#[tokio::test]
+async fn what_another_registry_wrote_since_the_look_stays() {
+    for is_link in [false, true] {
+        let world = World::new();
+        let (catalog, image) = half_pushed(&world).await;
+        let (run, app) = (Run::of(&catalog), name("app"));
+        let mut epoch = run.collection.open_epoch().await.unwrap();
+        let marked = run.collection.mark().await.unwrap();
+        assert_eq!(marked.garbage().blobs, 3);
+        for blob in image.blobs() {
+            let digest = sha256(&blob);
+            let written = if is_link { PathSpec::LayerLink(&app, &digest) } else { PathSpec::BlobData(&digest) };
+            world.memory.touch(&written.path(), world.clock.now()).await.unwrap();
+        }
+        assert_eq!(run.sweep(&mut epoch, &marked).await.unwrap(), SweepEnd::Done);
+        assert_eq!((run.progress.removed_blobs.get(), run.progress.kept.get()), (0, 3), "link: {is_link}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_stay_as_long_as_a_link_to_them_does() {
+    for after in 0..6 {
+        let world = World::new();
+        let (catalog, image) = half_pushed(&world).await;
+        let run = Run::of(&catalog);
+        let mut epoch = run.collection.open_epoch().await.unwrap();
+        let marked = run.collection.mark().await.unwrap();
+        world.driver.fail_once(after, Fault::Refused);
+        assert!(run.sweep(&mut epoch, &marked).await.is_err(), "removal {after} failed");
+        let repository = catalog.repository(&name("app"));
+        for blob in image.blobs() {
+            let digest = sha256(&blob);
+            assert!(!has_layer_link(&repository, &digest).await || has_bytes(&catalog, &digest).await, "{after}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_is_in_the_middle_of_cannot_be_frozen() {
+    for what in [Use::Commit, Use::Mount, Use::Manifest] {
+        let world = World::new();
+        let (catalog, image) = half_pushed(&world).await;
+        let repository = catalog.repository(&name("app"));
+        let held = world.driver.hold(|path| path.as_str().ends_with("/link"));
+        let digest = sha256(&image.blobs()[0]);
+        let freezing = async {
+            held.reached.await.unwrap();
+            let holder = Holder::Pending(ulid::Ulid::nil());
+            let kept = catalog.store.guard.freeze_idle(holder, [digest.clone()]);
+            catalog.store.guard.thaw(holder);
+            held.go.send(()).unwrap();
+            kept
+        };
+        let ((), kept) = tokio::join!(what.of(&repository, &image), freezing);
+        assert_eq!(kept, [digest.clone()], "{what:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_being_restored_cannot_be_frozen() {
+    let world = World::new();
+    let catalog = world.open().await;
+    let repository = catalog.repository(&name("app"));
+    let image = image("a");
+    image.push(&repository, Some("v1")).await.unwrap();
+    let entry = repository.delete_manifest(&by(&image.digest()), cause()).await.unwrap();
+    let held = world.driver.hold(|path| path.as_str().ends_with("/link"));
+    let trash = catalog.trash();
+    let digest = sha256(&image.blobs()[0]);
+    let freezing = async {
+        held.reached.await.unwrap();
+        let holder = Holder::Pending(ulid::Ulid::nil());
+        let kept = catalog.store.guard.freeze_idle(holder, [digest.clone()]);
+        catalog.store.guard.thaw(holder);
+        held.go.send(()).unwrap();
+        kept
+    };
+    let (restored, kept) = tokio::join!(trash.restore(&entry.id, Conflict::Fail, "test"), freezing);
+    restored.unwrap();
+    assert_eq!(kept, [digest.clone()]);
 }

@@ -2,6 +2,7 @@
 
 mod collection;
 mod hiccups;
+mod leases;
 mod mending;
 mod pulls;
 mod scenarios;
