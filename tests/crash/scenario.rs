@@ -1,6 +1,6 @@
 //! What is done, and what is true after each part of it.
 
-use lagan::api::wire::CollectionBrake;
+use lagan::api::v1alpha1::CollectionBrake;
 use lagan::oci::Digest;
 
 use super::{

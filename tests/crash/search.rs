@@ -206,7 +206,9 @@ impl Search {
     }
 
     async fn serve_by_stock(&mut self, found: &[Found]) -> Vec<String> {
-        let chosen = spread(found, stock::samples());
+        // What is damaged, only Lagan reads.
+        let whole: Vec<&Found> = found.iter().filter(|one| self.scenario.is_whole_after(one.done)).collect();
+        let chosen: Vec<&Found> = spread(&whole, stock::samples()).into_iter().copied().collect();
         self.numbers.stock = chosen.len();
         let mut violations = Vec::new();
         for one in chosen {
