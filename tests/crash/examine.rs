@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use lagan::api::wire::{FindingKind, FindingView};
@@ -136,7 +136,8 @@ async fn again(registry: &Registry, data: &Path, scenario: &Scenario, at: usize)
 /// and what was deleted was restored.
 async fn collect_later(data: &Path, scenario: &Scenario) -> Result<(), String> {
     let lost = fs::File::options().write(true).open(data.join(AGES_LOST)).map_err(|error| error.to_string())?;
-    lost.set_modified(SystemTime::now() - HALF_A_GRACE_PERIOD).unwrap();
+    let written = lost.metadata().and_then(|lost| lost.modified()).map_err(|error| error.to_string())?;
+    lost.set_modified(written - HALF_A_GRACE_PERIOD).map_err(|error| error.to_string())?;
     let registry = Registry::open(data).await?;
     let collected = registry.collect().await;
     let mut lasting = scenario.claims.last().unwrap().clone();

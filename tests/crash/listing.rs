@@ -106,18 +106,18 @@ impl World {
             };
         }
         if let Some(tag) = tag {
-            self.tag(repository, tag, digest);
+            self.tag(repository, tag, &digest);
         }
     }
 
-    fn tag(&mut self, repository: &str, tag: String, digest: String) {
+    fn tag(&mut self, repository: &str, tag: String, digest: &str) {
         let key = (repository.to_owned(), tag);
         let history = self.histories.entry(key.clone()).or_default();
         // Who asks twice for the same is noted twice.
-        if history.last() != Some(&digest) {
-            history.push(digest.clone());
+        if history.last().is_none_or(|last| last != digest) {
+            history.push(digest.to_owned());
         }
-        if let Some(previous) = self.tags.insert(key, digest.clone()).filter(|previous| *previous != digest)
+        if let Some(previous) = self.tags.insert(key, digest.to_owned()).filter(|previous| previous != digest)
             && let Some(marks) = self.revisions.get_mut(&(repository.to_owned(), previous))
         {
             marks.untagged = true;
@@ -154,7 +154,7 @@ impl World {
             closure.extend(image.children);
         }
         for tag in entry.tags {
-            self.tag(repository, tag, digest.to_owned());
+            self.tag(repository, tag, digest);
         }
     }
 

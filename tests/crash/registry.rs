@@ -209,7 +209,7 @@ impl Content for Registry {
         let repository = self.repository(repository);
         let read = async {
             let blob = repository.open_blob(digest).await?;
-            Ok(blob.stream(0..blob.size()).await?)
+            blob.stream(0..blob.size()).await
         };
         match read.await {
             Ok(stream) => {

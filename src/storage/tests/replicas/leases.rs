@@ -1,7 +1,5 @@
 //! A lease that lapses while something is being promised.
 
-#![expect(clippy::large_futures, reason = "a test holds three replicas, and its stack has room")]
-
 use std::time::Duration;
 
 use crate::storage::{
