@@ -47,7 +47,7 @@ async fn examine_all(data: &Path, scenario: &Scenario, done: usize) -> Result<us
     let action = &scenario.actions[interrupted];
     if let Action::Import { from, .. } = action {
         registry.abandon().await;
-        import(from, data)?;
+        import(from, data).await?;
         registry = Registry::open(data).await?;
     }
     let again = again(&registry, data, scenario, interrupted).await;
@@ -150,9 +150,11 @@ async fn collect_later(data: &Path, scenario: &Scenario) -> Result<(), String> {
     }
 }
 
-/// Copies from another registry into a folder, as a person does.
-pub(crate) fn import(from: &str, data: &Path) -> Result<(), String> {
-    let done = Command::new(env!("CARGO_BIN_EXE_lagan")).args(import_arguments(from)).arg(data).output().unwrap();
+/// Copies from another registry into a folder, as a person does. The other one serves on the threads of this process.
+async fn import(from: &str, data: &Path) -> Result<(), String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lagan"));
+    command.args(import_arguments(from)).arg(data);
+    let done = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     if done.status.success() {
         return Ok(());
     }
