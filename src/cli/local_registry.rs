@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::serve_config::{ServeConfig, UploadsConfig};
 use crate::http::{App, Metrics, Server, Service, Settings};
-use crate::maintenance::{Collections, Scrubs};
+use crate::maintenance::{Collections, RetentionRuns, Scrubs};
 use crate::storage::{StorageMetrics, Timing};
 
 use super::exit::InvalidUsage;
@@ -36,6 +36,7 @@ struct Held {
     registry: UnservedRegistry,
     scrubs: Scrubs,
     collections: Collections,
+    runs: RetentionRuns,
     server: JoinHandle<()>,
     stop: CancellationToken,
     socket: OwnSocket,
@@ -94,13 +95,16 @@ impl Held {
         let scrubs = Scrubs::new(registry.catalog.clone(), registry::clock());
         let collections = Collections::open(registry.catalog.clone(), registry::clock(), expire_after).await;
         let collections = collections.context("could not read what was collected before")?;
+        let access_mode = settings(config).access_mode;
+        let runs = RetentionRuns::open(registry.catalog.clone(), access_mode, registry::clock()).await;
+        let runs = runs.context("could not read what policies did before")?;
         let metrics = Arc::new(Metrics::new());
         let app = App::new(registry.catalog.clone(), settings(config), Arc::clone(&metrics));
-        let app = app.with_scrubs(scrubs.clone()).with_collections(collections.clone());
+        let app = app.with_scrubs(scrubs.clone()).with_collections(collections.clone()).with_runs(runs.clone());
         let stop = CancellationToken::new();
         let server = Server::new(Service::Control { app: Arc::new(app) }, None, metrics, client_options(DRAIN));
         let server = tokio::spawn(server.serve_local(listener, stop.clone()));
-        Ok(Self { registry, scrubs, collections, server, stop, socket })
+        Ok(Self { registry, scrubs, collections, runs, server, stop, socket })
     }
 
     async fn close(self) {
@@ -108,6 +112,7 @@ impl Held {
         self.stop.cancel();
         // It ends by itself then; that it was cut off says nothing that matters any more.
         let _ = self.server.await;
+        self.runs.shutdown().await;
         self.collections.shutdown().await;
         self.scrubs.shutdown().await;
         self.registry.close().await;

@@ -45,6 +45,18 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Prints a part of a longer text, as it is; whether somebody still reads.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub(super) fn go_on(text: &str) -> anyhow::Result<bool> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("could not write the output"),
+        Ok(()) => Ok(true),
+    }
+}
+
 /// So many of something, as people say it: `1 entry`, `2 entries`.
 pub(super) fn counted(count: u64, one: &str) -> String {
     match (count, one.strip_suffix('y')) {

@@ -107,6 +107,7 @@ impl OpenRegistry {
     /// Begins what it does by itself, once it has joined the other replicas and before it answers.
     pub(super) async fn begin_maintenance(&self) {
         self.pulls.begin().await;
+        self.runs.begin();
         if self.access_mode == AccessMode::ReadWrite {
             self.uploads.begin();
             if let Some(schedule) = &self.schedule {

@@ -2,7 +2,7 @@
 
 use hyper::{
     Method, Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderName},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue, WARNING},
 };
 
 use crate::oci::{Digest, MediaType, Reference, RepositoryName, Tag};
@@ -54,29 +54,49 @@ async fn get(call: &Call<'_>, repository: &Repository, reference: &Reference) ->
     let (descriptor, content) = repository.open_manifest(reference, SENT_WHOLE).await?;
     // Who has it already and asks whether it still is the same uses it, too.
     repository.note_pull(reference);
+    let warning = warning(call, repository, reference, &descriptor.digest);
     if conditional::is_held(call.headers, &descriptor.digest) {
-        return Ok(not_modified(&descriptor.digest));
+        return Ok(warned(not_modified(&descriptor.digest), warning));
     }
-    Ok(Answer::empty(StatusCode::OK)
+    let answer = Answer::empty(StatusCode::OK)
         .content(&descriptor.digest)
         .header(CONTENT_TYPE, descriptor.media_type.as_str())
         .body(match content {
             ManifestContent::Whole(bytes) => Body::full(bytes),
             ManifestContent::Stream(stream) => Body::stream(stream, descriptor.size),
-        })
-        .build())
+        });
+    Ok(warned(answer.build(), warning))
 }
 
 async fn head(call: &Call<'_>, repository: &Repository, reference: &Reference) -> Result<Response<Body>, Error> {
     let descriptor = repository.stat_manifest(reference).await?;
+    let warning = warning(call, repository, reference, &descriptor.digest);
     if conditional::is_held(call.headers, &descriptor.digest) {
-        return Ok(not_modified(&descriptor.digest));
+        return Ok(warned(not_modified(&descriptor.digest), warning));
     }
-    Ok(Answer::empty(StatusCode::OK)
+    let answer = Answer::empty(StatusCode::OK)
         .content(&descriptor.digest)
         .header(CONTENT_TYPE, descriptor.media_type.as_str())
-        .length(descriptor.size)
-        .build())
+        .length(descriptor.size);
+    Ok(warned(answer.build(), warning))
+}
+
+/// What who pulls a tag is told that stands in a plan which waits for approval (distribution-spec, *Warnings*): code 299,
+/// no agent, and a quoted text.
+fn warning(call: &Call<'_>, repository: &Repository, reference: &Reference, digest: &Digest) -> Option<HeaderValue> {
+    let Reference::Tag(tag) = reference else { return None };
+    let policies = call.app.runs.as_ref()?.awaiting_approval(repository.name(), tag, digest);
+    if policies.is_empty() {
+        return None;
+    }
+    let name = repository.name();
+    let text = format!("{name}:{tag} is to be deleted by retention policy {}, once approved", policies.join(", "));
+    HeaderValue::try_from(format!("299 - \"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))).ok()
+}
+
+fn warned(mut response: Response<Body>, warning: Option<HeaderValue>) -> Response<Body> {
+    response.headers_mut().extend(warning.map(|warning| (WARNING, warning)));
+    response
 }
 
 async fn put(

@@ -66,6 +66,12 @@ pub(super) enum ExtensionRoute {
     Candidates { id: RunId },
     /// `…/retention/runs/<id>/apply`
     Apply { id: RunId },
+    /// `…/retention/runs/<id>/interrupt`
+    Interrupt { id: RunId },
+    /// `…/retention/runs/<id>/plan`
+    Plan { id: RunId },
+    /// `…/retention/why`
+    Why,
     /// `…/scrub`
     Scrub,
     /// `…/scrub/findings`
@@ -212,6 +218,9 @@ impl ExtensionRoute {
             ["retention", "runs", id] => Self::Run { id: run(id)? },
             ["retention", "runs", id, "candidates"] => Self::Candidates { id: run(id)? },
             ["retention", "runs", id, "apply"] => Self::Apply { id: run(id)? },
+            ["retention", "runs", id, "interrupt"] => Self::Interrupt { id: run(id)? },
+            ["retention", "runs", id, "plan"] => Self::Plan { id: run(id)? },
+            ["retention", "why"] => Self::Why,
             ["scrub"] => Self::Scrub,
             ["scrub", "findings"] => Self::Findings,
             _ => return Err(Error::RouteUnknown),
@@ -220,12 +229,20 @@ impl ExtensionRoute {
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Version | Self::History | Self::Run { .. } | Self::Candidates { .. } | Self::Findings => "GET, HEAD",
+            Self::Version
+            | Self::History
+            | Self::Run { .. }
+            | Self::Candidates { .. }
+            | Self::Plan { .. }
+            | Self::Why
+            | Self::Findings => "GET, HEAD",
             Self::Trash | Self::TrashEntry { .. } | Self::Repository { .. } => "GET, HEAD, DELETE",
-            Self::Scrub | Self::Collection => "GET, HEAD, POST",
-            Self::TrashRestore { .. } | Self::TrashGroupRestore | Self::Restore | Self::Runs | Self::Apply { .. } => {
-                "POST"
-            }
+            Self::Scrub | Self::Collection | Self::Runs => "GET, HEAD, POST",
+            Self::TrashRestore { .. }
+            | Self::TrashGroupRestore
+            | Self::Restore
+            | Self::Apply { .. }
+            | Self::Interrupt { .. } => "POST",
         }
     }
 
@@ -239,11 +256,13 @@ impl ExtensionRoute {
             | Self::TrashGroupRestore
             | Self::Restore => Verb::Restore,
             Self::Repository { .. } if *method == Method::DELETE => Verb::Delete,
-            Self::Version | Self::History | Self::Repository { .. } => Verb::Pull,
+            Self::Version | Self::History | Self::Why | Self::Repository { .. } => Verb::Pull,
             Self::Runs
             | Self::Run { .. }
             | Self::Candidates { .. }
             | Self::Apply { .. }
+            | Self::Interrupt { .. }
+            | Self::Plan { .. }
             | Self::Scrub
             | Self::Findings
             | Self::Collection => Verb::Admin,
@@ -265,7 +284,13 @@ impl ExtensionRoute {
             Self::TrashRestore { .. } | Self::TrashGroupRestore | Self::Restore => "restore",
             Self::Repository { .. } => "repository",
             Self::Collection => "gc",
-            Self::Runs | Self::Run { .. } | Self::Candidates { .. } | Self::Apply { .. } => "retention",
+            Self::Runs
+            | Self::Run { .. }
+            | Self::Candidates { .. }
+            | Self::Apply { .. }
+            | Self::Interrupt { .. }
+            | Self::Plan { .. }
+            | Self::Why => "retention",
             Self::Scrub | Self::Findings => "scrub",
         }
     }

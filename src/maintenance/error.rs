@@ -27,6 +27,12 @@ pub enum Error {
         /// Its id.
         run: RunId,
     },
+    /// No plan of the run is stored, or not any more.
+    #[error("no plan of run {run} is stored")]
+    PlanUnknown {
+        /// Its id.
+        run: RunId,
+    },
     /// One run at a time: another one is in progress.
     #[error("run {active} is in progress")]
     Busy {
@@ -74,7 +80,7 @@ pub enum Error {
         /// The run.
         run: RunId,
         /// Which of its records.
-        record: &'static str,
+        record: String,
         /// What the parser says.
         source: serde_json::Error,
     },

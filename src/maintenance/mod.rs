@@ -4,8 +4,9 @@
 //! # A run
 //!
 //! *Snapshot* (IO) → *plan* (pure, [`crate::retention`]) → the candidates are handed out → what is in use comes back
-//! → *plan again* → *apply* (IO) → *report*. A dry run stops before the application. Nothing is deleted that the
-//! first plan did not name, and nothing that has changed since.
+//! → *plan again* → *apply* (IO) → *report*. A dry run stops before the application, and so does a plan that has to wait
+//! for approval; once approved, it is planned a third time. Nothing is deleted that an earlier plan of the run did not
+//! name, and nothing that has changed since.
 
 mod collection;
 mod collection_schedule;
@@ -23,7 +24,7 @@ pub use collection::Collections;
 pub use collection_schedule::ScheduledCollections;
 pub use error::Error;
 pub use pull_records::PullRecords;
-pub use retention_run::RetentionRuns;
+pub use retention_run::{Explained, RetentionRuns};
 pub use run_id::{RunId, RunIdError};
 pub use schedule::PolicyClock;
 pub use scrub::Scrubs;

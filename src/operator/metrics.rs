@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -44,6 +45,16 @@ struct RunLabels {
     result: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeletedLabels {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProtectedLabels {
+    reason: String,
+}
+
 /// From a reconciliation that finds nothing to do to one that waits for a slow API server.
 const RECONCILE_SECONDS: [f64; 8] = [0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
@@ -54,6 +65,10 @@ pub struct Metrics {
     reconciles: Family<ReconcileLabels, Counter>,
     reconcile_seconds: Family<ControllerLabels, Histogram>,
     runs: Family<RunLabels, Counter>,
+    deleted: Family<DeletedLabels, Counter>,
+    deleted_bytes: Counter,
+    protected: Family<ProtectedLabels, Counter>,
+    last_success: Gauge,
     collections: Family<RunLabels, Counter>,
     leader: Gauge<u64, AtomicU64>,
 }
@@ -70,9 +85,29 @@ impl Default for Metrics {
         registry.register("reconcile", "Reconciliations, by controller and result", reconciles.clone());
         registry.register("reconcile_seconds", "How long reconciliations took", reconcile_seconds.clone());
         registry.register("retention_runs", "Ended runs of retention policies, by result", runs.clone());
+        let (deleted, deleted_bytes, protected) = (Family::default(), Counter::default(), Family::default());
+        let last_success = Gauge::default();
+        registry.register("retention_deleted", "What runs of policies put into the trash, by kind", deleted.clone());
+        let help = "Bytes that can be reclaimed of what runs of policies put into the trash";
+        registry.register("retention_deleted_bytes", help, deleted_bytes.clone());
+        let help = "Tags and manifests that plans of policies kept, by kind of reason, counted with each plan";
+        registry.register("retention_protected", help, protected.clone());
+        let help = "When a run of a policy last ended well";
+        registry.register("retention_last_success_timestamp_seconds", help, last_success.clone());
         registry.register("collections", "Ended collections of garbage, by result", collections.clone());
         registry.register("leader", "1 on the replica that leads", leader.clone());
-        Self { registry, reconciles, reconcile_seconds, runs, collections, leader }
+        Self {
+            registry,
+            reconciles,
+            reconcile_seconds,
+            runs,
+            deleted,
+            deleted_bytes,
+            protected,
+            last_success,
+            collections,
+            leader,
+        }
     }
 }
 
@@ -86,6 +121,23 @@ impl Metrics {
     /// Counts the end of a run.
     pub fn run_ended(&self, result: &str) {
         self.runs.get_or_create(&RunLabels { result: result.to_owned() }).inc();
+    }
+
+    /// Counts what a run put into the trash.
+    pub fn retention_deleted(&self, tags: u64, manifests: u64, bytes: u64) {
+        self.deleted.get_or_create(&DeletedLabels { kind: "tag" }).inc_by(tags);
+        self.deleted.get_or_create(&DeletedLabels { kind: "manifest" }).inc_by(manifests);
+        self.deleted_bytes.inc_by(bytes);
+    }
+
+    /// Counts what a plan kept for one kind of reason.
+    pub fn retention_protected(&self, reason: &str, count: u64) {
+        self.protected.get_or_create(&ProtectedLabels { reason: reason.to_owned() }).inc_by(count);
+    }
+
+    /// Notes that a run ended well.
+    pub fn retention_succeeded(&self, at: Timestamp) {
+        self.last_success.set(at.as_second());
     }
 
     /// Counts the end of a collection of garbage.
@@ -119,12 +171,19 @@ mod tests {
         let metrics = Metrics::default();
         metrics.reconciled(ControllerName::Registry, ReconcileResult::Success, Duration::from_millis(1));
         metrics.run_ended("Completed");
+        metrics.retention_deleted(2, 1, 70);
+        metrics.retention_protected("InUse", 3);
+        metrics.retention_succeeded(Timestamp::from_second(1_800_000_000).unwrap());
         metrics.collection_ended("Halted");
         metrics.set_leader(true);
         let text = metrics.encode().unwrap();
         for line in [
             "lagan_operator_reconcile_total{controller=\"Registry\",result=\"Success\"} 1",
             "lagan_operator_retention_runs_total{result=\"Completed\"} 1",
+            "lagan_operator_retention_deleted_total{kind=\"tag\"} 2",
+            "lagan_operator_retention_deleted_bytes_total 70",
+            "lagan_operator_retention_protected_total{reason=\"InUse\"} 3",
+            "lagan_operator_retention_last_success_timestamp_seconds 1800000000",
             "lagan_operator_collections_total{result=\"Halted\"} 1",
             "lagan_operator_leader 1",
         ] {

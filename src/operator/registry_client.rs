@@ -10,8 +10,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
-    ApplyRequest, CandidatePage, CollectionRequest, CollectionStatus, ErrorBody, RestoreReferenceRequest,
-    RestoreReport, RunRequest, RunStatus,
+    ApplyRequest, CandidatePage, CollectionRequest, CollectionStatus, ErrorBody, InterruptRequest,
+    RestoreReferenceRequest, RestoreReport, RunRequest, RunStatus,
 };
 use crate::operator::{
     certificates::{Authority, Leaf},
@@ -192,6 +192,15 @@ impl RegistryClient {
     /// [`Error::NotFound`]; [`Error::Conflict`] while it plans or another run is in progress.
     pub async fn apply_run(&self, run: &str, request: &ApplyRequest) -> Result<RunStatus, Error> {
         self.send(self.request(Method::POST, &["retention", "runs", run, "apply"]).json(request)).await
+    }
+
+    /// Ends a run that waits.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn interrupt_run(&self, run: &str, reason: String) -> Result<RunStatus, Error> {
+        let request = InterruptRequest { reason };
+        self.send(self.request(Method::POST, &["retention", "runs", run, "interrupt"]).json(&request)).await
     }
 
     /// Brings an image back from the trash, if it is there.

@@ -22,6 +22,7 @@ pub struct Plan {
     deletions: BTreeMap<RepositoryName, Vec<Deletion>>,
     kept_sample: Vec<(RepositoryName, Decision)>,
     prevented: BTreeMap<String, PreventedBy>,
+    kept_by_reason: BTreeMap<&'static str, u64>,
     counts: Counts,
 }
 
@@ -89,6 +90,7 @@ impl Plan {
             deletions: BTreeMap::new(),
             kept_sample: Vec::new(),
             prevented: BTreeMap::new(),
+            kept_by_reason: BTreeMap::new(),
             counts: Counts::default(),
         }
     }
@@ -100,6 +102,9 @@ impl Plan {
         self.counts.deleted_tags += plan.deleted_tags();
         self.counts.keeps += plan.keeps;
         self.counts.protected_in_use += plan.protected_in_use;
+        for decision in &plan.kept {
+            *self.kept_by_reason.entry(decision.reason.kind()).or_default() += 1;
+        }
         let bytes = plan.deletions.iter().map(|deletion| deletion.unshared_bytes);
         self.counts.unshared_bytes = bytes.fold(self.counts.unshared_bytes, u64::saturating_add);
         for prevented in &plan.prevented {
@@ -156,6 +161,12 @@ impl Plan {
     #[must_use]
     pub fn keeps(&self) -> u64 {
         self.counts.keeps
+    }
+
+    /// How many references stay for each [kind](super::Reason::kind) of reason.
+    #[must_use]
+    pub fn kept_by_reason(&self) -> &BTreeMap<&'static str, u64> {
+        &self.kept_by_reason
     }
 
     /// How many references would go if nothing was in use.

@@ -149,6 +149,26 @@ fn by_policy(f: &mut fmt::Formatter<'_>, policy: Option<&str>) -> fmt::Result {
 }
 
 impl Reason {
+    /// What kind of reason it is, in a word: few, so that programs can count them.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Held { .. } => "Held",
+            Self::InUse { .. } => "InUse",
+            Self::Restored { .. } => "Restored",
+            Self::TooYoung { .. } => "TooYoung",
+            Self::Immutable => "Immutable",
+            Self::Unclear { .. } | Self::PushTimeUnknown | Self::Unreadable | Self::MayBeReferred { .. } => "Unknown",
+            Self::Kept { .. } => "Kept",
+            Self::NotCovered => "NotCovered",
+            Self::Tagged { .. } | Self::ChildOf { .. } | Self::ReferrerOf { .. } => "Referenced",
+            Self::UntaggedKept | Self::OrphanKept | Self::UntaggedTooShort { .. } => "Untagged",
+            Self::NoCriterion { .. } | Self::Unmatched | Self::Untagged { .. } | Self::SubjectDeleted { .. } => {
+                "Deleted"
+            }
+        }
+    }
+
     /// The policy that it is from, where that is not the one that runs, or where a hold names it.
     pub(super) fn policy(&self) -> Option<&str> {
         match self {

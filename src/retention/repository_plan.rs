@@ -30,6 +30,8 @@ pub struct RepositoryPlan {
     pub keeps: u64,
     /// How many references would go if nothing was in use.
     pub protected_in_use: u64,
+    /// What stays, one by one, in no order.
+    pub kept: Vec<Decision>,
     /// Some of what stays, for each kind of reason.
     pub kept_sample: Vec<Decision>,
     /// What would go if there was no other policy, and stays.
@@ -69,6 +71,7 @@ pub fn plan_repository(planning: &Planning<'_>, snapshot: &RepositorySnapshot, u
             deletions: Vec::new(),
             keeps: 0,
             protected_in_use: 0,
+            kept: Vec::new(),
             kept_sample: Vec::new(),
             prevented: Vec::new(),
         };
@@ -110,12 +113,13 @@ fn plan_with(
     let judge = ManifestJudge { planning, graph, protection: &protection, dropped: &dropped };
     let kept = judge.kept();
     let builder = Builder { snapshot, graph, judge: &judge, decisions: &decisions, kept: &kept };
-    let Keeps { count: keeps, sample: kept_sample, prevented } = builder.keeps(alone);
+    let Keeps { kept, sample: kept_sample, prevented } = builder.keeps(alone);
     RepositoryPlan {
         repository: snapshot.repository.clone(),
         tags_in_scope: snapshot.tags.len() as u64,
         deletions: builder.deletions(),
-        keeps,
+        keeps: kept.len() as u64,
+        kept,
         protected_in_use: 0,
         kept_sample,
         prevented,
@@ -125,7 +129,7 @@ fn plan_with(
 /// What stays.
 #[derive(Default)]
 struct Keeps {
-    count: u64,
+    kept: Vec<Decision>,
     sample: Vec<Decision>,
     prevented: Vec<Prevented>,
 }
@@ -140,7 +144,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// How many references stay, and some of them.
+    /// The references that stay, and some of them.
     fn keeps(&self, alone: &HashSet<Reference>) -> Keeps {
         let tags = self.snapshot.tags.iter().filter_map(|tag| self.decisions.get(&tag.tag)).cloned();
         let untagged = self.graph.iter().filter(|(node, _)| self.graph.tags(*node).is_empty());
@@ -155,15 +159,15 @@ impl Builder<'_> {
         let mut shown: HashMap<Discriminant<Reason>, usize> = HashMap::new();
         let mut keeps = Keeps::default();
         for decision in tags.chain(manifests).filter(|decision| decision.action == Action::Keep) {
-            keeps.count += 1;
             if let Some(policy) = decision.reason.policy().filter(|_| alone.contains(&decision.reference)) {
                 keeps.prevented.push(Prevented { reference: decision.reference.clone(), policy: policy.to_owned() });
             }
             let shown = shown.entry(discriminant(&decision.reason)).or_default();
             if *shown < SHOWN_PER_REASON {
                 *shown += 1;
-                keeps.sample.push(decision);
+                keeps.sample.push(decision.clone());
             }
+            keeps.kept.push(decision);
         }
         keeps
     }

@@ -36,6 +36,14 @@ impl Catalog {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
+    /// Forgets one record of a run. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn remove_run_record(&self, run: &PathComponent, record: &PathComponent) -> Result<(), Error> {
+        self.store.remove_record(PathSpec::RunRecord(run, record)).await.map(drop)
+    }
+
     /// Forgets a run with all of its records. One that is not there is no error.
     ///
     /// # Errors

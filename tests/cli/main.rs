@@ -4,6 +4,7 @@
 mod convert;
 mod folder;
 mod newcomer;
+mod retention;
 
 use std::{
     fs,

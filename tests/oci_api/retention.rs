@@ -1,6 +1,6 @@
 //! A policy's run as the operator asks for it.
 
-use lagan::api::wire::{CandidatePage, RunState, RunStatus};
+use lagan::api::wire::{CandidatePage, Explanation, PlanPage, RunList, RunState, RunStatus};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -114,5 +114,90 @@ async fn requests_that_make_no_sense_are_told_apart() {
     foreign["policy"] = json!("another");
     let refused = registry.request(Method::POST, RUNS).json(&foreign).send().await.unwrap();
     expect_error(refused, 400, "UNSUPPORTED").await;
-    expect_error(registry.get(RUNS).await, 405, "UNSUPPORTED").await;
+    for path in ["u1.9/plan", "u1.9/interrupt"] {
+        let method = if path.ends_with("plan") { Method::GET } else { Method::POST };
+        let asked = registry.request(method, &format!("{RUNS}/{path}")).json(&json!({ "reason": "so" }));
+        expect_error(asked.send().await.unwrap(), 404, "NOT_FOUND").await;
+    }
+    expect_error(registry.get(&format!("{RUNS}/u1.9/plan?decision=Maybe")).await, 400, "UNSUPPORTED").await;
+    expect_error(registry.get("/v2/_lagan/retention/why?repository=app").await, 400, "UNSUPPORTED").await;
+}
+
+/// Tells a run what is in use: nothing. With `approve`, of a plan that waits.
+async fn apply(registry: &Registry, run: &str, approve: Option<&str>) -> StatusCode {
+    let body = json!({ "listingSeconds": 0.5, "approve": approve });
+    registry.request(Method::POST, &format!("{RUNS}/{run}/apply")).json(&body).send().await.unwrap().status()
+}
+
+/// The header of a pull, with GET and with HEAD, which say the same.
+async fn warning(registry: &Registry, reference: &str) -> Option<String> {
+    let path = format!("/v2/app/manifests/{reference}");
+    let (get, head) = (registry.get(&path).await, registry.request(Method::HEAD, &path).send().await.unwrap());
+    assert_eq!((get.status(), head.status()), (StatusCode::OK, StatusCode::OK));
+    let header =
+        |answer: &reqwest::Response| answer.headers().get("warning").map(|text| text.to_str().unwrap().to_owned());
+    assert_eq!(header(&get), header(&head));
+    header(&get)
+}
+
+#[tokio::test]
+async fn pulling_a_tag_of_a_plan_that_waits_warns_of_it() {
+    let registry = pushed().await;
+    let mut manual = request("u1.1", "Enforce");
+    manual["policies"][0]["spec"]["approval"] = json!("Manual");
+    start(&registry, &manual).await;
+    until(&registry, "u1.1", RunState::AwaitingUsage).await;
+    assert_eq!(warning(&registry, "v1").await, None);
+    assert_eq!(apply(&registry, "u1.1", None).await, StatusCode::ACCEPTED);
+    let waiting = until(&registry, "u1.1", RunState::AwaitingApproval).await;
+
+    let words = "299 - \"app:v1 is to be deleted by retention policy team/p, once approved\"";
+    assert_eq!(warning(&registry, "v1").await.as_deref(), Some(words));
+    assert_eq!(warning(&registry, "keep").await, None);
+    let manifest = registry.get("/v2/app/manifests/v1").await;
+    let digest = manifest.headers()["docker-content-digest"].to_str().unwrap().to_owned();
+    assert_eq!(warning(&registry, &digest).await, None, "a pull by digest names no tag");
+    let again = registry.request(Method::GET, "/v2/app/manifests/v1").header("if-none-match", format!("\"{digest}\""));
+    let again = again.send().await.unwrap();
+    assert_eq!((again.status(), again.headers().contains_key("warning")), (StatusCode::NOT_MODIFIED, true));
+
+    let hash = waiting.plan.unwrap().hash;
+    assert_eq!(apply(&registry, "u1.1", Some("0123")).await, StatusCode::BAD_REQUEST);
+    let interrupted =
+        registry.request(Method::POST, &format!("{RUNS}/u1.1/interrupt")).json(&json!({ "reason": "so" }));
+    assert_eq!(interrupted.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(warning(&registry, "v1").await, None);
+    assert_eq!(apply(&registry, "u1.1", Some(&hash)).await, StatusCode::ACCEPTED);
+    let over: RunStatus = registry.get(&format!("{RUNS}/u1.1")).await.json().await.unwrap();
+    assert_eq!((over.state, over.message.as_deref()), (RunState::Interrupted, Some("so")));
+}
+
+#[tokio::test]
+async fn whole_plan_and_one_image_of_it_can_be_read_and_the_image_after_it_was_deleted_too() {
+    let registry = pushed().await;
+    start(&registry, &request("u1.1", "Enforce")).await;
+    until(&registry, "u1.1", RunState::AwaitingUsage).await;
+    expect_error(registry.get(&format!("{RUNS}/u1.1/plan")).await, 404, "NOT_FOUND").await;
+    apply(&registry, "u1.1", None).await;
+    until(&registry, "u1.1", RunState::Completed).await;
+
+    let runs: RunList = registry.get(RUNS).await.json().await.unwrap();
+    assert_eq!((runs.runs.len(), runs.runs[0].plan_lines), (1, Some(4)));
+    let (mut lines, mut query) = (Vec::new(), "?n=3".to_owned());
+    loop {
+        let page: PlanPage = registry.get(&format!("{RUNS}/u1.1/plan{query}")).await.json().await.unwrap();
+        lines.extend(page.lines.into_iter().map(|line| line.reference));
+        let Some(next) = page.next else { break };
+        query = format!("?n=3&last={next}");
+    }
+    assert_eq!(lines, ["app:keep", "app:v1", "app:v2", "app:v3"]);
+    let gone: PlanPage = registry.get(&format!("{RUNS}/u1.1/plan?decision=Delete")).await.json().await.unwrap();
+    assert_eq!(gone.lines.len(), 3);
+
+    let why = "/v2/_lagan/retention/why?repository=app&reference=v1";
+    let explained: Explanation = registry.get(why).await.json().await.unwrap();
+    assert_eq!((explained.digest, explained.planned.len(), explained.trash.len()), (None, 1, 1));
+    assert_eq!(explained.trash[0].policy.as_deref(), Some("team/p"));
+    let kept: Explanation = registry.get(&why.replace("v1", "keep")).await.json().await.unwrap();
+    assert_eq!((kept.now.len(), kept.now[0].line.rule.as_deref()), (1, Some("kept")));
 }

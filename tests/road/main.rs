@@ -13,6 +13,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod approval;
 mod images;
 mod in_use;
 mod installation;

@@ -9,17 +9,18 @@ use crate::support::{Image, Namespace, Operator, Policy, Registry, planned_tag_d
 const REPOSITORY: &str = "team/app";
 
 /// Nothing is too young, and a small repository is no protection.
-const BOLD: &str = "minimumAge: 0s, untagged: {action: Delete, minimumAge: 0s}, limits: {maxDeletePercent: 100}";
+pub(crate) const BOLD: &str =
+    "minimumAge: 0s, untagged: {action: Delete, minimumAge: 0s}, limits: {maxDeletePercent: 100}";
 
 /// A registry with twelve tags, each an image of its own.
-struct TwelveTags {
-    registry: Registry,
+pub(crate) struct TwelveTags {
+    pub(crate) registry: Registry,
     images: Vec<(String, Image)>,
 }
 
 impl TwelveTags {
     /// Pushes t01 to t12, in this order, and pulls each, so that all are in the registry's memory.
-    fn pushed(namespace: &Namespace) -> Self {
+    pub(crate) fn pushed(namespace: &Namespace) -> Self {
         let registry = Registry::applied(namespace, "registry", "");
         let images: Vec<(String, Image)> =
             (1..=12).map(|number| format!("t{number:02}")).map(|tag| (tag.clone(), Image::named(&tag))).collect();
@@ -32,12 +33,16 @@ impl TwelveTags {
         Self { registry, images }
     }
 
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        self.images.iter().map(|(tag, _)| tag.as_str()).collect()
+    }
+
     fn image(&self, tag: &str) -> &Image {
         &self.images.iter().find(|(name, _)| name == tag).unwrap().1
     }
 
     /// Fails unless exactly these tags answer, and the others are gone from every path.
-    fn only_these_answer(&self, kept: &BTreeSet<&str>) {
+    pub(crate) fn only_these_answer(&self, kept: &BTreeSet<&str>) {
         for (tag, image) in &self.images {
             if kept.contains(tag.as_str()) {
                 self.registry.address.pull_is_identical(image, &format!("{REPOSITORY}:{tag}"));
@@ -69,7 +74,7 @@ impl TwelveTags {
 }
 
 /// A workload that runs nothing and still means its image.
-fn scaled_to_zero(namespace: &Namespace, image: &str) {
+pub(crate) fn scaled_to_zero(namespace: &Namespace, image: &str) {
     namespace.apply(&format!(
         "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: idle}}, spec: {{replicas: 0, \
          selector: {{matchLabels: {{app: idle}}}}, template: {{metadata: {{labels: {{app: idle}}}}, \
@@ -84,7 +89,7 @@ fn policy_deletes_exactly_what_it_planned_and_a_hold_brings_one_back() {
     let namespace = Namespace::new("retention");
     let twelve = TwelveTags::pushed(&namespace);
     scaled_to_zero(&namespace, &twelve.registry.address.reference("team/app:t03"));
-    let everything: BTreeSet<&str> = twelve.images.iter().map(|(tag, _)| tag.as_str()).collect();
+    let everything = twelve.names();
     let kept = BTreeSet::from(["t03", "t08", "t09", "t10", "t11", "t12"]);
 
     // Looking changes nothing.
@@ -136,7 +141,7 @@ fn plan_over_a_limit_deletes_nothing() {
     Operator::installed();
     let namespace = Namespace::new("limit");
     let twelve = TwelveTags::pushed(&namespace);
-    let everything: BTreeSet<&str> = twelve.images.iter().map(|(tag, _)| tag.as_str()).collect();
+    let everything = twelve.names();
     let spec = "mode: Enforce, minimumAge: 0s, keep: [{name: newest, tags: ['*'], mostRecentlyPushed: 5}]";
     let mut policy = Policy::applied(&namespace, "cleanup", "registry", spec);
 

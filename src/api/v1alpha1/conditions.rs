@@ -124,6 +124,8 @@ pub enum Reason {
     InvalidPolicy,
     /// Ready: another policy of the Registry is invalid, so nothing is deleted.
     BlockedByInvalidPolicy,
+    /// Ready, `LastRunSucceeded`: a plan waits until somebody approves it.
+    AwaitingApproval,
     /// `LastRunSucceeded`: it did all it should.
     Completed,
     /// `LastRunSucceeded`: what is in use could not be found out.
@@ -183,6 +185,7 @@ impl Reason {
             Self::RegistryNotFound => "RegistryNotFound",
             Self::InvalidPolicy => "InvalidPolicy",
             Self::BlockedByInvalidPolicy => "BlockedByInvalidPolicy",
+            Self::AwaitingApproval => "AwaitingApproval",
             Self::Completed => "Completed",
             Self::InUseUnknown => "InUseUnknown",
             Self::LimitExceeded => "LimitExceeded",

@@ -6,6 +6,7 @@
 mod collection;
 mod error;
 mod history;
+mod plan;
 mod retention;
 mod scrub;
 mod trash;
@@ -16,9 +17,10 @@ pub use collection::{
 };
 pub use error::{ErrorBody, ErrorEntry, TrashDetail};
 pub use history::{TagHistoryEntry, TagHistoryPage};
+pub use plan::{Explanation, PlanLine, PlanPage, PlanSummary, PlannedVerdict, PreventedLine, Verdict};
 pub use retention::{
-    ApplyRequest, Candidate, CandidatePage, InUse, PlanLine, PlanSummary, PolicySource, PreventedLine, RunRequest,
-    RunResult, RunState, RunStatus,
+    ApplyRequest, AwaitedApproval, Brake, Candidate, CandidatePage, InUse, InterruptRequest, PolicySource, RunList,
+    RunRequest, RunResult, RunState, RunStatus,
 };
 pub use scrub::{
     FindingCount, FindingKind, FindingPage, FindingView, ScrubProgress, ScrubRequest, ScrubState, ScrubStatus,

@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::v1alpha1::{Mode, PlanDecision, RetentionPolicySpec};
+use crate::api::v1alpha1::{Approval, Mode, RetentionPolicySpec};
 use crate::oci::{Digest, RepositoryName, Tag};
+
+use super::PlanSummary;
 
 /// A policy as it stands in the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,10 @@ pub struct RunRequest {
     pub policy: String,
     /// All policies of the Registry, the one that runs too: what any of them keeps is kept.
     pub policies: Vec<PolicySource>,
+    /// Manual: a plan that deletes anything waits until its hash is approved. The policy's own spec says so as well; it
+    /// is said here again so that a registry of a version that cannot wait refuses the run.
+    #[serde(default, skip_serializing_if = "Approval::is_automatic")]
+    pub approval: Approval,
 }
 
 /// How far a run is.
@@ -41,16 +47,48 @@ pub enum RunState {
     Planning,
     /// Planned; waits to be told what is in use.
     AwaitingUsage,
+    /// Planned, less what is in use, and stored: it waits until somebody approves its hash, or its time is over.
+    AwaitingApproval,
     /// Deleting.
     Applying,
     /// Done.
     Completed,
-    /// The plan was over a limit; nothing was deleted.
+    /// The plan was over a limit; nothing was deleted. Only in records of versions whose plans did not wait.
     LimitExceeded,
     /// Ended before its plan was carried out, because its policy changed; the message says how. The rest stays.
     Interrupted,
     /// Stopped by an error; the message says which.
     Failed,
+}
+
+impl RunState {
+    /// Whether nothing follows.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Planning | Self::AwaitingUsage | Self::AwaitingApproval | Self::Applying => false,
+            Self::Completed | Self::LimitExceeded | Self::Interrupted | Self::Failed => true,
+        }
+    }
+}
+
+/// Why a plan waits for approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Brake {
+    /// The policy's approval is Manual.
+    Manual,
+    /// The plan is over a limit of its policy.
+    LimitExceeded,
+}
+
+/// A plan that waits for approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AwaitedApproval {
+    /// Why it waits.
+    pub brake: Brake,
+    /// Until when. After that, nobody can approve it any more.
+    pub expires_at: Timestamp,
 }
 
 /// A run, as far as it is.
@@ -61,74 +99,36 @@ pub struct RunStatus {
     pub run: String,
     /// The policy, as `namespace/name`.
     pub policy: String,
+    /// The policy's UID.
+    #[serde(default)]
+    pub policy_uid: String,
+    /// The policy's generation that the run began with.
+    #[serde(default)]
+    pub generation: i64,
     /// Whether it deletes.
     pub mode: Mode,
     /// How far it is.
     pub state: RunState,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// What it found; absent while planning.
+    /// What it found; absent while planning. Of a plan that was approved: what was approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanSummary>,
+    /// How many lines the plan has that is stored for reading; absent where none is stored, or not any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_lines: Option<u64>,
+    /// What its plan waits for; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits: Option<AwaitedApproval>,
+    /// Whether its plan waited, and was approved.
+    #[serde(default)]
+    pub approved: bool,
     /// What it did; absent before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<RunResult>,
     /// Why it is where it is, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-}
-
-/// A plan, counted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlanSummary {
-    /// Covers the policy's UID and generation, the run and every deletion.
-    pub hash: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// How many tags the policy's repositories have.
-    pub tags_in_scope: u64,
-    /// How many tags and manifests would go.
-    pub deletes: u64,
-    /// How many tags and manifests stay.
-    pub keeps: u64,
-    /// How many would go if nothing used them.
-    pub protected_in_use: u64,
-    /// The bytes that nothing else in their repository shares, as far as that is known.
-    pub reclaimable_bytes: u64,
-    /// Some of the decisions, deletions first.
-    #[serde(default)]
-    pub sample: Vec<PlanLine>,
-    /// What would go if it was not for other policies, at most 20 of them.
-    #[serde(default)]
-    pub prevented: Vec<PreventedLine>,
-}
-
-/// What would go if it was not for another policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PreventedLine {
-    /// That policy, as `namespace/name`.
-    pub policy: String,
-    /// How many tags and manifests would go without it.
-    pub count: u64,
-    /// Some of them: `repository:tag` or `repository@digest`.
-    pub sample: Vec<String>,
-}
-
-/// One decision, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlanLine {
-    /// `repository:tag` or `repository@digest`.
-    pub reference: String,
-    /// What is to be done with it.
-    pub decision: PlanDecision,
-    /// The rule that decided; absent where none did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
-    /// Why, in words.
-    pub reason: String,
 }
 
 /// What the application of a plan did.
@@ -177,7 +177,7 @@ pub struct CandidatePage {
 }
 
 /// Applies a plan, less what is in use.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApplyRequest {
     /// How long listing the cluster took, in seconds: the list is as old as its beginning.
@@ -189,6 +189,25 @@ pub struct ApplyRequest {
     /// as they stood when it began.
     #[serde(default)]
     pub policies: Vec<PolicySource>,
+    /// The hash of the plan that waits for approval, to approve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<String>,
+}
+
+/// Ends a run that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InterruptRequest {
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// The runs that are remembered, the newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunList {
+    /// The runs.
+    pub runs: Vec<RunStatus>,
 }
 
 /// A candidate that is in use.

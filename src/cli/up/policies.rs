@@ -119,7 +119,11 @@ impl<'a> PolicyLoop<'a> {
                     if let Some(clock) = self.clocks.get_mut(&uid) {
                         clock.handle(scheduled);
                     }
-                    self.run_policy(&policy, &scheduled.as_second().to_string()).await;
+                    match self.waiting(&uid).await {
+                        // The schedule does not replace what somebody may be reading.
+                        Some(waiting) => say(&policy, &outcome(&waiting)),
+                        None => self.run_policy(&policy, &scheduled.as_second().to_string()).await,
+                    }
                 }
                 Due::At(next) => sleep = sleep.min(until(next, now)),
                 Due::Never => {}
@@ -128,10 +132,16 @@ impl<'a> PolicyLoop<'a> {
         if self.heard == self.taken { sleep } else { Duration::ZERO }
     }
 
-    /// Restores what policies hold, and runs those that ask for it.
+    /// Restores what policies hold, applies what is approved, and runs those that ask for it.
     async fn hear(&mut self) {
+        if !self.policies.is_unreadable {
+            self.void_changed().await;
+        }
         for uid in self.uids() {
-            let Some(SitePolicy { source, run_at }) = self.policy(&uid).cloned() else { continue };
+            let Some(SitePolicy { source, run_at, approve }) = self.policy(&uid).cloned() else { continue };
+            if let Some(value) = approve.filter(|_| !self.policies.is_unreadable) {
+                self.approve(&source, &value).await;
+            }
             match run_at.filter(|_| !self.policies.is_unreadable) {
                 // It restores what is held, too.
                 Some(value) => {
@@ -140,6 +150,68 @@ impl<'a> PolicyLoop<'a> {
                 }
                 None => self.restore_holds(&source).await,
             }
+        }
+    }
+
+    /// All runs; none where they cannot be read, which is said.
+    async fn runs(&self) -> Vec<RunStatus> {
+        match self.registry.runs.all().await {
+            Ok(runs) => runs,
+            Err(error) => {
+                let _ = output::print(&format!("the runs of policies cannot be read: {:#}", anyhow::Error::new(error)));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The run of a policy whose plan waits for approval.
+    async fn waiting(&self, uid: &str) -> Option<RunStatus> {
+        let waits = |run: &RunStatus| run.policy_uid == uid && run.state == RunState::AwaitingApproval;
+        self.runs().await.into_iter().find(waits)
+    }
+
+    /// A plan whose policy was changed or removed can be approved no more.
+    async fn void_changed(&self) {
+        for run in self.runs().await.into_iter().filter(|run| run.state == RunState::AwaitingApproval) {
+            let known = self.policy(&run.policy_uid).map(|policy| &policy.source);
+            let words = match known {
+                Some(source) if source.generation == run.generation => continue,
+                Some(_) => "the policy was changed, so nobody can approve its plan any more",
+                None => "the policy was removed, so nobody can approve its plan any more",
+            };
+            let Ok(id) = run.run.parse() else { continue };
+            match self.registry.runs.interrupt(&id, words).await {
+                Ok(_) => drop(output::print(&format!("policy {}: {words}", run.policy))),
+                Err(error) => drop(output::print(&format!("policy {}: {:#}", run.policy, anyhow::Error::new(error)))),
+            }
+        }
+    }
+
+    /// Applies the plan that waits, if this is its hash. A hash that was approved before says nothing more.
+    async fn approve(&mut self, policy: &PolicySource, hash: &str) {
+        let has_hash = |run: &RunStatus| run.plan.as_ref().is_some_and(|plan| plan.hash == hash);
+        let runs: Vec<RunStatus> = self.runs().await.into_iter().filter(|run| run.policy_uid == policy.uid).collect();
+        if runs.iter().any(|run| run.approved && has_hash(run) && run.state != RunState::AwaitingUsage) {
+            return;
+        }
+        let is_open = |run: &&RunStatus| {
+            run.state == RunState::AwaitingApproval || (run.approved && run.state == RunState::AwaitingUsage)
+        };
+        let Some((status, run)) = runs
+            .iter()
+            .filter(is_open)
+            .find(|run| has_hash(run))
+            .and_then(|status| Some((status.clone(), status.run.parse::<RunId>().ok()?)))
+        else {
+            return say(
+                policy,
+                &format!("annotation lagan.dev/approve approves nothing: no plan with hash {hash} waits"),
+            );
+        };
+        self.restore_holds(policy).await;
+        match self.carry_on(policy, &run, status, Some(hash.to_owned())).await {
+            Ok(status) => say(policy, &outcome(&status)),
+            Err(error) => say(policy, &format!("its plan was not applied: {error:#}")),
         }
     }
 
@@ -159,33 +231,56 @@ impl<'a> PolicyLoop<'a> {
     async fn try_run(&mut self, policy: &PolicySource, trigger: &str) -> anyhow::Result<Option<RunStatus>> {
         let run: RunId = format!("{}.{trigger}", policy.uid).parse().context("the policy's name is too long")?;
         let registry = self.registry;
-        let request = RunRequest { run: run.to_string(), policy: policy.uid.clone(), policies: self.sources() };
+        let request = RunRequest {
+            run: run.to_string(),
+            policy: policy.uid.clone(),
+            policies: self.sources(),
+            approval: policy.spec.approval,
+        };
         match registry.runs.start(request).await?.state {
             RunState::Planning | RunState::AwaitingUsage | RunState::Applying => {}
-            RunState::Completed | RunState::LimitExceeded | RunState::Interrupted | RunState::Failed => {
+            RunState::AwaitingApproval
+            | RunState::Completed
+            | RunState::LimitExceeded
+            | RunState::Interrupted
+            | RunState::Failed => {
                 return Ok(None);
             }
         }
-        let mut status = self.settled(&run).await?;
+        let status = self.settled(&run).await?;
+        self.carry_on(policy, &run, status, None).await.map(Some)
+    }
+
+    /// Applies a run that waits, until it is over or waits for approval. `approve` is the hash of a plan that does.
+    async fn carry_on(
+        &mut self,
+        policy: &PolicySource,
+        run: &RunId,
+        mut status: RunStatus,
+        mut approve: Option<String>,
+    ) -> anyhow::Result<RunStatus> {
+        let registry = self.registry;
         // An application that takes longer than five minutes, that a stop cut off or a change of policies, goes on with
         // what is left.
-        while status.state == RunState::AwaitingUsage {
+        while status.state == RunState::AwaitingUsage
+            || (status.state == RunState::AwaitingApproval && approve.is_some())
+        {
             if let Some(reason) = objection(policy, &self.policies) {
-                return Ok(Some(registry.runs.interrupt(&run, reason).await?));
+                return Ok(registry.runs.interrupt(run, reason).await?);
             }
-            let (before, taken) = (status.result, self.taken);
-            let request = ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: self.sources() };
-            registry.runs.apply(&run, request).await?;
-            status = self.settled(&run).await?;
+            let (before, taken) = (status.clone(), self.taken);
+            let request = ApplyRequest { policies: self.sources(), approve: approve.take(), ..ApplyRequest::default() };
+            registry.runs.apply(run, request).await?;
+            status = self.settled(run).await?;
             if taken != self.taken {
                 for held in self.sources() {
                     self.restore_holds(&held).await;
                 }
-            } else if status.result == before {
+            } else if (status.state, status.result) == (before.state, before.result) {
                 break;
             }
         }
-        Ok(Some(status))
+        Ok(status)
     }
 
     /// Waits until a run does nothing, and takes policies that change meanwhile.
@@ -248,6 +343,13 @@ fn say(policy: &PolicySource, what: &str) {
 /// A run in one line, and what it would delete where it deletes nothing.
 fn outcome(status: &RunStatus) -> String {
     let message = status.message.as_deref().map(|message| format!(" ({message})")).unwrap_or_default();
+    if let (Some(plan), RunState::AwaitingApproval) = (&status.plan, status.state) {
+        return format!(
+            "would delete {} and keep {}{message}; `lagan retention plan {}` shows all of it, and the annotation \
+             lagan.dev/approve: {} applies it",
+            plan.deletes, plan.keeps, status.policy, plan.hash
+        );
+    }
     let (Some(plan), RunState::Completed) = (&status.plan, status.state) else {
         let deleted = status.result.map(|result| {
             let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
@@ -330,7 +432,7 @@ mod tests {
     }
 
     fn declared(extra: &serde_json::Value) -> DeclaredPolicies {
-        let policy = SitePolicy { source: source(extra), run_at: Some("go".into()) };
+        let policy = SitePolicy { source: source(extra), run_at: Some("go".into()), approve: None };
         DeclaredPolicies { all: vec![policy], is_unreadable: false }
     }
 
@@ -413,6 +515,72 @@ mod tests {
         policy_loop.take();
         policy_loop.step().await;
         assert_eq!(count_tags(&repository).await, 0, "the run that was asked for deletes all of them");
+        drop(policy_loop);
+        registry.close().await;
+    }
+
+    /// A policy whose plan waits for approval, and the loop that runs it.
+    async fn waiting_plan<'a>(
+        registry: &'a OpenRegistry,
+        declared: &DeclaredPolicies,
+        changes: watch::Receiver<DeclaredPolicies>,
+    ) -> (PolicyLoop<'a>, RunStatus) {
+        let policies = declared.clone();
+        let clocks = BTreeMap::new();
+        let mut policy_loop = PolicyLoop { registry, declared: changes, policies, taken: 0, heard: 0, clocks };
+        policy_loop.take();
+        policy_loop.step().await;
+        let waiting = policy_loop.waiting("default.p").await.unwrap();
+        (policy_loop, waiting)
+    }
+
+    fn with_annotations(declared: &DeclaredPolicies, run_at: &str, approve: Option<&str>) -> DeclaredPolicies {
+        let mut changed = declared.clone();
+        changed.all[0].run_at = Some(run_at.to_owned());
+        changed.all[0].approve = approve.map(str::to_owned);
+        changed
+    }
+
+    #[tokio::test]
+    async fn plan_waits_for_its_hash_in_the_file_and_each_change_of_the_policy_makes_it_void() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = open(folder.path()).await;
+        registry.begin_maintenance().await;
+        let repository = registry.catalog.repository(&app());
+        push_tags(&repository).await;
+        let first = declared(&json!({"approval": "Manual"}));
+        let (sender, changes) = watch::channel(first.clone());
+        let (mut policy_loop, waiting) = waiting_plan(&registry, &first, changes).await;
+        let hash = waiting.plan.clone().unwrap().hash;
+        assert!(outcome(&waiting).contains(&format!("lagan.dev/approve: {hash}")), "{}", outcome(&waiting));
+
+        // Another hash does nothing; neither does the same file again.
+        for approve in [None, Some("0123")] {
+            sender.send(with_annotations(&first, "go", approve)).unwrap();
+            policy_loop.take();
+            policy_loop.step().await;
+            assert_eq!(policy_loop.waiting("default.p").await.as_ref(), Some(&waiting));
+        }
+        // A change of the policy makes it void, and so does nothing else approve it.
+        let mut changed = with_annotations(&first, "go", Some(&hash));
+        changed.all[0].source.generation = 2;
+        sender.send(changed.clone()).unwrap();
+        policy_loop.take();
+        policy_loop.step().await;
+        assert_eq!(policy_loop.waiting("default.p").await, None);
+        assert_eq!(count_tags(&repository).await, TAGS);
+
+        // Run again by hand, and approved.
+        sender.send(with_annotations(&changed, "again", None)).unwrap();
+        policy_loop.take();
+        policy_loop.step().await;
+        let waiting = policy_loop.waiting("default.p").await.unwrap();
+        let hash = waiting.plan.unwrap().hash;
+        sender.send(with_annotations(&changed, "again", Some(&hash))).unwrap();
+        policy_loop.take();
+        policy_loop.step().await;
+        assert_eq!(count_tags(&repository).await, 0);
+        assert_eq!(policy_loop.waiting("default.p").await, None);
         drop(policy_loop);
         registry.close().await;
     }

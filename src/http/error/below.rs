@@ -90,6 +90,7 @@ pub(super) fn maintenance(error: &maintenance::Error) -> Reply {
             Reply::new(S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "policies cannot run in this registry").reason(reason)
         }
         E::RunUnknown { .. } => Reply::new(S::NOT_FOUND, "NOT_FOUND", RUN_UNKNOWN),
+        E::PlanUnknown { .. } => Reply::new(S::NOT_FOUND, "NOT_FOUND", "the registry has stored no plan of this run"),
         E::Busy { active } => {
             Reply::new(S::CONFLICT, "CONFLICT", "another run is in progress").detail(json!({ "run": active.as_str() }))
         }

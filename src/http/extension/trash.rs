@@ -93,7 +93,7 @@ async fn purge_report(call: &Call<'_>, purged: Vec<Tombstone>) -> Result<Respons
 }
 
 /// With what has become of their tags.
-async fn looked_up(call: &Call<'_>, tombstones: Vec<Tombstone>) -> Result<Vec<wire::TombstoneView>, Error> {
+pub(super) async fn looked_up(call: &Call<'_>, tombstones: Vec<Tombstone>) -> Result<Vec<wire::TombstoneView>, Error> {
     let moved = call.app.catalog.trash().moved_tags(&tombstones).await?;
     Ok(tombstones.into_iter().zip(moved).map(|(tombstone, moved)| view(tombstone, moved)).collect())
 }

@@ -43,9 +43,31 @@ impl CandidateList {
         Self(list)
     }
 
+    /// Those that a later plan would still delete, by their old numbers: who has read the longer list means the same by
+    /// them.
+    pub(super) fn narrowed(&self, plan: &Plan) -> Self {
+        let mut left: HashMap<(&RepositoryName, Option<&Tag>, &Digest), bool> = HashMap::new();
+        for (repository, deletion) in plan.deletions() {
+            for tag in references(deletion) {
+                left.insert((repository, tag, &deletion.digest), deletion.takes_manifest());
+            }
+        }
+        let narrowed = self.0.iter().filter_map(|Planned { candidate, takes_manifest }| {
+            let takes = left.get(&(&candidate.repository, candidate.tag.as_ref(), &candidate.digest))?;
+            Some(Planned { candidate: candidate.clone(), takes_manifest: *takes_manifest && *takes })
+        });
+        Self(narrowed.collect())
+    }
+
+    /// The tags that would go, and what each points to.
+    pub(super) fn tags(&self) -> impl Iterator<Item = (&RepositoryName, &Tag, &Digest)> {
+        let candidates = self.0.iter().map(|planned| &planned.candidate);
+        candidates.filter_map(|candidate| Some((&candidate.repository, candidate.tag.as_ref()?, &candidate.digest)))
+    }
+
     /// At most `limit` candidates after the one of index `after`, and whether more follow.
     pub(super) fn page(&self, after: Option<u32>, limit: usize) -> (Vec<Candidate>, bool) {
-        let first = after.map_or(0, |after| usize::try_from(after).unwrap_or(usize::MAX).saturating_add(1));
+        let first = after.map_or(0, |after| self.0.partition_point(|planned| planned.candidate.index <= after));
         let rest = self.0.get(first..).unwrap_or_default();
         let page = rest.iter().take(limit).map(|planned| planned.candidate.clone()).collect();
         (page, rest.len() > limit)
@@ -58,8 +80,8 @@ impl CandidateList {
     pub(super) fn usage(&self, in_use: &[InUse]) -> Result<BTreeMap<RepositoryName, Usage>, u32> {
         let mut by_repository: BTreeMap<RepositoryName, Usage> = BTreeMap::new();
         for InUse { candidate: index, reason } in in_use {
-            let at = usize::try_from(*index).unwrap_or(usize::MAX);
-            let Planned { candidate, .. } = self.0.get(at).ok_or(*index)?;
+            let at = self.0.binary_search_by_key(index, |planned| planned.candidate.index);
+            let Planned { candidate, .. } = at.ok().and_then(|at| self.0.get(at)).ok_or(*index)?;
             let usage = by_repository.entry(candidate.repository.clone()).or_default();
             usage.digests.entry(candidate.digest.clone()).or_insert_with(|| reason.clone());
             if let Some(tag) = &candidate.tag {
@@ -99,10 +121,13 @@ struct AllowedIn<'a> {
 }
 
 impl Allowed<'_> {
-    /// Drops from a later plan what the first one did not name.
-    pub(super) fn restrict(&self, plan: &mut RepositoryPlan) {
+    /// Drops from a later plan what the first one did not name, and hands it back.
+    pub(super) fn restrict(&self, plan: &mut RepositoryPlan) -> Vec<Deletion> {
         let allowed = self.0.get(&plan.repository);
-        plan.deletions.retain(|deletion| allowed.is_some_and(|allowed| allowed.contains(deletion)));
+        let (named, new) =
+            std::mem::take(&mut plan.deletions).into_iter().partition(|d| allowed.is_some_and(|a| a.contains(d)));
+        plan.deletions = named;
+        new
     }
 
     /// How many references of the first plan a later one does not delete, those in use aside.

@@ -61,7 +61,7 @@ impl Ledger {
         Ok(Self { catalog, runs: Mutex::new(runs), changed })
     }
 
-    /// Looks on the medium for a run that is not known: another replica may have begun it since this one started.
+    /// Looks on the medium for a run that is not known, or not to its end: another replica may be at it.
     ///
     /// One that the other left while it applied goes on here with a new list of what is in use; if the other is still at
     /// it, each deletion is decided once all the same. One that is being planned is not known before it is.
@@ -69,14 +69,43 @@ impl Ledger {
     /// # Errors
     /// [`Error::Storage`], [`Error::Corrupt`].
     pub(super) async fn look_for(&self, run: &RunId) -> Result<(), Error> {
-        if !self.catalog.is_shared() || self.lock().contains_key(run) {
+        // What is active in memory is so here.
+        let is_certain = |known: &RunStatus| known.state.is_over() || is_active(known);
+        if !self.catalog.is_shared() || self.lock().get(run).is_some_and(is_certain) {
             return Ok(());
         }
         let found = records::read::<RunStatus>(&self.catalog, run, Record::Status).await?;
         if let Some(status) = found.filter(|status| status.state != RunState::Planning) {
-            self.lock().entry(run.clone()).or_insert_with(|| after_restart(status));
+            let mut runs = self.lock();
+            if !runs.get(run).is_some_and(is_certain) {
+                runs.insert(run.clone(), after_restart(status));
+            }
         }
         Ok(())
+    }
+
+    /// Looks on the medium for what other replicas have begun, or gone on with.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Corrupt`].
+    pub(super) async fn look_for_all(&self) -> Result<(), Error> {
+        if !self.catalog.is_shared() {
+            return Ok(());
+        }
+        let ids = records::ids(&self.catalog).await?;
+        for run in &ids {
+            self.look_for(run).await?;
+        }
+        // What another replica has forgotten.
+        self.lock().retain(|run, known| is_active(known) || ids.contains(run));
+        Ok(())
+    }
+
+    /// All runs, the newest first.
+    pub(super) fn all(&self) -> Vec<RunStatus> {
+        let mut all: Vec<RunStatus> = self.lock().values().cloned().collect();
+        all.sort_by(|a, b| (b.created_at, &b.run).cmp(&(a.created_at, &a.run)));
+        all
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, RunStatus>> {
@@ -106,17 +135,21 @@ impl Ledger {
         Ok(None)
     }
 
-    /// Turns a run that waits into one that applies; of one that does not wait, the status.
+    /// Turns a run that waits into one that applies; of one that does not wait, the status. With `approved`, one that
+    /// waits for approval; else one that waits to be told what is in use.
     ///
     /// # Errors
     /// [`Error::RunUnknown`], [`Error::NotReady`] while it plans, [`Error::Busy`].
-    pub(super) fn begin_applying(&self, run: &RunId) -> Result<Option<RunStatus>, Error> {
+    pub(super) fn begin_applying(&self, run: &RunId, approved: bool) -> Result<Option<RunStatus>, Error> {
         let mut runs = self.lock();
         let state = runs.get(run).map(|status| status.state);
         match state.ok_or_else(|| Error::RunUnknown { run: run.clone() })? {
             RunState::Planning => return Err(Error::NotReady { run: run.clone(), state: "planning" }),
-            RunState::AwaitingUsage => check_idle(&runs)?,
-            RunState::Applying
+            RunState::AwaitingApproval if approved => check_idle(&runs)?,
+            RunState::AwaitingUsage if !approved => check_idle(&runs)?,
+            RunState::AwaitingUsage
+            | RunState::AwaitingApproval
+            | RunState::Applying
             | RunState::Completed
             | RunState::LimitExceeded
             | RunState::Interrupted
@@ -127,6 +160,8 @@ impl Ledger {
         if let Some(status) = runs.get_mut(run) {
             status.state = RunState::Applying;
             status.message = None;
+            status.awaits = None;
+            status.approved |= approved;
         }
         Ok(None)
     }
@@ -165,14 +200,15 @@ impl Ledger {
         }
     }
 
-    /// Forgets the oldest runs over [`MAX_RUNS`].
+    /// Forgets the oldest runs over [`MAX_RUNS`], but none whose plan waits for approval.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub(super) async fn prune(&self) -> Result<(), Error> {
         let surplus: Vec<RunId> = {
             let runs = self.lock();
-            let mut idle: Vec<_> = runs.iter().filter(|(_, status)| !is_active(status)).collect();
+            let waits = |status: &RunStatus| is_active(status) || status.state == RunState::AwaitingApproval;
+            let mut idle: Vec<_> = runs.iter().filter(|(_, status)| !waits(status)).collect();
             idle.sort_by_key(|(_, status)| status.created_at);
             let surplus = runs.len().saturating_sub(MAX_RUNS);
             idle.into_iter().take(surplus).map(|(run, _)| run.clone()).collect()

@@ -10,14 +10,30 @@ use jiff::Timestamp;
 
 use crate::api::wire::{PolicySource, RunRequest};
 use crate::oci::RepositoryName;
-use crate::retention::{ImmutableTags, Plan, Planning, Policy, PolicyId, RepositoryPlan, Usage, plan_repository};
+use crate::retention::{
+    ImmutableTags, Plan, Planning, Policy, PolicyId, PullsKnown, RepositoryPlan, RepositorySnapshot, Usage,
+    plan_repository,
+};
 use crate::storage::{Catalog, on_a_thread};
 
-use super::Error;
+use super::candidate_list::Allowed;
 use super::snapshot::Facts;
+use super::stored_plan::PlanWriter;
+use super::{Error, RunId};
 
 /// How many names of repositories are read at a time.
 const PAGE: usize = 1000;
+
+/// What bounds a plan, beside the policies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlanBounds<'a> {
+    /// What is in use, by repository.
+    pub(super) usage: &'a BTreeMap<RepositoryName, Usage>,
+    /// What may go at all; `None`: anything.
+    pub(super) allowed: Option<&'a Allowed<'a>>,
+    /// What was pulled since then stays, whatever the policies ask; `None`: as they ask.
+    pub(super) unpulled_since: Option<Timestamp>,
+}
 
 /// The policies of a run, ready to be planned with.
 #[derive(Debug, Clone)]
@@ -57,33 +73,39 @@ impl Planner {
         self.policies.iter().find(|policy| policy.id == self.running)
     }
 
-    /// Plans every repository that the policy names.
-    ///
-    /// `adjust` may drop deletions from a repository's plan before it is added.
+    /// Plans every repository that the policy names, and writes the lines where there is a writer.
     ///
     /// # Errors
     /// [`Error::Storage`]: what could not be read is not known, so there is no plan.
     pub(super) async fn plan(
         &self,
         catalog: &Catalog,
-        run: &str,
+        run: &RunId,
         now: Timestamp,
-        usage: &BTreeMap<RepositoryName, Usage>,
-        adjust: impl Fn(&mut RepositoryPlan) + Send,
+        bounds: &PlanBounds<'_>,
+        mut writer: Option<&mut PlanWriter<'_>>,
     ) -> Result<Plan, Error> {
         let Some(running) = self.running() else {
             return Err(Error::InvalidRequest { reason: "the policy that runs is gone".into() });
         };
-        let facts = Facts::asked_by(&self.policies, catalog).await;
-        let facts = facts.map_err(|source| Error::Storage { action: "read what was pulled", source })?;
-        let mut plan = Plan::new(running, run);
+        let facts = self.facts(catalog, bounds.unpulled_since.is_some()).await?;
+        let mut plan = Plan::new(running, run.as_str());
         let mut after: Option<RepositoryName> = None;
         loop {
             let page = catalog.repositories(after.as_ref().map(RepositoryName::as_str), PAGE).await;
             let page = page.map_err(|source| Error::Storage { action: "list the repositories", source })?;
             for name in page.entries.iter().filter(|name| running.repositories.matches(name)) {
-                let mut repository = self.plan_one(catalog, &facts, name, now, usage.get(name)).await?;
-                adjust(&mut repository);
+                let snapshot = facts.snapshot(&catalog.repository(name)).await;
+                let snapshot = snapshot.map_err(|source| Error::Storage { action: "read a repository", source })?;
+                let mut usage = bounds.usage.get(name).cloned().unwrap_or_default();
+                if let Some(since) = bounds.unpulled_since {
+                    add_pulled(&mut usage, &snapshot, since);
+                }
+                let mut repository = self.plan_one(&self.running, Arc::new(snapshot), usage, now).await?;
+                let held_back = bounds.allowed.map(|allowed| allowed.restrict(&mut repository)).unwrap_or_default();
+                if let Some(writer) = writer.as_deref_mut() {
+                    writer.add(&repository, &held_back).await?;
+                }
                 plan.add(repository);
             }
             match page.entries.into_iter().last() {
@@ -93,26 +115,69 @@ impl Planner {
         }
     }
 
-    async fn plan_one(
+    /// What each policy would decide about one repository, if nothing was in use.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub(super) async fn verdicts(
         &self,
         catalog: &Catalog,
-        facts: &Facts,
         name: &RepositoryName,
         now: Timestamp,
-        usage: Option<&Usage>,
-    ) -> Result<RepositoryPlan, Error> {
+    ) -> Result<Vec<(PolicyId, RepositoryPlan)>, Error> {
+        let facts = self.facts(catalog, false).await?;
         let snapshot = facts.snapshot(&catalog.repository(name)).await;
-        let snapshot = snapshot.map_err(|source| Error::Storage { action: "read a repository", source })?;
-        let planner = self.clone();
-        let usage = usage.cloned().unwrap_or_default();
+        let snapshot = Arc::new(snapshot.map_err(|source| Error::Storage { action: "read a repository", source })?);
+        let mut verdicts = Vec::new();
+        for policy in self.policies.iter().filter(|policy| policy.repositories.matches(name)) {
+            let plan = self.plan_one(&policy.id, Arc::clone(&snapshot), Usage::nothing(), now).await?;
+            verdicts.push((policy.id.clone(), plan));
+        }
+        Ok(verdicts)
+    }
+
+    async fn facts(&self, catalog: &Catalog, with_pulls: bool) -> Result<Facts, Error> {
+        let facts = Facts::asked_by(&self.policies, catalog, with_pulls).await;
+        facts.map_err(|source| Error::Storage { action: "read what was pulled", source })
+    }
+
+    async fn plan_one(
+        &self,
+        running: &PolicyId,
+        snapshot: Arc<RepositorySnapshot>,
+        usage: Usage,
+        now: Timestamp,
+    ) -> Result<RepositoryPlan, Error> {
+        let (planner, running, name) = (self.clone(), running.clone(), snapshot.repository.clone());
         // A repository may have 100,000 tags: not on a thread that answers requests.
         let task = on_a_thread(move || {
-            let Planner { policies, running, restore_window, immutable } = &planner;
-            let planning = Planning::new(policies, running, *restore_window, now)?.with_immutable(immutable);
+            let Planner { policies, restore_window, immutable, .. } = &planner;
+            let planning = Planning::new(policies, &running, *restore_window, now)?.with_immutable(immutable);
             Some(plan_repository(&planning, &snapshot, &usage))
         });
         let plan = task.await.ok().flatten();
         plan.ok_or_else(|| Error::InvalidRequest { reason: format!("repository {name} could not be planned") })
+    }
+}
+
+/// What was pulled since an approved plan was made is in use: whoever approved it could not know. What is not known of
+/// pulls counts as pulled.
+fn add_pulled(usage: &mut Usage, snapshot: &RepositorySnapshot, since: Timestamp) {
+    let missing = match snapshot.pulls {
+        PullsKnown::All => None,
+        PullsKnown::Until(missing) => Some(missing),
+        PullsKnown::Nothing => Some(Timestamp::MAX),
+    };
+    let words = |at: Option<Timestamp>| match (at.filter(|at| *at > since), missing.filter(|at| *at > since)) {
+        (Some(at), _) => Some(format!("pulled at {at}, after the plan was made")),
+        (None, Some(_)) => Some("it is not known what was pulled after the plan was made".to_owned()),
+        (None, None) => None,
+    };
+    for tag in &snapshot.tags {
+        usage.tags.extend(words(tag.pulled_at).map(|words| (tag.tag.clone(), words)));
+    }
+    for manifest in &snapshot.manifests {
+        usage.digests.extend(words(manifest.pulled_at).map(|words| (manifest.digest.clone(), words)));
     }
 }
 

@@ -1,4 +1,6 @@
-//! What a run leaves on the medium: its request, its candidates and how far it is.
+//! What a run leaves on the medium: its request, its candidates, its plan and how far it is.
+
+use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -16,20 +18,28 @@ pub(super) enum Record {
     Status,
     /// The [`CandidateList`](super::candidate_list::CandidateList).
     Candidates,
+    /// With what each page of the plan begins.
+    PlanIndex,
+    /// One page of the plan.
+    PlanPage(u64),
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request => f.write_str("request"),
+            Self::Status => f.write_str("status"),
+            Self::Candidates => f.write_str("candidates"),
+            Self::PlanIndex => f.write_str("plan"),
+            Self::PlanPage(number) => write!(f, "plan-{number}"),
+        }
+    }
 }
 
 impl Record {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Status => "status",
-            Self::Candidates => "candidates",
-        }
-    }
-
-    #[expect(clippy::expect_used, reason = "the names are constants without a slash")]
+    #[expect(clippy::expect_used, reason = "the names are constants and numbers, without a slash")]
     fn component(self) -> PathComponent {
-        self.name().parse().expect("a record's name is a file's name")
+        self.to_string().parse().expect("a record's name is a file's name")
     }
 }
 
@@ -74,6 +84,15 @@ pub(super) async fn ids(catalog: &Catalog) -> Result<Vec<RunId>, Error> {
     Ok(names.iter().filter_map(|name| name.to_string().parse().ok()).collect())
 }
 
+/// Forgets one record. One that is not there is no error.
+///
+/// # Errors
+/// [`Error::Storage`].
+pub(super) async fn remove_one(catalog: &Catalog, run: &RunId, record: Record) -> Result<(), Error> {
+    let removed = catalog.remove_run_record(&run.folder(), &record.component()).await;
+    removed.map_err(|source| Error::Storage { action: "remove a run's record", source })
+}
+
 /// Forgets a run.
 ///
 /// # Errors
@@ -84,5 +103,5 @@ pub(super) async fn remove(catalog: &Catalog, run: &RunId) -> Result<(), Error> 
 }
 
 fn corrupt(run: &RunId, record: Record, source: serde_json::Error) -> Error {
-    Error::Corrupt { run: run.clone(), record: record.name(), source }
+    Error::Corrupt { run: run.clone(), record: record.to_string(), source }
 }

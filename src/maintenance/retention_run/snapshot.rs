@@ -20,11 +20,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Reads what is asked once for a whole registry.
+    /// Reads what is asked once for a whole registry; with `with_pulls`, what was pulled, even if no policy asks.
     ///
     /// # Errors
     /// Those of the storage; then nothing is known, and nothing may be planned.
-    pub(super) async fn asked_by(policies: &[Policy], catalog: &Catalog) -> Result<Self, Error> {
+    pub(super) async fn asked_by(policies: &[Policy], catalog: &Catalog, with_pulls: bool) -> Result<Self, Error> {
         let criteria = || policies.iter().flat_map(Policy::criteria);
         let labels = criteria().filter_map(|criterion| match criterion {
             Criterion::Labels(wanted) => Some(wanted.keys().cloned()),
@@ -32,7 +32,11 @@ impl Facts {
         });
         let labels = labels.flatten().collect();
         let configs = criteria().any(Criterion::needs_configs);
-        let pulls = if criteria().any(Criterion::needs_pulls) { Some(catalog.pull_history().await?) } else { None };
+        let pulls = if with_pulls || criteria().any(Criterion::needs_pulls) {
+            Some(catalog.pull_history().await?)
+        } else {
+            None
+        };
         Ok(Self { pulls, configs, labels })
     }
 

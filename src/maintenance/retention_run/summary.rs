@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use jiff::Timestamp;
 
-use crate::api::v1alpha1::PlanDecision;
-use crate::api::wire::{PlanLine, PlanSummary, PreventedLine};
-use crate::oci::RepositoryName;
-use crate::retention::{Action, Decision, Plan};
+use crate::api::wire::{PlanSummary, PreventedLine};
+use crate::retention::Plan;
+
+use super::stored_plan::line;
 
 /// How many decisions a summary shows: what a policy's status has room for (RESOURCES.md).
 const SAMPLE: usize = 20;
@@ -21,6 +21,7 @@ pub(super) fn summary(plan: &Plan, created_at: Timestamp) -> PlanSummary {
         deletes: plan.deletes(),
         keeps: plan.keeps(),
         protected_in_use: plan.protected_in_use(),
+        keeps_by_reason: plan.kept_by_reason().iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
         reclaimable_bytes: plan.unshared_bytes(),
         prevented: prevented(plan),
         sample: plan.sample(SAMPLE).map(|(repository, decision)| line(repository, decision)).collect(),
@@ -37,16 +38,4 @@ fn prevented(plan: &Plan) -> Vec<PreventedLine> {
     lines.sort_by_key(|line| Reverse(line.count));
     lines.truncate(SAMPLE);
     lines
-}
-
-fn line(repository: &RepositoryName, decision: &Decision) -> PlanLine {
-    PlanLine {
-        reference: decision.name_in(repository),
-        decision: match decision.action {
-            Action::Delete => PlanDecision::Delete,
-            Action::Keep => PlanDecision::Keep,
-        },
-        rule: decision.rule.clone(),
-        reason: decision.reason.to_string(),
-    }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     api::{
-        v1alpha1::RetentionPolicySpec,
+        v1alpha1::{Approval, RetentionPolicySpec},
         wire::{ApplyRequest, PolicySource, RunRequest, RunState},
     },
     maintenance::RunId,
@@ -40,7 +40,12 @@ pub(super) async fn run(world: &Arc<World>, process: &Arc<Process>) {
     world.note(&process.address, "runs a policy", &id, &"");
     let operation = world.history.begin(process.id, None, Kind::Policy, world.time.now());
     let (runs, policy) = (process.runs.clone(), source());
-    let request = RunRequest { run: id.clone(), policy: policy.uid.clone(), policies: vec![policy.clone()] };
+    let request = RunRequest {
+        run: id.clone(),
+        policy: policy.uid.clone(),
+        policies: vec![policy.clone()],
+        approval: Approval::Automatic,
+    };
     let started = ask(world, process, async move { runs.start(request).await }).await;
     let mut is_over = matches!(started, Some(Err(_)));
     let until = world.time.now() + LONGEST;
@@ -53,12 +58,17 @@ pub(super) async fn run(world: &Arc<World>, process: &Arc<Process>) {
             RunState::Planning | RunState::Applying => {}
             RunState::AwaitingUsage if !is_applied => {
                 let (runs, asked) = (process.runs.clone(), run.clone());
-                let request = ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: Vec::new() };
+                let request =
+                    ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: Vec::new(), approve: None };
                 is_applied =
                     matches!(ask(world, process, async move { runs.apply(&asked, request).await }).await, Some(Ok(_)));
             }
             RunState::AwaitingUsage => is_applied = false,
-            RunState::Completed | RunState::LimitExceeded | RunState::Interrupted | RunState::Failed => {
+            RunState::AwaitingApproval
+            | RunState::Completed
+            | RunState::LimitExceeded
+            | RunState::Interrupted
+            | RunState::Failed => {
                 world.note(
                     &process.address,
                     "ran a policy",

@@ -4,16 +4,22 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::v1alpha1::{
-    AccessMode, DeletionMode, HoldState, Registry, RetentionPolicy,
+    AccessMode, DeletionMode, HoldState, Mode, PlanStatus, Registry, RetentionPolicy,
     conditions::{ConditionStatus, ConditionType, Finding, Reason},
 };
 use crate::api::wire::PolicySource;
 use crate::retention;
 
 use super::{
-    decide::{Step, decide},
+    decide::{APPROVE, Step, decide, unfinished, unhandled_approval, waiting},
     holds,
 };
+
+/// How a condition says that an annotation approves nothing.
+pub(super) const REFUSED: &str = "annotation lagan.dev/approve approves nothing with";
+
+/// So much of a value is shown, in characters: a hash is 64.
+const SHOWN_CHARS: usize = 64;
 
 /// What a policy is to do, and whether it can.
 #[derive(Debug, Clone)]
@@ -66,29 +72,44 @@ pub fn assess<'a>(
     let schedule = policy.spec.compile_schedule().map_err(|error| error.to_string());
     let (compiled, schedule) = match (compiled, schedule) {
         (Ok(compiled), Ok(schedule)) => (compiled, schedule),
-        (Err(words), _) | (_, Err(words)) => return unusable(policy, Reason::InvalidPolicy, words),
+        (Err(words), _) | (_, Err(words)) => return unusable(policy, Reason::InvalidPolicy, words, now),
     };
     let Some(registry) = registry else {
         let name = &policy.spec.registry_ref.name;
         let words = format!("there is no Registry {name} in this namespace: make it, or delete this policy");
-        return unusable(policy, Reason::RegistryNotFound, words);
+        return unusable(policy, Reason::RegistryNotFound, words, now);
     };
     let holds = compiled.holds;
     let holds_are_due = holds_are_due(policy, &holds, now);
     let deletion_unavailable = deletion_unavailable(registry);
     if let Some(words) = invalid_sibling(policy, siblings) {
         let ready = not_ready(Reason::BlockedByInvalidPolicy, words.clone());
-        let step = running(policy);
+        let step = unfinished(policy, now).unwrap_or(Step::Wait);
         return Assessment { ready, next: None, step, stop: Some(words), holds, holds_are_due, deletion_unavailable };
     }
-    let step = decide(policy, &schedule, now);
-    let next = if policy.spec.suspend { None } else { schedule.next_after(now) };
-    Assessment { ready: scheduled(policy, next), next, step, stop: None, holds, holds_are_due, deletion_unavailable }
+    let mut step = decide(policy, &schedule, now);
+    if deletion_unavailable.is_some() && matches!(step, Step::Approve { .. }) {
+        // The plan waits until the Registry deletes again.
+        step = Step::Wait;
+    }
+    let waits = waiting(policy).filter(|_| !matches!(step, Step::Void { .. } | Step::Approve { .. }));
+    let rests_until = waits.and_then(|plan| plan.expires_at.as_ref()).map_or(now, |until| until.0.max(now));
+    let next = if policy.spec.suspend { None } else { schedule.next_after(rests_until) };
+    let ready = match waits {
+        Some(plan) => awaiting(policy, plan),
+        None => scheduled(policy, next),
+    };
+    let ready = match step {
+        // It is being acted on.
+        Step::Approve { .. } => ready,
+        _ => with_refusal(policy, waits, deletion_unavailable, ready),
+    };
+    Assessment { ready, next, step, stop: None, holds, holds_are_due, deletion_unavailable }
 }
 
 /// A policy that cannot do anything. What it holds is not known, or nowhere.
-fn unusable(policy: &RetentionPolicy, reason: Reason, words: String) -> Assessment {
-    let (ready, step) = (not_ready(reason, words.clone()), running(policy));
+fn unusable(policy: &RetentionPolicy, reason: Reason, words: String, now: Timestamp) -> Assessment {
+    let (ready, step) = (not_ready(reason, words.clone()), unfinished(policy, now).unwrap_or(Step::Wait));
     Assessment {
         ready,
         next: None,
@@ -97,15 +118,6 @@ fn unusable(policy: &RetentionPolicy, reason: Reason, words: String) -> Assessme
         holds: Vec::new(),
         holds_are_due: false,
         deletion_unavailable: None,
-    }
-}
-
-/// The run in progress, if there is one.
-fn running(policy: &RetentionPolicy) -> Step {
-    let last = policy.status.as_ref().and_then(|status| status.last_run.as_ref());
-    match last.filter(|last| last.completion_time.is_none()) {
-        Some(last) => Step::Continue { run: last.run.clone() },
-        None => Step::Wait,
     }
 }
 
@@ -123,6 +135,39 @@ fn scheduled(policy: &RetentionPolicy, next: Option<Timestamp>) -> Finding {
         None => "the schedule has no further time".to_owned(),
     };
     Finding { type_: ConditionType::Ready, status: ConditionStatus::True, reason: Reason::Scheduled, message }
+}
+
+/// A plan waits, and this is how it is approved.
+fn awaiting(policy: &RetentionPolicy, plan: &PlanStatus) -> Finding {
+    let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
+    let PlanStatus { hash, deletes, .. } = plan;
+    let until = plan.expires_at.as_ref().map(|until| until.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let until = until.unwrap_or_default();
+    let words = format!(
+        "a plan that deletes {deletes} tags and manifests waits until {until}. `lagan retention plan {namespace}/{name}` \
+         shows it; `kubectl annotate retentionpolicy -n {namespace} {name} {APPROVE}={hash} --overwrite` applies it"
+    );
+    not_ready(Reason::AwaitingApproval, words)
+}
+
+/// Says of an annotation that approves nothing that it does not.
+fn with_refusal(
+    policy: &RetentionPolicy,
+    waits: Option<&PlanStatus>,
+    unavailable: Option<&str>,
+    mut ready: Finding,
+) -> Finding {
+    let Some(value) = unhandled_approval(policy) else { return ready };
+    let why = match (waits, unavailable) {
+        (Some(plan), _) if plan.hash != value => "it is not the hash of the plan that waits".to_owned(),
+        (Some(_), Some(words)) => words.to_owned(),
+        (Some(_), None) => return ready,
+        (None, _) if policy.spec.mode == Mode::DryRun => "mode is DryRun, so no plan is ever applied".to_owned(),
+        (None, _) => "no plan waits".to_owned(),
+    };
+    let value: String = value.chars().take(SHOWN_CHARS).collect();
+    ready.message = format!("{}; {REFUSED} {value}: {why}", ready.message);
+    ready
 }
 
 /// What an invalid policy would keep is not known, so nothing may be deleted in its Registry.
@@ -256,5 +301,42 @@ mod tests {
             let assessment = assess(&policy, Some(&registry(&json!({}))), [], at(now));
             assert_eq!(assessment.holds_are_due, due, "{spec} {status} at {now}");
         }
+    }
+
+    #[test]
+    fn plan_that_waits_says_how_to_approve_it_and_what_does_not() {
+        let plan = json!({"hash": "abc", "run": "r", "createdAt": "2026-06-25T12:00:00Z", "tagsInScope": 9, "deletes": 3,
+            "keeps": 6, "protectedInUse": 0, "reclaimableBytes": 0, "expiresAt": "2026-07-04T12:00:00Z"});
+        let status = json!({"observedGeneration": 2, "plan": plan});
+        let with = |approve: Option<&str>, spec: &Value, status: &Value| {
+            let mut policy = policy("p", spec, status);
+            policy.metadata.annotations = approve.map(|value| [(APPROVE.to_owned(), value.to_owned())].into());
+            policy
+        };
+        let waits = assessed(&with(None, &json!({}), &status), &[]);
+        assert_eq!((waits.ready.status, waits.ready.reason), (ConditionStatus::False, Reason::AwaitingApproval));
+        let line = "kubectl annotate retentionpolicy -n shop p lagan.dev/approve=abc --overwrite";
+        assert!(waits.ready.message.contains(line), "{}", waits.ready.message);
+        assert!(waits.ready.message.contains("deletes 3") && waits.ready.message.contains("2026-07-04T12:00:00Z"));
+        assert_eq!(waits.next, Some(at("2026-07-05T03:00:00Z")), "the schedule rests until then");
+        assert!(waits.ready.message.len() < 1024 && !waits.ready.message.contains(REFUSED));
+
+        let wrong = assessed(&with(Some("abd"), &json!({}), &status), &[]);
+        assert_eq!(wrong.step, Step::Wait);
+        assert!(wrong.ready.message.ends_with("with abd: it is not the hash of the plan that waits"), "{wrong:?}");
+        let idle = json!({"observedGeneration": 2});
+        let late = assessed(&with(Some("abc"), &json!({"mode": "Enforce"}), &idle), &[]);
+        assert!(late.ready.reason == Reason::Scheduled && late.ready.message.ends_with("no plan waits"), "{late:?}");
+        let dry = assessed(&with(Some("abc"), &json!({"mode": "DryRun"}), &idle), &[]);
+        assert!(dry.ready.message.contains("mode is DryRun"), "{dry:?}");
+        let handled = json!({"observedGeneration": 2, "lastHandledApproval": "abc"});
+        let done = assessed(&with(Some("abc"), &json!({}), &handled), &[]);
+        assert!(!done.ready.message.contains(REFUSED), "{done:?}");
+
+        let right = with(Some("abc"), &json!({}), &status);
+        assert_eq!(assessed(&right, &[]).step, Step::Approve { hash: "abc".to_owned() });
+        let read_only = registry(&json!({"accessMode": "ReadOnly"}));
+        let refused = assess(&right, Some(&read_only), [], at("2026-07-01T12:00:00Z"));
+        assert!(refused.step == Step::Wait && refused.ready.message.contains("accessMode"), "{refused:?}");
     }
 }

@@ -3,14 +3,17 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::v1alpha1::RetentionPolicy;
+use crate::api::v1alpha1::{PlanStatus, RetentionPolicy};
 use crate::oci::{Algorithm, Digest};
 use crate::retention::{Due, Schedule};
 
 /// The annotation that asks for a run: each new value is one.
 pub const RUN_AT: &str = "lagan.dev/run-at";
 
-/// The bound of `status.lastHandledRunAt`, in characters.
+/// The annotation that approves the plan whose hash it has.
+pub const APPROVE: &str = "lagan.dev/approve";
+
+/// The bound of `status.lastHandledRunAt` and of `status.lastHandledApproval`, in characters.
 const MAX_VALUE_CHARS: usize = 256;
 
 /// So much of a hash tells annotations apart, in hexadecimal characters.
@@ -27,6 +30,18 @@ pub enum Step {
     Continue {
         /// Its id.
         run: String,
+    },
+    /// The run whose plan waits is applied: its hash was approved.
+    Approve {
+        /// Its hash.
+        hash: String,
+    },
+    /// The plan that waits can be approved no more.
+    Void {
+        /// Its run.
+        run: String,
+        /// Why, in words.
+        words: String,
     },
 }
 
@@ -59,20 +74,25 @@ impl Trigger {
 
 /// What is to be done at `now`.
 ///
+/// A plan that waits is approved, becomes void, or is replaced by a run that is asked for; the schedule rests meanwhile.
 /// A run that was asked for with the annotation begins even while the policy is suspended, as a Job made from a
 /// suspended `CronJob` does: `suspend` stops the schedule. Of the times that were missed only the last one counts,
 /// and not beyond `startingDeadline`.
 #[must_use]
 pub fn decide(policy: &RetentionPolicy, schedule: &Schedule, now: Timestamp) -> Step {
-    let status = policy.status.as_ref();
-    if let Some(run) = status.and_then(|status| status.last_run.as_ref()).filter(|run| run.completion_time.is_none()) {
-        return Step::Continue { run: run.run.clone() };
+    if let Some(step) = unfinished(policy, now) {
+        return step;
     }
+    let waits = waiting(policy);
+    if let Some(plan) = waits.filter(|plan| unhandled_approval(policy).as_ref() == Some(&plan.hash)) {
+        return Step::Approve { hash: plan.hash.clone() };
+    }
+    let status = policy.status.as_ref();
     let handled = status.and_then(|status| status.last_handled_run_at.as_deref());
-    if let Some(value) = asked_for(policy).filter(|value| Some(value.as_str()) != handled) {
+    if let Some(value) = value_of(policy, RUN_AT).filter(|value| Some(value.as_str()) != handled) {
         return Step::Start(Trigger::Annotation(value));
     }
-    if policy.spec.suspend {
+    if policy.spec.suspend || waits.is_some() {
         return Step::Wait;
     }
     let last = status.and_then(|status| status.last_schedule_time.as_ref()).map(|time| time.0);
@@ -83,9 +103,41 @@ pub fn decide(policy: &RetentionPolicy, schedule: &Schedule, now: Timestamp) -> 
     }
 }
 
-/// The value of the annotation, if it has one.
-fn asked_for(policy: &RetentionPolicy) -> Option<String> {
-    let value = policy.annotations().get(RUN_AT)?;
+/// What is to be done about a run that has begun or whose plan waits, whether or not another could begin.
+#[must_use]
+pub fn unfinished(policy: &RetentionPolicy, now: Timestamp) -> Option<Step> {
+    let status = policy.status.as_ref()?;
+    if let Some(run) = status.last_run.as_ref().filter(|run| run.completion_time.is_none()) {
+        return Some(Step::Continue { run: run.run.clone() });
+    }
+    let plan = waiting(policy)?;
+    let void = |words: String| Some(Step::Void { run: plan.run.clone(), words });
+    if status.observed_generation != policy.metadata.generation {
+        return void("the policy was changed, so nobody can approve its plan any more".to_owned());
+    }
+    let expires_at = plan.expires_at.as_ref()?.0;
+    if expires_at <= now {
+        return void(format!("nobody approved the plan until {expires_at:.0}"));
+    }
+    None
+}
+
+/// The plan that waits for approval.
+#[must_use]
+pub fn waiting(policy: &RetentionPolicy) -> Option<&PlanStatus> {
+    policy.status.as_ref()?.plan.as_ref().filter(|plan| plan.expires_at.is_some())
+}
+
+/// The value of the annotation that approves, unless it has been acted on.
+#[must_use]
+pub fn unhandled_approval(policy: &RetentionPolicy) -> Option<String> {
+    let handled = policy.status.as_ref().and_then(|status| status.last_handled_approval.as_ref());
+    value_of(policy, APPROVE).filter(|value| Some(value) != handled)
+}
+
+/// The value of an annotation, if it has one.
+fn value_of(policy: &RetentionPolicy, annotation: &str) -> Option<String> {
+    let value = policy.annotations().get(annotation)?;
     (!value.is_empty()).then(|| value.chars().take(MAX_VALUE_CHARS).collect())
 }
 
@@ -178,5 +230,63 @@ mod tests {
         assert_eq!(again.run_id(&first), id);
         let ran = json!({"lastRun": {"run": id, "mode": "Enforce", "startTime": "2026-06-30T12:00:00Z"}});
         assert_ne!(again.run_id(&policy(&json!({}), None, &ran)), id);
+    }
+
+    /// A policy of generation 2 whose plan `h` waits until noon of the second.
+    fn waiting_for(
+        generation: i64,
+        approve: Option<&str>,
+        run_at: Option<&str>,
+        handled: Option<&str>,
+    ) -> RetentionPolicy {
+        let plan = json!({"hash": "h", "run": "u-1.7", "createdAt": "2026-06-25T12:00:00Z", "tagsInScope": 9, "deletes": 3,
+            "keeps": 6, "protectedInUse": 0, "reclaimableBytes": 0, "expiresAt": "2026-07-02T12:00:00Z"});
+        let last = json!({"run": "u-1.7", "mode": "Enforce", "startTime": "2026-06-25T12:00:00Z",
+            "completionTime": "2026-06-25T12:01:00Z", "result": "LimitExceeded"});
+        let mut status = json!({"observedGeneration": 2, "plan": plan, "lastRun": last});
+        if let Some(handled) = handled {
+            status["lastHandledApproval"] = json!(handled);
+        }
+        let mut policy = policy(&json!({}), run_at, &status);
+        policy.metadata.generation = Some(generation);
+        let annotations = policy.metadata.annotations.get_or_insert_default();
+        annotations.extend(approve.map(|value| (APPROVE.to_owned(), value.to_owned())));
+        policy
+    }
+
+    #[test]
+    fn plan_that_waits_is_approved_once_with_its_hash_while_its_time_lasts() {
+        let approve = Step::Approve { hash: "h".to_owned() };
+        let noon = "2026-07-01T12:00:00Z";
+        let three = "2026-07-01T03:00:00Z";
+        for (approval, run_at, handled, now, expected) in [
+            (None, None, None, noon, Step::Wait),
+            // The schedule does not replace it.
+            (None, None, None, three, Step::Wait),
+            (Some("h"), None, None, noon, approve.clone()),
+            (Some("H"), None, None, noon, Step::Wait),
+            (Some(""), None, None, noon, Step::Wait),
+            (Some("h"), None, Some("h"), noon, Step::Wait),
+            (Some("h"), None, Some("earlier"), noon, approve.clone()),
+            // A run by hand does; what was approved goes first.
+            (None, Some("now"), None, noon, asked("now")),
+            (Some("other"), Some("now"), None, noon, asked("now")),
+            (Some("h"), Some("now"), None, noon, approve),
+        ] {
+            let policy = waiting_for(2, approval, run_at, handled);
+            let step = decide(&policy, &policy.spec.compile_schedule().unwrap(), now.parse().unwrap());
+            assert_eq!(step, expected, "{approval:?} {run_at:?} {handled:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn plan_is_void_once_the_policy_was_changed_or_its_time_is_over() {
+        for (generation, now, words) in [(3, "2026-07-01T12:00:00Z", "changed"), (2, "2026-07-02T12:00:00Z", "nobody")]
+        {
+            let policy = waiting_for(generation, Some("h"), Some("now"), None);
+            let step = decide(&policy, &policy.spec.compile_schedule().unwrap(), now.parse().unwrap());
+            let Step::Void { run, words: said } = step else { panic!("{step:?}") };
+            assert!(run == "u-1.7" && said.contains(words), "{run} {said}");
+        }
     }
 }

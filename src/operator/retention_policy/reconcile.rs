@@ -29,7 +29,7 @@ use super::{
     holds,
     live::LivePolicies,
     run::{Ending, Progress, Run},
-    status::{begin, conclude, end, go_on},
+    status::{approve, begin, conclude, end, go_on, set_aside},
 };
 
 /// A policy is looked at this often without a cause, for watches miss things.
@@ -91,7 +91,7 @@ impl Reconciler {
         let Some(policy) = live else { return Ok(Action::await_change()) };
         let assessment = self.assess(&policy, registry.as_ref());
         // Boxed: what a run holds is too much for the stacks of those who wait for it.
-        Box::pin(self.act(policy, registry.is_some(), &assessment)).await
+        Box::pin(self.act(policy, registry.as_ref(), &assessment)).await
     }
 
     fn assess(&self, policy: &RetentionPolicy, registry: Option<&Registry>) -> Assessment {
@@ -132,13 +132,13 @@ impl Reconciler {
     async fn act(
         &self,
         mut policy: RetentionPolicy,
-        has_registry: bool,
+        object: Option<&Registry>,
         assessment: &Assessment,
     ) -> Result<Action, Error> {
         let mut status = policy.status.clone().unwrap_or_default();
-        if !has_registry {
+        if object.is_none() && !matches!(assessment.step, Step::Void { .. }) {
             let words = assessment.stop.clone().unwrap_or_default();
-            return self.end_run(&policy, status, assessment, Ending::early(RunOutcome::Interrupted, words)).await;
+            return self.end_run(&policy, object, status, Ending::early(RunOutcome::Interrupted, words)).await;
         }
         let registry = self.connect(&policy).await;
         let starts = matches!(assessment.step, Step::Start(_));
@@ -153,22 +153,53 @@ impl Reconciler {
             begin(&mut status, trigger, trigger.run_id(&policy), policy.spec.mode, self.context.now());
             if let Some(words) = assessment.deletion_unavailable {
                 let ending = Ending::early(RunOutcome::DeletionUnavailable, words);
-                return self.end_run(&policy, status, assessment, ending).await;
+                return self.end_run(&policy, object, status, ending).await;
             }
             // The id is in the status before the registry hears of it, so that whoever comes next goes on with it.
             policy = self.write(&policy, conclude(&policy, status, assessment, self.context.now())).await?;
             status = policy.status.clone().unwrap_or_default();
         }
+        if let Step::Approve { hash } = &assessment.step {
+            approve(&mut status, hash, self.context.now());
+            // Before the registry hears of it, as with a run that begins.
+            policy = self.write(&policy, conclude(&policy, status, assessment, self.context.now())).await?;
+            status = policy.status.clone().unwrap_or_default();
+        }
+        if let Step::Void { run, words } = &assessment.step {
+            return self.set_aside(&policy, status, assessment, registry, (run, words)).await;
+        }
         match status.last_run.as_ref().filter(|run| run.completion_time.is_none()).map(|run| run.run.clone()) {
-            Some(run) => self.advance(&policy, status, assessment, registry, &run).await,
+            Some(run) => self.advance(&policy, object, status, assessment, registry, &run).await,
             None => self.rest(&policy, status, assessment).await,
         }
+    }
+
+    /// Says that a plan can be approved no more, also to the registry; one that does not answer finds out by itself, with
+    /// the next run or when the plan's time is over.
+    async fn set_aside(
+        &self,
+        policy: &RetentionPolicy,
+        mut status: RetentionPolicyStatus,
+        assessment: &Assessment,
+        registry: Result<RegistryClient, registry_client::Error>,
+        (run, words): (&str, &str),
+    ) -> Result<Action, Error> {
+        if let Ok(registry) = registry
+            && let Err(error) = registry.interrupt_run(run, words.to_owned()).await
+        {
+            tracing::warn!(run, error = error.in_words(), "could not tell the registry that a plan is void");
+        }
+        set_aside(&mut status, words);
+        let again = self.rest(policy, status, assessment).await?;
+        announce::plan_is_void(&self.context, policy, words).await;
+        Ok(again)
     }
 
     /// Goes on with the run in progress.
     async fn advance(
         &self,
         policy: &RetentionPolicy,
+        object: Option<&Registry>,
         mut status: RetentionPolicyStatus,
         assessment: &Assessment,
         registry: Result<RegistryClient, registry_client::Error>,
@@ -188,11 +219,11 @@ impl Reconciler {
                     let now = self.context.now();
                     status.holds = holds::restore(Ok(registry), &assessment.holds, &status.holds, now).await;
                 }
-                return self.end_run(policy, status, assessment, ending).await;
+                return self.end_run(policy, object, status, ending).await;
             }
             Ok(Progress::Going) => None,
             Err(error) => Some(match obstacle(&error, age > policy.spec.starting_deadline.as_std()) {
-                Obstacle::End(ending) => return self.end_run(policy, status, assessment, ending).await,
+                Obstacle::End(ending) => return self.end_run(policy, object, status, ending).await,
                 Obstacle::Later(outcome, words) => (outcome, words),
             }),
         };
@@ -225,8 +256,15 @@ impl Reconciler {
                     return Ok(Ok(Progress::Ended(Ending::early(RunOutcome::Interrupted, words))));
                 }
                 let policies = policies.to_start_with().await.map_err(Error::api("list the policies"))?;
-                let policy = policy.uid().unwrap_or_default();
-                registry.start_run(&RunRequest { run: run.to_owned(), policy, policies }).await
+                let uid = policy.uid().unwrap_or_default();
+                registry
+                    .start_run(&RunRequest {
+                        run: run.to_owned(),
+                        policy: uid,
+                        policies,
+                        approval: policy.spec.approval,
+                    })
+                    .await
             }
             known => known,
         };
@@ -236,7 +274,9 @@ impl Reconciler {
         };
         let namespace = policy.namespace().unwrap_or_default();
         let (client, watched, in_use) = (&self.context.client, &self.context.config.scope, &policy.spec.in_use);
-        let run = Run { id: run, namespace: &namespace, in_use, watched, client, policies, registry, stop };
+        let known = policy.status.as_ref();
+        let approved = known.and_then(|status| status.last_handled_approval.as_deref());
+        let run = Run { id: run, namespace: &namespace, approved, in_use, watched, client, policies, registry, stop };
         Ok(run.advance(status).await)
     }
 
@@ -257,20 +297,26 @@ impl Reconciler {
     async fn end_run(
         &self,
         policy: &RetentionPolicy,
+        object: Option<&Registry>,
         mut status: RetentionPolicyStatus,
-        assessment: &Assessment,
         ending: Ending,
     ) -> Result<Action, Error> {
         let Some(run) = status.last_run.as_ref().filter(|run| run.completion_time.is_none()) else {
-            return self.rest(policy, status, assessment).await;
+            let assessment = self.assess(policy, object);
+            return self.rest(policy, status, &assessment).await;
         };
         let run = run.run.clone();
         self.context.endings.remember(&run, ending.clone());
         go_on(&mut status, None, None);
         end(&mut status, &ending, self.context.now());
-        let action = self.rest(policy, status.clone(), assessment).await?;
+        if status.observed_generation != policy.metadata.generation {
+            set_aside(&mut status, "the policy was changed, so nobody can approve its plan any more");
+        }
+        // What is ready, and what is next, depends on whether a plan waits by now.
+        let ended = RetentionPolicy { status: Some(status.clone()), ..policy.clone() };
+        let action = self.rest(policy, status.clone(), &self.assess(&ended, object)).await?;
         self.context.endings.forget(&run);
-        announce::run_ended(&self.context, policy, &status).await;
+        announce::run_ended(&self.context, policy, &status, &ending).await;
         Ok(action)
     }
 
@@ -282,9 +328,11 @@ impl Reconciler {
         assessment: &Assessment,
     ) -> Result<Action, Error> {
         let now = self.context.now();
+        let expires_at = status.plan.as_ref().and_then(|plan| plan.expires_at.as_ref()).map(|time| time.0);
         let holds_are_open = status.holds.iter().any(|hold| hold.state == HoldState::Unknown);
         self.write(policy, conclude(policy, status, assessment, now)).await?;
-        let until = assessment.next.map_or(RESYNC, |next| until(next, now)).min(RESYNC);
+        let until =
+            assessment.next.into_iter().chain(expires_at).map(|next| until(next, now)).fold(RESYNC, Duration::min);
         Ok(Action::requeue(if holds_are_open { until.min(OPEN_HOLDS) } else { until }))
     }
 

@@ -6,7 +6,7 @@ use kube::Client;
 use tokio::time::Instant;
 
 use crate::api::v1alpha1::{InUseProtection, InUseSpec, RunOutcome};
-use crate::api::wire::{ApplyRequest, PlanSummary, RunResult, RunState, RunStatus};
+use crate::api::wire::{ApplyRequest, AwaitedApproval, Brake, PlanSummary, RunResult, RunState, RunStatus};
 use crate::operator::{
     config::WatchScope,
     in_use::{CandidateIndex, Inquiry, Protection},
@@ -46,19 +46,21 @@ pub struct Ending {
     pub plan: Option<PlanSummary>,
     /// What was done.
     pub result: RunResult,
+    /// What the plan waits for, where it does.
+    pub awaits: Option<AwaitedApproval>,
 }
 
 impl Ending {
     /// An end without a plan.
     #[must_use]
     pub fn early(outcome: RunOutcome, message: impl Into<String>) -> Self {
-        Self { outcome, message: Some(message.into()), plan: None, result: RunResult::default() }
+        Self { outcome, message: Some(message.into()), plan: None, result: RunResult::default(), awaits: None }
     }
 
     /// The end of a run that is not to go on from where it is.
     fn cut(outcome: RunOutcome, message: String, status: RunStatus) -> Self {
         let result = status.result.unwrap_or_default();
-        Self { outcome, message: Some(message), plan: status.plan, result }
+        Self { outcome, message: Some(message), plan: status.plan, result, awaits: None }
     }
 }
 
@@ -68,6 +70,8 @@ pub struct Run<'a, C> {
     pub id: &'a str,
     /// The policy's namespace.
     pub namespace: &'a str,
+    /// The hash that was approved, if one was.
+    pub approved: Option<&'a str>,
     /// Whether and where the cluster is asked what it runs.
     pub in_use: &'a InUseSpec,
     /// Where the operator has rights.
@@ -101,7 +105,19 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
             match status.state {
                 RunState::Planning | RunState::Applying => {}
                 RunState::AwaitingUsage => {
-                    if let Some(ending) = self.apply(&status).await? {
+                    if let Some(ending) = self.apply(&status, None).await? {
+                        return Ok(Progress::Ended(ending));
+                    }
+                }
+                RunState::AwaitingApproval => {
+                    let hash = status.plan.as_ref().map(|plan| plan.hash.as_str());
+                    let Some(hash) = self.approved.filter(|approved| Some(*approved) == hash) else {
+                        return Ok(Progress::Ended(self.ending(status)));
+                    };
+                    if let Some(ending) = self.apply(&status, Some(hash)).await? {
+                        // It must not go on saying that it waits; nobody can approve it any more.
+                        let words = ending.message.clone().unwrap_or_default();
+                        self.registry.interrupt_run(self.id, words).await?;
                         return Ok(Progress::Ended(ending));
                     }
                 }
@@ -119,14 +135,12 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
     }
 
     /// Reads the candidates, lists the cluster, and lets the registry apply the plan; or how the run ends instead.
-    async fn apply(&self, status: &RunStatus) -> Result<Option<Ending>, Error> {
+    async fn apply(&self, status: &RunStatus, approve: Option<&str>) -> Result<Option<Ending>, Error> {
         if let Some(words) = (self.stop)() {
             return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone())));
         }
         let mut request = match self.in_use.protection {
-            InUseProtection::Disabled => {
-                ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: Vec::new() }
-            }
+            InUseProtection::Disabled => ApplyRequest::default(),
             InUseProtection::Enabled => {
                 let candidates = self.candidates().await?;
                 match self.usage(&candidates).await {
@@ -150,6 +164,7 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
                 return Ok(Some(Ending::cut(RunOutcome::InUseUnknown, words, status.clone())));
             }
         };
+        request.approve = approve.map(str::to_owned);
         self.registry.apply_run(self.id, &request).await?;
         Ok(None)
     }
@@ -183,15 +198,18 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
             let hint = inquiry.hint(&error).map(|hint| format!("; {hint}")).unwrap_or_default();
             format!("{}{hint}", chain(&error))
         })?;
-        Ok(ApplyRequest { listing_seconds: took.as_secs_f64(), in_use: protection.in_use(), policies: Vec::new() })
+        Ok(ApplyRequest { listing_seconds: took.as_secs_f64(), in_use: protection.in_use(), ..ApplyRequest::default() })
     }
 
     fn ending(&self, status: RunStatus) -> Ending {
-        let outcome = match status.state {
-            RunState::Completed => RunOutcome::Completed,
-            RunState::LimitExceeded => RunOutcome::LimitExceeded,
-            RunState::Interrupted => RunOutcome::Interrupted,
-            RunState::Failed | RunState::Planning | RunState::AwaitingUsage | RunState::Applying => RunOutcome::Failed,
+        let outcome = match (status.state, status.awaits.map(|awaits| awaits.brake)) {
+            (RunState::Completed, _) => RunOutcome::Completed,
+            (RunState::AwaitingApproval, Some(Brake::Manual)) => RunOutcome::AwaitingApproval,
+            (RunState::AwaitingApproval | RunState::LimitExceeded, _) => RunOutcome::LimitExceeded,
+            (RunState::Interrupted, _) => RunOutcome::Interrupted,
+            (RunState::Failed | RunState::Planning | RunState::AwaitingUsage | RunState::Applying, _) => {
+                RunOutcome::Failed
+            }
         };
         let unprotected = match self.in_use.protection {
             InUseProtection::Disabled => Some(UNPROTECTED.to_owned()),
@@ -199,7 +217,8 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         };
         let said: Vec<String> = status.message.into_iter().chain(unprotected).collect();
         let message = (!said.is_empty()).then(|| said.join("; "));
-        Ending { outcome, message, plan: status.plan, result: status.result.unwrap_or_default() }
+        let awaits = status.awaits.filter(|_| status.state == RunState::AwaitingApproval);
+        Ending { outcome, message, plan: status.plan, result: status.result.unwrap_or_default(), awaits }
     }
 }
 

@@ -15,6 +15,8 @@ use super::{assess::Assessment, decide::Trigger, run::Ending};
 const MAX_WORDS: usize = 1024;
 /// The bound of a reference and of a rule's name, in characters.
 const MAX_NAME: usize = 512;
+/// The bound of the history.
+const MAX_HISTORY: usize = 100;
 /// The bound of the sample.
 const MAX_SAMPLE: usize = 20;
 
@@ -26,6 +28,7 @@ pub fn clip(text: &str) -> String {
 
 /// A run begins. From here on its id stands in the status, and whoever reads that goes on with it.
 pub fn begin(status: &mut RetentionPolicyStatus, trigger: &Trigger, run: String, mode: Mode, now: Timestamp) {
+    set_aside(status, &format!("run {run} replaced the plan"));
     match trigger {
         Trigger::Schedule(time) => status.last_schedule_time = Some(Time(*time)),
         Trigger::Annotation(value) => status.last_handled_run_at = Some(value.clone()),
@@ -43,6 +46,33 @@ pub fn begin(status: &mut RetentionPolicyStatus, trigger: &Trigger, run: String,
         failed: 0,
         bytes: 0,
     });
+}
+
+/// The plan that waits was approved: its run goes on. From here on that stands in the status, and whoever reads it goes
+/// on with it.
+pub fn approve(status: &mut RetentionPolicyStatus, hash: &str, now: Timestamp) {
+    status.last_handled_approval = Some(hash.to_owned());
+    if let Some(plan) = &mut status.plan {
+        plan.expires_at = None;
+    }
+    if let Some(run) = &mut status.last_run {
+        run.start_time = Time(now);
+        run.completion_time = None;
+        run.result = None;
+        run.message = None;
+    }
+}
+
+/// The plan that waits, if one does, can be approved no more.
+pub fn set_aside(status: &mut RetentionPolicyStatus, words: &str) {
+    let Some(plan) = status.plan.as_mut().filter(|plan| plan.expires_at.is_some()) else { return };
+    plan.expires_at = None;
+    let waited = |run: &&mut LastRun| run.run == plan.run;
+    let ended = status.last_run.iter_mut().chain(&mut status.history).filter(waited);
+    for run in ended {
+        run.result = Some(RunOutcome::Interrupted);
+        run.message = Some(clip(words));
+    }
 }
 
 /// The run goes on, or would but for something in its way: what that is called if it lasts, and in words.
@@ -64,8 +94,13 @@ pub fn end(status: &mut RetentionPolicyStatus, ending: &Ending, now: Timestamp) 
     run.changed_since_planned = signed(ending.result.changed_since_planned);
     run.failed = signed(ending.result.failed);
     run.bytes = signed(ending.result.bytes);
+    status.history.retain(|known| known.run != run.run);
+    status.history.insert(0, run.clone());
     if let Some(plan) = &ending.plan {
         status.plan = Some(plan_status(plan, &run.run));
+    }
+    if let Some(plan) = status.plan.as_mut().filter(|plan| plan.run == run.run) {
+        plan.expires_at = ending.awaits.map(|awaits| Time(awaits.expires_at));
     }
     if ending.outcome == RunOutcome::Completed {
         status.last_successful_time = Some(Time(now));
@@ -78,6 +113,7 @@ fn plan_status(plan: &PlanSummary, run: &str) -> PlanStatus {
         hash: plan.hash.clone(),
         run: run.to_owned(),
         created_at: Time(plan.created_at),
+        expires_at: None,
         tags_in_scope: signed(plan.tags_in_scope),
         deletes: signed(plan.deletes),
         keeps: signed(plan.keeps),
@@ -128,6 +164,8 @@ pub fn conclude(
     if !same_run {
         status.observed_generation = policy.metadata.generation;
     }
+    let remembered = usize::try_from(policy.spec.history_limit).unwrap_or(usize::MAX);
+    status.history.truncate(remembered.min(MAX_HISTORY));
     status.next_schedule_time = assessment.next.map(Time);
     let mut findings = vec![assessment.ready.clone()];
     findings.extend(status.last_run.as_ref().map(last_run_succeeded));
@@ -142,6 +180,7 @@ fn last_run_succeeded(run: &LastRun) -> Finding {
         Some(RunOutcome::Completed) => (ConditionStatus::True, Reason::Completed),
         Some(RunOutcome::InUseUnknown) => (ConditionStatus::False, Reason::InUseUnknown),
         Some(RunOutcome::LimitExceeded) => (ConditionStatus::False, Reason::LimitExceeded),
+        Some(RunOutcome::AwaitingApproval) => (ConditionStatus::Unknown, Reason::AwaitingApproval),
         Some(RunOutcome::DeletionUnavailable) => (ConditionStatus::False, Reason::DeletionUnavailable),
         Some(RunOutcome::RegistryUnavailable) => (ConditionStatus::False, Reason::RegistryUnavailable),
         Some(RunOutcome::Interrupted) => (ConditionStatus::False, Reason::Interrupted),
@@ -177,7 +216,7 @@ pub fn in_words(run: &LastRun) -> String {
 mod tests {
     use serde_json::json;
 
-    use crate::api::wire::RunResult;
+    use crate::api::wire::{AwaitedApproval, Brake, RunResult};
 
     use super::*;
     use crate::operator::retention_policy::decide::Step;
@@ -235,7 +274,11 @@ mod tests {
         let mut ended = waiting.clone();
         go_on(&mut ended, None, None);
         let outcome = RunOutcome::Completed;
-        end(&mut ended, &Ending { outcome, message: None, plan: None, result: RunResult::default() }, at(3));
+        end(
+            &mut ended,
+            &Ending { outcome, message: None, plan: None, result: RunResult::default(), awaits: None },
+            at(3),
+        );
         let ended = conclude(&policy(1, waiting), ended, &assessment(), at(3));
         assert_eq!(reason_of(&ended, "LastRunSucceeded"), ("True", "Completed"));
         assert_eq!(ended.last_successful_time, Some(Time(at(3))));
@@ -270,9 +313,81 @@ mod tests {
         let plan: PlanSummary = serde_json::from_value(plan).unwrap();
         let mut status = begun();
         let (outcome, message) = (RunOutcome::LimitExceeded, Some("over".to_owned()));
-        end(&mut status, &Ending { outcome, message, plan: Some(plan), result: RunResult::default() }, at(3));
+        end(
+            &mut status,
+            &Ending { outcome, message, plan: Some(plan), result: RunResult::default(), awaits: None },
+            at(3),
+        );
         let shown = status.plan.unwrap();
         assert_eq!((shown.sample.len(), shown.run.as_str(), shown.reclaimable_bytes), (20, "u.1", i64::MAX));
         assert_eq!(shown.sample[0].reason.len(), 1024);
+    }
+
+    /// A run whose plan `h` waits.
+    fn waiting() -> RetentionPolicyStatus {
+        let plan = json!({"hash": "h", "createdAt": at(1), "tagsInScope": 30, "deletes": 25, "keeps": 5,
+            "protectedInUse": 1, "reclaimableBytes": 7});
+        let awaits = AwaitedApproval { brake: Brake::Manual, expires_at: at(100) };
+        let mut status = begun();
+        let ending = Ending {
+            outcome: RunOutcome::AwaitingApproval,
+            message: Some("it waits".to_owned()),
+            plan: Some(serde_json::from_value(plan).unwrap()),
+            result: RunResult::default(),
+            awaits: Some(awaits),
+        };
+        end(&mut status, &ending, at(3));
+        conclude(&policy(1, begun()), status, &assessment(), at(3))
+    }
+
+    #[test]
+    fn approved_run_goes_on_and_stands_in_the_history_once() {
+        let waiting = waiting();
+        assert_eq!(reason_of(&waiting, "LastRunSucceeded"), ("Unknown", "AwaitingApproval"));
+        assert_eq!(waiting.plan.as_ref().unwrap().expires_at, Some(Time(at(100))));
+        assert_eq!(waiting.history.len(), 1);
+
+        let mut approved = waiting.clone();
+        approve(&mut approved, "h", at(5));
+        let run = approved.last_run.clone().unwrap();
+        assert_eq!((run.start_time.0, run.completion_time, run.result), (at(5), None, None));
+        assert_eq!(approved.last_handled_approval.as_deref(), Some("h"));
+        let (outcome, result) = (RunOutcome::Completed, RunResult { deleted_tags: 25, ..RunResult::default() });
+        end(&mut approved, &Ending { outcome, message: None, plan: None, result, awaits: None }, at(6));
+        let done = conclude(&policy(1, waiting), approved, &assessment(), at(6));
+        assert_eq!(done.plan.unwrap().expires_at, None);
+        let told: Vec<_> = done.history.iter().map(|run| (run.result, run.deleted_tags)).collect();
+        assert_eq!(told, [(Some(RunOutcome::Completed), 25)]);
+    }
+
+    #[test]
+    fn plan_that_is_set_aside_ends_its_run() {
+        let mut status = waiting();
+        set_aside(&mut status, "nobody approved it");
+        assert_eq!(status.plan.as_ref().unwrap().expires_at, None);
+        for run in status.history.iter().chain(&status.last_run) {
+            assert_eq!(
+                (run.result, run.message.as_deref()),
+                (Some(RunOutcome::Interrupted), Some("nobody approved it"))
+            );
+        }
+        let before = status.clone();
+        set_aside(&mut status, "again");
+        assert_eq!(status, before);
+    }
+
+    #[test]
+    fn history_has_as_many_runs_as_the_policy_says_the_newest_first() {
+        let mut status = RetentionPolicyStatus::default();
+        for number in 0..5 {
+            begin(&mut status, &Trigger::Schedule(at(number)), format!("u.{number}"), Mode::Enforce, at(number));
+            end(&mut status, &Ending::early(RunOutcome::InUseUnknown, "no list"), at(number));
+        }
+        let mut limited = policy(1, RetentionPolicyStatus::default());
+        limited.spec.history_limit = 2;
+        let told = conclude(&limited, status.clone(), &assessment(), at(9));
+        assert_eq!(told.history.iter().map(|run| run.run.as_str()).collect::<Vec<_>>(), ["u.4", "u.3"]);
+        limited.spec.history_limit = 0;
+        assert!(conclude(&limited, status, &assessment(), at(9)).history.is_empty());
     }
 }

@@ -20,14 +20,24 @@ impl Policy {
     /// Applies a policy, which the schedule runs once a year, and awaits that it is ready. `spec` is YAML in
     /// braces' form without the braces.
     pub(crate) fn applied(namespace: &Namespace, name: &str, registry: &str, spec: &str) -> Self {
-        let policy =
-            Self { kubectl: Kubectl::namespaced(namespace.name()), object: format!("retentionpolicy/{name}"), runs: 0 };
+        let policy = Self::sent(namespace, name, registry, spec);
+        policy.kubectl.await_condition(&policy.object, "Ready", "True");
+        policy
+    }
+
+    /// The same, suspended: it runs when it is asked to.
+    pub(crate) fn suspended(namespace: &Namespace, name: &str, registry: &str, spec: &str) -> Self {
+        let policy = Self::sent(namespace, name, registry, &format!("suspend: true, {spec}"));
+        policy.await_reason("Ready", "False", "Suspended");
+        policy
+    }
+
+    fn sent(namespace: &Namespace, name: &str, registry: &str, spec: &str) -> Self {
         namespace.apply(&format!(
             "{{apiVersion: lagan.dev/v1alpha1, kind: RetentionPolicy, metadata: {{name: {name}}}, \
              spec: {{registryRef: {{name: {registry}}}, schedule: '0 0 1 1 *', {spec}}}}}"
         ));
-        policy.kubectl.await_condition(&policy.object, "Ready", "True");
-        policy
+        Self { kubectl: Kubectl::namespaced(namespace.name()), object: format!("retentionpolicy/{name}"), runs: 0 }
     }
 
     pub(crate) fn patch(&self, spec: &Value) {
@@ -55,6 +65,19 @@ impl Policy {
             let status = self.kubectl.try_get(&self.object)?["status"].clone();
             let ended = status["lastRun"]["completionTime"].is_string();
             if status["lastHandledRunAt"] == trigger && ended { Ok(status) } else { Err(format!("{status:#}")) }
+        })
+    }
+
+    /// Approves the plan with this hash.
+    pub(crate) fn approve(&self, hash: &str) {
+        self.kubectl.annotate(&self.object, &format!("lagan.dev/approve={hash}"));
+    }
+
+    /// Awaits a status.
+    pub(crate) fn await_status(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        eventually_within(RUN, &format!("{} {what}", self.object), || {
+            let status = self.kubectl.try_get(&self.object)?["status"].clone();
+            if is(&status) { Ok(status) } else { Err(format!("{status:#}")) }
         })
     }
 

@@ -67,6 +67,10 @@ pub struct RetentionPolicySpec {
     /// DryRun: each run says in the status what it would delete. Enforce: it deletes it.
     #[serde(default)]
     pub mode: Mode,
+    /// Automatic: a plan within the limits is applied at once. Manual: a plan that deletes anything waits, for seven days
+    /// at most, until the annotation lagan.dev/approve has its hash.
+    #[serde(default)]
+    pub approval: Approval,
     /// When to run, as cron writes it: minute, hour, day of the month, month, day of the week.
     #[schemars(length(min = 1, max = 128))]
     #[serde(default = "default_schedule")]
@@ -118,9 +122,14 @@ pub struct RetentionPolicySpec {
     #[schemars(length(max = 256))]
     #[serde(default)]
     pub holds: Vec<Hold>,
-    /// How much one run may delete. A larger plan is not applied at all.
+    /// How much one run may delete. A larger plan waits, for seven days at most, until the annotation
+    /// lagan.dev/approve has its hash.
     #[serde(default)]
     pub limits: LimitsSpec,
+    /// How many ended runs the status remembers.
+    #[schemars(range(min = 0, max = 100))]
+    #[serde(default = "default_history_limit")]
+    pub history_limit: u32,
 }
 
 /// Whether a policy deletes.
@@ -131,6 +140,29 @@ pub enum Mode {
     DryRun,
     /// It deletes.
     Enforce,
+}
+
+/// Whether a plan is applied without anybody looking at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// It is, within the policy's limits.
+    #[default]
+    Automatic,
+    /// It waits until its hash is approved.
+    Manual,
+}
+
+impl Approval {
+    /// Whether nobody is waited for.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        *self == Self::Automatic
+    }
+}
+
+/// Ten nights: enough to see what is usual.
+fn default_history_limit() -> u32 {
+    10
 }
 
 /// Every night, when registries have least to do.

@@ -26,12 +26,20 @@ pub struct RetentionPolicyStatus {
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handled_run_at: Option<String>,
+    /// The value of the annotation lagan.dev/approve that was last acted on.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_approval: Option<String>,
     /// What the last run found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
     /// What the last run did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRun>,
+    /// The runs that have ended, the newest first.
+    #[schemars(length(max = 100))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<LastRun>,
     /// What has become of each hold.
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -54,6 +62,9 @@ pub struct PlanStatus {
     pub run: String,
     /// When it was made.
     pub created_at: Time,
+    /// Until when it can be approved; absent where it does not wait for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
     /// How many tags the policy's repositories have.
     pub tags_in_scope: i64,
     /// How many tags and manifests it deletes.
@@ -125,7 +136,7 @@ pub struct LastRun {
     pub run: String,
     /// Whether it was to delete.
     pub mode: Mode,
-    /// When it began.
+    /// When it began; of a plan that waited, when it was approved.
     pub start_time: Time,
     /// When it ended; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,8 +172,10 @@ pub enum RunOutcome {
     Completed,
     /// What is in use could not be found out; nothing was deleted.
     InUseUnknown,
-    /// The plan was over a limit; nothing was deleted.
+    /// The plan is over a limit, and waits for approval; nothing was deleted.
     LimitExceeded,
+    /// The plan waits for approval, because approval is Manual; nothing was deleted.
+    AwaitingApproval,
     /// The Registry deletes nothing.
     DeletionUnavailable,
     /// The registry did not answer.

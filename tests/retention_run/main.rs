@@ -1,185 +1,23 @@
 //! A policy's run, from the request to the trash, on a real folder.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+mod approval;
+mod plan;
+mod world;
 
-use jiff::{SignedDuration, Timestamp};
+use std::sync::{Arc, atomic::Ordering};
+
+use jiff::SignedDuration;
 use serde_json::json;
 
 use lagan::api::v1alpha1::AccessMode;
-use lagan::api::wire::{ApplyRequest, Candidate, InUse, PolicySource, RunRequest, RunState, RunStatus};
-use lagan::maintenance::{Error, RetentionRuns, RunId};
-use lagan::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName};
+use lagan::api::wire::{ApplyRequest, Brake, InUse, RunState, RunStatus};
+use lagan::maintenance::{Error, RetentionRuns};
+use lagan::oci::Reference;
 use lagan::retention::ImmutableTags;
-use lagan::storage::driver::FilesystemDriver;
-use lagan::storage::{Catalog, Clock, DeletionMode, Options, PutManifest, Repository, StorageMetrics, TrashFilter};
+use lagan::storage::DeletionMode;
 
-/// A clock that moves on by `step` seconds each time somebody looks.
-#[derive(Debug)]
-struct SteppingClock {
-    now: AtomicI64,
-    step: AtomicI64,
-}
-
-impl Clock for SteppingClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_second(self.now.fetch_add(self.step.load(Ordering::SeqCst), Ordering::SeqCst)).unwrap()
-    }
-
-    fn boot_time(&self) -> Duration {
-        Duration::from_secs(self.now.load(Ordering::SeqCst).unsigned_abs())
-    }
-}
-
-struct World {
-    folder: tempfile::TempDir,
-    clock: Arc<SteppingClock>,
-    catalog: Catalog,
-    runs: RetentionRuns,
-}
-
-fn repository_name() -> RepositoryName {
-    "team/app".parse().unwrap()
-}
-
-impl World {
-    async fn new(deletion: DeletionMode) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SteppingClock { now: AtomicI64::new(1_800_000_000), step: AtomicI64::new(1) });
-        let (catalog, runs) = open(&folder, &clock, deletion).await;
-        Self { folder, clock, catalog, runs }
-    }
-
-    async fn restarted(self) -> Self {
-        let Self { folder, clock, catalog, runs } = self;
-        runs.shutdown().await;
-        drop((catalog, runs));
-        let (catalog, runs) = open(&folder, &clock, DeletionMode::Soft).await;
-        Self { folder, clock, catalog, runs }
-    }
-
-    fn repository(&self) -> Repository {
-        self.catalog.repository(&repository_name())
-    }
-
-    /// Pushes an image of one layer, different for each `content`.
-    async fn push(&self, tag: &str, content: &str) -> Digest {
-        let repository = self.repository();
-        let config = json!({ "os": "linux", "architecture": "amd64", "config": { "Labels": { "name": content } } });
-        let (config, layer) = (config.to_string(), format!("layer of {content}"));
-        let mut descriptors = Vec::new();
-        for bytes in [config, layer] {
-            let digest = Digest::of(Algorithm::Sha256, bytes.as_bytes());
-            let mut upload = repository.create_upload().await.unwrap();
-            let size = bytes.len();
-            upload.append(bytes.into()).await.unwrap();
-            upload.commit(&digest).await.unwrap();
-            let media_type = if descriptors.is_empty() {
-                "application/vnd.oci.image.config.v1+json"
-            } else {
-                "application/octet-stream"
-            };
-            descriptors.push(json!({ "mediaType": media_type, "digest": digest, "size": size }));
-        }
-        let [config, layer] = descriptors.try_into().unwrap();
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": config, "layers": [layer],
-        });
-        let bytes = serde_json::to_vec(&manifest).unwrap();
-        let put = PutManifest {
-            digest: None,
-            tags: vec![tag.parse().unwrap()],
-            manifest: Manifest::parse(None, &bytes).unwrap(),
-            bytes: bytes.into(),
-            immutable: Vec::new(),
-            actor: "test".into(),
-        };
-        repository.put_manifest(put).await.unwrap()
-    }
-
-    async fn tags(&self) -> Vec<String> {
-        match self.repository().tags(None, 1000).await {
-            Ok(page) => page.entries.iter().map(ToString::to_string).collect(),
-            Err(lagan::storage::Error::RepositoryUnknown { .. }) => Vec::new(),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    async fn trash_size(&self) -> usize {
-        self.catalog.trash().list(&TrashFilter::default(), None, 1000).await.unwrap().entries.len()
-    }
-
-    async fn planned(&self, request: RunRequest) -> (RunId, RunStatus, Vec<Candidate>) {
-        let run: RunId = request.run.parse().unwrap();
-        self.runs.start(request).await.unwrap();
-        let status = self.runs.settled(&run).await.unwrap();
-        assert_eq!(status.state, RunState::AwaitingUsage, "{status:?}");
-        let candidates = self.runs.candidates(&run, None, 1000).await.unwrap().candidates;
-        (run, status, candidates)
-    }
-
-    async fn applied(&self, run: &RunId, in_use: Vec<InUse>) -> RunStatus {
-        self.runs.apply(run, ApplyRequest { listing_seconds: 0.5, in_use, policies: Vec::new() }).await.unwrap();
-        self.runs.settled(run).await.unwrap()
-    }
-}
-
-async fn open(
-    folder: &tempfile::TempDir,
-    clock: &Arc<SteppingClock>,
-    deletion: DeletionMode,
-) -> (Catalog, RetentionRuns) {
-    let driver = Arc::new(FilesystemDriver::open(folder.path()).await.unwrap());
-    let options = Options {
-        deletion,
-        restore_window: Duration::from_secs(168 * 3600),
-        cache_entries: 1000,
-        redis: None,
-        metrics: StorageMetrics::new(),
-    };
-    let catalog = Catalog::open(driver, options, clock.clone()).await.unwrap();
-    let runs = RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, clock.clone()).await.unwrap();
-    (catalog, runs)
-}
-
-/// The last two pushes stay, the rest goes at once, manifests too.
-fn keep_two(mode: &str) -> serde_json::Value {
-    json!({
-        "registryRef": { "name": "r" }, "mode": mode, "minimumAge": "0s",
-        "keep": [{ "name": "newest", "tags": ["*"], "mostRecentlyPushed": 2 }],
-        "untagged": { "action": "Delete", "minimumAge": "0s" },
-        "limits": { "maxDeletePercent": 100 },
-    })
-}
-
-fn request(run: &str, spec: serde_json::Value) -> RunRequest {
-    let policy = PolicySource {
-        namespace: "team".into(),
-        name: "p".into(),
-        uid: "u1".into(),
-        generation: 1,
-        spec: serde_json::from_value(spec).unwrap(),
-    };
-    RunRequest { run: run.into(), policy: "u1".into(), policies: vec![policy] }
-}
-
-fn in_use(candidates: &[Candidate], tag: &str) -> Vec<InUse> {
-    let of = candidates.iter().filter(|c| c.tag.as_ref().is_some_and(|t| t.as_str() == tag));
-    of.map(|c| InUse { candidate: c.index, reason: "deployment web".into() }).collect()
-}
-
-async fn five_images(world: &World) {
-    for number in 1..=5 {
-        world.push(&format!("v{number}"), &format!("image {number}")).await;
-    }
-}
+use world::{World, five_images, in_use, keep_two, repository_name, request};
 
 #[tokio::test]
 async fn what_no_rule_keeps_goes_to_the_trash_and_what_is_in_use_stays() {
@@ -227,7 +65,8 @@ async fn a_plan_over_a_limit_deletes_nothing() {
     spec["limits"] = json!({ "maxDeletePercent": 40 });
     let (run, _, candidates) = world.planned(request("r1", spec)).await;
     let status = world.applied(&run, Vec::new()).await;
-    assert_eq!(status.state, RunState::LimitExceeded);
+    assert_eq!(status.state, RunState::AwaitingApproval);
+    assert_eq!(status.awaits.unwrap().brake, Brake::LimitExceeded);
     assert!(status.message.unwrap().contains("maxDeletePercent is 40"));
     assert_eq!(world.tags().await.len(), 5);
     // A dry run says so beforehand.
@@ -312,7 +151,11 @@ async fn what_another_policy_holds_since_the_run_began_is_kept() {
     .unwrap();
     policies.push(other);
 
-    world.runs.apply(&run, ApplyRequest { listing_seconds: 0.5, in_use: Vec::new(), policies }).await.unwrap();
+    world
+        .runs
+        .apply(&run, ApplyRequest { listing_seconds: 0.5, in_use: Vec::new(), policies, approve: None })
+        .await
+        .unwrap();
 
     assert_eq!(world.runs.settled(&run).await.unwrap().state, RunState::Completed);
     assert_eq!(world.tags().await, ["v1", "v4", "v5"]);
@@ -337,10 +180,11 @@ async fn a_list_of_what_is_in_use_serves_for_five_minutes() {
     let world = World::new(DeletionMode::Soft).await;
     five_images(&world).await;
     let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
-    let late = ApplyRequest { listing_seconds: 300.0, in_use: Vec::new(), policies: Vec::new() };
+    let late = ApplyRequest { listing_seconds: 300.0, in_use: Vec::new(), policies: Vec::new(), approve: None };
     assert!(matches!(world.runs.apply(&run, late).await, Err(Error::InvalidRequest { .. })));
     for nonsense in [-1.0, f64::NAN, f64::INFINITY] {
-        let request = ApplyRequest { listing_seconds: nonsense, in_use: Vec::new(), policies: Vec::new() };
+        let request =
+            ApplyRequest { listing_seconds: nonsense, in_use: Vec::new(), policies: Vec::new(), approve: None };
         assert!(matches!(world.runs.apply(&run, request).await, Err(Error::InvalidRequest { .. })));
     }
     // Every look at the clock takes two minutes.
@@ -382,11 +226,11 @@ async fn requests_that_make_no_sense_say_so() {
     assert!(why.contains("team/broken") && why.contains("schedule"), "{why}");
     let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
     let unknown = vec![InUse { candidate: 99, reason: "x".into() }];
-    let unknown = ApplyRequest { listing_seconds: 0.0, in_use: unknown, policies: Vec::new() };
+    let unknown = ApplyRequest { listing_seconds: 0.0, in_use: unknown, policies: Vec::new(), approve: None };
     assert!(reason(world.runs.apply(&run, unknown).await).contains("99"));
     let mut changed = request("r1", keep_two("Enforce")).policies;
     changed[0].generation += 1;
-    let changed = ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: changed };
+    let changed = ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: changed, approve: None };
     assert!(reason(world.runs.apply(&run, changed).await).contains("generation"));
     assert!(matches!(world.runs.status(&"other".parse().unwrap()).await, Err(Error::RunUnknown { .. })));
     assert_eq!(world.tags().await.len(), 5);
