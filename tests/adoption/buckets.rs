@@ -1,16 +1,14 @@
 //! A bucket that another registry wrote, served by Lagan, and back.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
-
 use reqwest::{Method, StatusCode};
 
 use super::{
+    environment::variable_of_tests_run,
     folders::{assert_untouched, tree},
     image::{Image, one_of_each},
     registry::{Kind, Registry, lagan_serving},
+    s3::s3_fields,
+    versitygw::objects_under,
 };
 
 const REPOSITORY: &str = "team/app";
@@ -21,49 +19,29 @@ struct Bucket {
     folder: tempfile::TempDir,
 }
 
-fn variable(name: &str) -> String {
-    env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: `tests/run --only adoption` starts the server and does"))
-}
-
 impl Bucket {
     fn new() -> Self {
         Self { prefix: ulid::Ulid::generate().to_string(), folder: tempfile::tempdir().unwrap() }
-    }
-
-    /// Where versitygw keeps what is in it.
-    fn files(&self) -> PathBuf {
-        let servers = variable("LAGAN_SERVERS_DIR");
-        Path::new(&servers).join("versitygw").join(variable("LAGAN_TEST_S3_BUCKET")).join(&self.prefix)
     }
 
     async fn serve_with(&self, other: Kind) -> Registry {
         let storage = format!(
             "  s3: {{region: {}, regionendpoint: '{}', bucket: {}, accesskey: {}, secretkey: {}, secure: false, \
              v4auth: true, forcepathstyle: true, rootdirectory: /{}}}\n  redirect: {{disable: true}}",
-            variable("LAGAN_TEST_S3_REGION"),
-            variable("LAGAN_TEST_S3_ENDPOINT"),
-            variable("LAGAN_TEST_S3_BUCKET"),
-            variable("LAGAN_TEST_S3_ACCESS_KEY"),
-            variable("LAGAN_TEST_S3_SECRET_KEY"),
+            variable_of_tests_run("LAGAN_TEST_S3_REGION"),
+            variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT"),
+            variable_of_tests_run("LAGAN_TEST_S3_BUCKET"),
+            variable_of_tests_run("LAGAN_TEST_S3_ACCESS_KEY"),
+            variable_of_tests_run("LAGAN_TEST_S3_SECRET_KEY"),
             self.prefix
         );
         other.serve_storage(&self.folder.path().join("other"), &storage).await
     }
 
     async fn serve_with_lagan(&self) -> Registry {
-        let credentials = self.folder.path().join("s3");
-        fs::create_dir_all(&credentials).unwrap();
-        fs::write(credentials.join("AWS_ACCESS_KEY_ID"), variable("LAGAN_TEST_S3_ACCESS_KEY")).unwrap();
-        fs::write(credentials.join("AWS_SECRET_ACCESS_KEY"), variable("LAGAN_TEST_S3_SECRET_KEY")).unwrap();
-        let storage = format!(
-            "{{type: S3, s3: {{bucket: {}, endpoint: '{}', addressing: Path, prefix: {}, credentialsDirectory: {}}}}}",
-            variable("LAGAN_TEST_S3_BUCKET"),
-            variable("LAGAN_TEST_S3_ENDPOINT"),
-            self.prefix,
-            credentials.display()
-        );
-        lagan_serving(self.folder.path(), &storage).await
+        let endpoint = variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT");
+        let s3 = s3_fields(&endpoint, &self.prefix, &self.folder.path().join("s3"));
+        lagan_serving(self.folder.path(), &format!("{{type: S3, s3: {{{s3}}}}}")).await
     }
 }
 
@@ -76,7 +54,7 @@ pub(crate) async fn served_as_it_is(other: Kind) {
     }
     registry.stop();
 
-    let before = tree(&bucket.files());
+    let before = tree(&objects_under(&bucket.prefix));
     assert!(before.len() > 20, "the server keeps its files elsewhere");
     let adopted = bucket.serve_with_lagan().await;
     assert_eq!(adopted.client.catalog().await, [REPOSITORY]);
@@ -84,7 +62,7 @@ pub(crate) async fn served_as_it_is(other: Kind) {
     for (tag, image) in &images {
         adopted.client.assert_served(REPOSITORY, tag, image).await;
     }
-    assert_untouched(&before, &tree(&bucket.files()));
+    assert_untouched(&before, &tree(&objects_under(&bucket.prefix)));
     let ours = Image::sha512("ours");
     adopted.client.push(REPOSITORY, "ours", &ours).await;
     adopted.client.push(REPOSITORY, "oci", &ours).await;

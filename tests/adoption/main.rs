@@ -7,14 +7,20 @@
 
 mod buckets;
 mod client;
+#[path = "../support/environment.rs"]
+mod environment;
 mod folders;
 mod image;
 mod imported;
 mod registry;
+#[path = "../support/s3.rs"]
+mod s3;
 mod scrubbed;
 mod taken_back;
 mod taken_over;
 mod trash;
+#[path = "../support/versitygw.rs"]
+mod versitygw;
 
 /// Runs a test's body once for each other registry, so that the name of the one that failed is in the test's.
 macro_rules! for_each_distribution {

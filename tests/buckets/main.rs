@@ -11,22 +11,30 @@
 )]
 
 mod authority;
+#[path = "../support/command.rs"]
+mod command;
+#[path = "../support/environment.rs"]
+mod environment;
 mod front;
 #[path = "../support/issuer.rs"]
 mod issuer;
 mod registry;
+#[path = "../support/server.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod server;
 mod token_service;
 
 use authority::Authority;
+use environment::variable_of_tests_run;
 use front::Front;
-use registry::{Bucket, credentials, given, push_and_pull, refusal, serve};
+use registry::{Bucket, credentials, push_and_pull, refusal, serve};
 use token_service::TokenService;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an S3 server: tests/run"]
 async fn store_with_a_private_authority_is_trusted_by_its_bundle_alone() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let front = Front::with_tls(&given("LAGAN_TEST_S3_ENDPOINT"), authority.acceptor()).await;
+    let front = Front::with_tls(&variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT"), authority.acceptor()).await;
     let bucket = Bucket::at(&format!("https://{}", front.address));
     let trusting = bucket.clone().with(&format!("caBundleFile: {}", authority.bundle().display()));
     push_and_pull(&serve(&trusting, &[]), 20_000_000).await;
@@ -44,12 +52,12 @@ async fn store_with_a_private_authority_is_trusted_by_its_bundle_alone() {
 #[ignore = "needs an S3 server: tests/run"]
 async fn bucket_stands_in_the_host_or_the_path_of_an_address() {
     // Nobody but the proxy knows where the names lead.
-    let proxy = Front::proxy(&given("LAGAN_TEST_S3_ENDPOINT")).await;
+    let proxy = Front::proxy(&variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT")).await;
     let url = format!("http://{}", proxy.address);
     let environment = [("HTTP_PROXY", url.as_str()), ("NO_PROXY", "")];
-    let domain = given("LAGAN_TEST_S3_VIRTUAL_DOMAIN");
+    let domain = variable_of_tests_run("LAGAN_TEST_S3_VIRTUAL_DOMAIN");
     let bucket = Bucket::at(&format!("http://{domain}"));
-    let name = given("LAGAN_TEST_S3_BUCKET");
+    let name = variable_of_tests_run("LAGAN_TEST_S3_BUCKET");
 
     push_and_pull(&serve(&bucket.clone().with("addressing: VirtualHost"), &environment), 20_000_000).await;
     let heard = proxy.heard();
@@ -57,7 +65,7 @@ async fn bucket_stands_in_the_host_or_the_path_of_an_address() {
     assert!(heard.contains("PUT /keys-"), "the bucket is in the path");
 
     for addressing in ["Path", "Auto"] {
-        let proxy = Front::proxy(&given("LAGAN_TEST_S3_ENDPOINT")).await;
+        let proxy = Front::proxy(&variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT")).await;
         let url = format!("http://{}", proxy.address);
         let environment = [("HTTP_PROXY", url.as_str()), ("NO_PROXY", "")];
         let at_path = bucket.clone().with(&format!("addressing: {addressing}"));
@@ -76,7 +84,7 @@ async fn encryption_is_asked_for_with_everything_that_is_written() {
         ("{type: KMS}", &[kms]),
         ("{type: KMS, kmsKeyID: a-key}", &[kms, key]),
     ] {
-        let front = Front::plain(&given("LAGAN_TEST_S3_ENDPOINT")).await;
+        let front = Front::plain(&variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT")).await;
         let bucket = Bucket::at(&format!("http://{}", front.address)).with(&format!("encryption: {encryption}"));
         push_and_pull(&serve(&bucket, &[]), 20_000_000).await;
         let heads = front.heads();
@@ -102,7 +110,7 @@ async fn token_of_a_workload_is_exchanged_for_credentials() {
     let authority = Authority::new();
     let secure = format!("https://{}", Front::with_tls(&service.url, authority.acceptor()).await.address);
     // The first server refuses tokens of sessions, whatever they say.
-    let front = Front::plain(&given("LAGAN_TEST_S3_ENDPOINT_2")).await;
+    let front = Front::plain(&variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT_2")).await;
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     std::fs::write(&token, "the-token-of-a-workload").unwrap();
@@ -125,7 +133,7 @@ async fn token_of_a_workload_is_exchanged_for_credentials() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an S3 server: tests/run"]
 async fn start_says_what_is_wrong_with_a_bucket() {
-    let endpoint = given("LAGAN_TEST_S3_ENDPOINT");
+    let endpoint = variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT");
     let nobody = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}", listener.local_addr().unwrap())
@@ -139,6 +147,6 @@ async fn start_says_what_is_wrong_with_a_bucket() {
         let (found, said) = refusal(&bucket, &[]);
         assert_eq!(found, code, "{said}");
         assert!(said.contains(words), "{said}");
-        assert!(!said.contains(&given("LAGAN_TEST_S3_SECRET_KEY")), "{said}");
+        assert!(!said.contains(&variable_of_tests_run("LAGAN_TEST_S3_SECRET_KEY")), "{said}");
     }
 }

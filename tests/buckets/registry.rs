@@ -1,7 +1,7 @@
 //! A registry on a bucket, and what is said where there can be none.
 
 use std::{
-    env, fs,
+    fs,
     path::Path,
     process::{Command, Stdio},
 };
@@ -9,16 +9,8 @@ use std::{
 use lagan::oci::{Algorithm, Digest};
 use tempfile::TempDir;
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/server.rs"]
-mod server;
-
-use server::Server;
-
-/// A variable that `tests/run` sets, for the server that it starts.
-pub(crate) fn given(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `tests/run` does it"))
-}
+use crate::environment::variable_of_tests_run;
+use crate::server::Server;
 
 /// Who may use the store.
 #[derive(Clone)]
@@ -28,7 +20,10 @@ pub(crate) struct Credentials {
 }
 
 pub(crate) fn credentials() -> Credentials {
-    Credentials { key: given("LAGAN_TEST_S3_ACCESS_KEY"), secret: given("LAGAN_TEST_S3_SECRET_KEY") }
+    Credentials {
+        key: variable_of_tests_run("LAGAN_TEST_S3_ACCESS_KEY"),
+        secret: variable_of_tests_run("LAGAN_TEST_S3_SECRET_KEY"),
+    }
 }
 
 /// A place in a bucket, as a configuration names it.
@@ -43,7 +38,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// The tests' own one, at this address.
     pub(crate) fn at(endpoint: &str) -> Self {
-        let (name, credentials) = (given("LAGAN_TEST_S3_BUCKET"), Some(credentials()));
+        let (name, credentials) = (variable_of_tests_run("LAGAN_TEST_S3_BUCKET"), Some(credentials()));
         Self { endpoint: endpoint.to_owned(), name, credentials, fields: Vec::new() }
     }
 

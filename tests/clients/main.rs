@@ -35,8 +35,12 @@ macro_rules! on_folder_and_bucket {
 }
 
 mod buildah;
+#[path = "../support/certificate.rs"]
+mod certificate;
 mod containerd;
 mod crane;
+#[path = "../support/environment.rs"]
+mod environment;
 mod helm;
 mod interrupted;
 #[path = "../support/issuer.rs"]
@@ -47,6 +51,10 @@ mod podman;
 mod proxy;
 mod regctl;
 mod registry;
+#[path = "../support/s3.rs"]
+mod s3;
 mod skopeo;
 mod support;
 mod trash;
+#[path = "../support/versitygw.rs"]
+mod versitygw;

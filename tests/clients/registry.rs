@@ -1,15 +1,17 @@
 //! The registry that clients talk to.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
-use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
-use crate::issuer::new_issuer;
+use crate::certificate::write_certificate;
+use crate::environment::variable_of_tests_run;
+use crate::s3::s3_fields;
 use crate::support::{Credentials, Program, RegistryAddress, Server};
+use crate::versitygw::objects_under;
 
 /// A process with TLS, one user, and a store of its own.
 pub(crate) struct Registry {
@@ -38,28 +40,17 @@ impl Registry {
     /// One that stores in a bucket, under a prefix of its own.
     pub(crate) fn on_bucket() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for (file, variable) in
-            [("AWS_ACCESS_KEY_ID", "LAGAN_TEST_S3_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "LAGAN_TEST_S3_SECRET_KEY")]
-        {
-            fs::create_dir_all(folder.path().join("s3")).unwrap();
-            fs::write(folder.path().join("s3").join(file), variable_of_tests_run(variable)).unwrap();
-        }
-        let (bucket, prefix) = (variable_of_tests_run("LAGAN_TEST_S3_BUCKET"), ulid::Ulid::generate().to_string());
-        let objects =
-            Path::new(&variable_of_tests_run("LAGAN_SERVERS_DIR")).join("versitygw").join(&bucket).join(&prefix);
-        let storage = format!(
-            "{{type: S3, s3: {{bucket: {bucket}, endpoint: '{}', addressing: Path, prefix: {prefix}, credentialsDirectory: {}}}}}",
-            variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT"),
-            folder.path().join("s3").display()
-        );
-        Self::storing(folder, &storage, Some(objects))
+        let prefix = ulid::Ulid::generate().to_string();
+        let endpoint = variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT");
+        let s3 = s3_fields(&endpoint, &prefix, &folder.path().join("s3"));
+        Self::storing(folder, &format!("{{type: S3, s3: {{{s3}}}}}"), Some(objects_under(&prefix)))
     }
 
     fn storing(folder: TempDir, storage: &str, objects: Option<PathBuf>) -> Self {
         let credentials = Credentials { user: "tester".to_owned(), password: "a password of tests".to_owned() };
         let hash = bcrypt::hash(&credentials.password, 4).unwrap();
         fs::write(folder.path().join("users"), format!("{}:{hash}\n", credentials.user)).unwrap();
-        let authority = write_certificate(folder.path());
+        write_certificate(folder.path(), &["127.0.0.1", "localhost"]);
         let at = |name: &str| folder.path().join(name).display().to_string();
         let configuration = format!(
             "storage: {storage}\ntls: {{certificate: {}, key: {}}}\nauth: {{anonymous: None, htpasswd: {{file: {}}}}}",
@@ -68,6 +59,7 @@ impl Registry {
             at("users")
         );
         let server = Server::start(folder.path(), &configuration);
+        let authority = fs::read_to_string(at("ca.crt")).unwrap();
         let address = RegistryAddress::trusting(&server.address.to_string(), &authority, credentials);
         Self { address, server, folder, objects }
     }
@@ -100,20 +92,4 @@ impl Registry {
             .arg(authority)
             .env("LAGAN_PASSWORD", &self.credentials().password)
     }
-}
-
-fn variable_of_tests_run(name: &str) -> String {
-    env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: `tests/run --only clients` starts the server and does"))
-}
-
-/// Writes tls.crt and tls.key for the loopback address, and returns the authority that signed, in PEM.
-fn write_certificate(folder: &Path) -> String {
-    let authority = new_issuer();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
-    fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
-    authority.pem()
 }

@@ -3,9 +3,13 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../support/address.rs"]
 mod address;
+#[path = "../support/command.rs"]
+mod command;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../support/condition.rs"]
 mod condition;
+#[path = "../support/digest.rs"]
+mod digest;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../support/image.rs"]
 mod image;
@@ -18,6 +22,7 @@ mod server;
 
 pub(crate) use address::{Credentials, RegistryAddress};
 pub(crate) use condition::eventually;
-pub(crate) use image::{Image, Layer, sha256};
+pub(crate) use digest::sha256;
+pub(crate) use image::{Image, Layer};
 pub(crate) use program::{Output, Program};
 pub(crate) use server::Server;

@@ -10,7 +10,13 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "../support/command.rs"]
+mod command;
+#[path = "../support/digest.rs"]
+mod digest;
 mod measured;
+#[path = "../support/memory.rs"]
+mod memory;
 mod pushes;
 #[path = "../support/server.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -24,6 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use command::binary;
 use measured::{Measured, run};
 use pushes::{Latencies, Pushes};
 use serde_json::{Value, json};
@@ -164,8 +171,4 @@ fn configuration(content: &Path) -> String {
 
 fn is_clean(content: &Path, written: Written) {
     assert_eq!(store::count_blobs(content), written.manifests + written.blobs - written.garbage);
-}
-
-fn binary() -> String {
-    env::var("LAGAN_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lagan").to_owned())
 }

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::memory::kib;
+
 /// How often to look at a process: its largest memory is what the system remembers, so that only its end may be missed.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -41,7 +43,5 @@ pub(crate) fn run(command: &mut Command) -> (String, Measured) {
 
 /// The most that a process has had resident so far, in bytes; 0 when it is gone.
 pub(crate) fn most_resident(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() * 1024
+    kib(process, "VmHWM").unwrap_or_default() * 1024
 }

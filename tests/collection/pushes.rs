@@ -10,8 +10,9 @@ use std::{
 };
 
 use reqwest::{Method, StatusCode, header};
-use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
+
+use crate::digest::sha256;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -99,9 +100,4 @@ async fn accepted(request: reqwest::RequestBuilder) {
     let answer = request.send().await.unwrap();
     let status = answer.status();
     assert_eq!(status, StatusCode::CREATED, "{}", answer.text().await.unwrap_or_default());
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let hex = Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    format!("sha256:{hex}")
 }

@@ -1,7 +1,6 @@
 //! A store as distribution writes it, half of which is garbage.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
@@ -9,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
+use crate::digest::sha256_digits;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -71,10 +70,7 @@ fn write_image(registry: &Path, number: usize) {
 
 /// Its digest in hexadecimal digits.
 fn write_blob(registry: &Path, content: &[u8]) -> String {
-    let digest = Sha256::digest(content).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let digest = sha256_digits(content);
     write_file(&data(registry, &digest), content);
     digest
 }

@@ -14,13 +14,23 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "../support/command.rs"]
+mod command;
 mod connection;
+#[path = "../support/environment.rs"]
+mod environment;
 mod holes;
+#[path = "../support/memory.rs"]
+mod memory;
 mod registry;
+#[path = "../support/s3.rs"]
+mod s3;
 #[path = "../support/server.rs"]
 mod server;
+#[path = "../support/versitygw.rs"]
+mod versitygw;
 
-use std::{env, fs, sync::Arc, time::Instant};
+use std::{env, sync::Arc, time::Instant};
 
 use connection::Connection;
 use lagan::oci::{Algorithm, Digest};
@@ -173,16 +183,12 @@ fn zeros_digest(bytes: u64) -> Digest {
 
 /// Says what it took, and fails where it was too much.
 fn assert_within_bound(registry: &Registry, what: &str, began: Instant) {
-    let status = fs::read_to_string(format!("/proc/{}/status", registry.server.id())).unwrap();
-    let kib = |field: &str| -> u64 {
-        let line = status.lines().find(|line| line.starts_with(field)).expect("the kernel knows this field");
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    let peak = kib("VmHWM:");
+    let kib = |field: &str| memory::kib(registry.server.id(), field).expect("the kernel knows this field");
+    let peak = kib("VmHWM");
     eprintln!(
         "{what}: at most {} MiB resident ({} MiB of its own at the end), {:.1} s",
         peak >> 10,
-        kib("RssAnon:") >> 10,
+        kib("RssAnon") >> 10,
         began.elapsed().as_secs_f64()
     );
     let bound = if registry.is_on_bucket() { ON_BUCKET_KIB } else { ON_FOLDER_KIB };

@@ -1,7 +1,7 @@
 //! The registry under load.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,7 +11,10 @@ use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 
-use crate::{connection::Connection, holes::Holes, server::Server};
+use crate::{
+    connection::Connection, environment::variable_of_tests_run, holes::Holes, s3::s3_fields, server::Server,
+    versitygw::objects_under,
+};
 
 /// A process with a store of its own, open to everybody.
 #[derive(Clone)]
@@ -53,21 +56,14 @@ impl Registry {
 
     /// One that stores in a bucket of the S3 server that `tests/run` has started.
     pub(crate) fn on_bucket() -> Self {
-        let given = |name: &str| env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `tests/run` does it"));
         let folder = tempfile::tempdir().unwrap();
-        let credentials = folder.path().join("s3");
-        fs::create_dir(&credentials).unwrap();
-        fs::write(credentials.join("AWS_ACCESS_KEY_ID"), given("LAGAN_TEST_S3_ACCESS_KEY")).unwrap();
-        fs::write(credentials.join("AWS_SECRET_ACCESS_KEY"), given("LAGAN_TEST_S3_SECRET_KEY")).unwrap();
-        let (bucket, prefix) = (given("LAGAN_TEST_S3_BUCKET"), ulid::Ulid::generate().to_string());
-        let data = Path::new(&given("LAGAN_SERVERS_DIR")).join("versitygw").join(&bucket).join(&prefix);
-        let storage = format!(
-            "storage: {{type: S3, s3: {{bucket: {bucket}, endpoint: '{}', addressing: Path, prefix: {prefix}, credentialsDirectory: {}}}}}",
-            given("LAGAN_TEST_S3_ENDPOINT"),
-            credentials.display()
-        );
+        let prefix = ulid::Ulid::generate().to_string();
+        let endpoint = variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT");
+        let s3 = s3_fields(&endpoint, &prefix, &folder.path().join("s3"));
+        let storage = format!("storage: {{type: S3, s3: {{{s3}}}}}");
+        let objects = Arc::new(Objects(objects_under(&prefix)));
         // No holes here: the state of an upload in a bucket is as large as its last piece.
-        Self { objects: Some(Arc::new(Objects(data))), ..Self::started(folder, &storage, None) }
+        Self { objects: Some(objects), ..Self::started(folder, &storage, None) }
     }
 
     fn started(folder: TempDir, storage: &str, tls: Option<TlsConnector>) -> Self {

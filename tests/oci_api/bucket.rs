@@ -1,14 +1,14 @@
 //! A registry on a bucket, and what only such a one does: it sends pulls to the store, and likes large chunks.
 
-use std::{env, fs};
-
 use lagan::oci::{Algorithm, Digest, MediaType};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::environment::variable_of_tests_run;
 use crate::image::{Manifest, blob_descriptor};
 use crate::registry::{Registry, Setup, expect_error, header, install_crypto};
+use crate::s3::s3_fields;
 use crate::server::Server;
 
 /// What every upload on a bucket is told.
@@ -24,21 +24,12 @@ struct OnBucket {
 impl OnBucket {
     async fn start(redirect: &'static str) -> Self {
         install_crypto();
-        let given = |name: &str| env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `tests/run` does it"));
         let folder = tempfile::tempdir().unwrap();
-        for (name, variable) in
-            [("AWS_ACCESS_KEY_ID", "LAGAN_TEST_S3_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "LAGAN_TEST_S3_SECRET_KEY")]
-        {
-            fs::write(folder.path().join(name), given(variable)).unwrap();
-        }
+        let [endpoint, region] = ["LAGAN_TEST_S3_ENDPOINT", "LAGAN_TEST_S3_REGION"].map(variable_of_tests_run);
+        let prefix = format!("api-{:08x}", rand::random::<u32>());
+        let s3 = s3_fields(&endpoint, &prefix, folder.path());
         let configuration = format!(
-            "auth: {{anonymous: All}}\nstorage: {{type: S3, s3: {{bucket: {}, region: {}, endpoint: '{}', \
-             addressing: Path, prefix: api-{:08x}, credentialsDirectory: {}, redirect: {redirect}}}}}",
-            given("LAGAN_TEST_S3_BUCKET"),
-            given("LAGAN_TEST_S3_REGION"),
-            given("LAGAN_TEST_S3_ENDPOINT"),
-            rand::random::<u32>(),
-            folder.path().display()
+            "auth: {{anonymous: All}}\nstorage: {{type: S3, s3: {{{s3}, region: {region}, redirect: {redirect}}}}}"
         );
         // It blocks until the registry is ready.
         let (server, folder) =
@@ -96,7 +87,7 @@ async fn pulls_of_blobs_are_sent_to_the_store_where_the_registry_says_so() {
         assert_eq!(header(&sent, "docker-content-digest"), digest.to_string());
         assert_eq!(header(&sent, "cache-control"), "no-store");
         let location = header(&sent, "location");
-        assert!(location.starts_with(&env::var("LAGAN_TEST_S3_ENDPOINT").unwrap()), "{location}");
+        assert!(location.starts_with(&variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT")), "{location}");
         // Anybody may fetch from there: no credentials of the registry, and none of the store.
         let anybody = Client::builder().no_proxy().build().unwrap();
         let pulled = anybody.get(&location).send().await.unwrap();

@@ -8,9 +8,13 @@ mod access;
 mod bad_disk;
 mod bucket;
 mod collection;
+#[path = "../support/command.rs"]
+mod command;
 mod connections;
 mod deletion;
 mod discovery;
+#[path = "../support/environment.rs"]
+mod environment;
 mod formats;
 mod health;
 mod history;
@@ -24,6 +28,8 @@ mod pull;
 mod pulls;
 mod registry;
 mod retention;
+#[path = "../support/s3.rs"]
+mod s3;
 #[path = "../support/server.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod server;

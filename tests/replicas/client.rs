@@ -7,9 +7,9 @@ use std::{
 };
 
 use reqwest::{Method, RequestBuilder, StatusCode, header};
-use sha2::{Digest as _, Sha256};
 
 use crate::cluster::Cluster;
+use crate::digest::sha256;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -37,11 +37,6 @@ impl Image {
         );
         Self { digest: sha256(manifest.as_bytes()), manifest, blobs }
     }
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let hex = Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    format!("sha256:{hex}")
 }
 
 /// The answer did not come, or was another one than what was asked for.

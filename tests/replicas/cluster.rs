@@ -1,20 +1,21 @@
 //! Three registries on one bucket.
 
 use std::{
-    env, fs,
+    fs,
     net::{SocketAddr, TcpListener as StdListener},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
 };
 
-use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::issuer::new_issuer;
+use crate::certificate::write_certificate;
+use crate::environment::variable_of_tests_run;
 use crate::line::Line;
+use crate::s3::s3_fields;
 use crate::server::Server;
 
 /// The name in the certificate that all replicas show each other.
@@ -47,7 +48,7 @@ impl Cluster {
     /// Three processes that have joined, with this in their configuration.
     pub(crate) async fn start_with(cache: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_certificate(folder.path());
+        write_certificate(folder.path(), &[NAME]);
         let prefix = ulid::Ulid::generate().to_string();
         let mut replicas = Vec::new();
         for number in 0..3 {
@@ -122,11 +123,12 @@ impl Replica {
         let control = Line::to(listen).await;
         let endpoint = variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT");
         let store = Line::to(endpoint.trim_start_matches("http://").parse().unwrap()).await;
-        let storage = storage(&folder, prefix, store.address);
+        let s3 = s3_fields(&format!("http://{}", store.address), prefix, &folder.join("s3"));
         let at = |name: &str| shared.join(name).display().to_string();
         let configuration = format!(
-            "storage: {storage}\n{cache}\nauth: {{anonymous: All}}\ncontrol: {{listen: '{listen}', advertise: '{}', \
-             tls: {{certificate: {}, key: {}, clientAuthority: {}, serverName: {NAME}}}}}",
+            "storage: {{type: S3, s3: {{{s3}}}}}\n{cache}\nauth: {{anonymous: All}}\n\
+             control: {{listen: '{listen}', advertise: '{}', tls: {{certificate: {}, key: {}, \
+             clientAuthority: {}, serverName: {NAME}}}}}",
             control.address,
             at("tls.crt"),
             at("tls.key"),
@@ -153,36 +155,4 @@ impl Replica {
         *self.address.lock().unwrap() = server.address;
         *self.server.lock().unwrap() = Some(server);
     }
-}
-
-/// A part of the bucket that the replicas have for themselves.
-fn storage(folder: &Path, prefix: &str, endpoint: SocketAddr) -> String {
-    let credentials = folder.join("s3");
-    fs::create_dir(&credentials).unwrap();
-    for (file, variable) in
-        [("AWS_ACCESS_KEY_ID", "LAGAN_TEST_S3_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "LAGAN_TEST_S3_SECRET_KEY")]
-    {
-        fs::write(credentials.join(file), variable_of_tests_run(variable)).unwrap();
-    }
-    format!(
-        "{{type: S3, s3: {{bucket: {}, endpoint: 'http://{endpoint}', addressing: Path, prefix: {prefix}, \
-         credentialsDirectory: {}}}}}",
-        variable_of_tests_run("LAGAN_TEST_S3_BUCKET"),
-        credentials.display()
-    )
-}
-
-fn variable_of_tests_run(name: &str) -> String {
-    env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: `tests/run --only replicas` starts the server and does"))
-}
-
-/// Writes ca.crt, and tls.crt with tls.key for the name of all replicas.
-fn write_certificate(folder: &Path) {
-    let authority = new_issuer();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([NAME.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
-    fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
-    fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
 }

@@ -10,12 +10,22 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "../support/certificate.rs"]
+mod certificate;
 mod client;
 mod cluster;
+#[path = "../support/command.rs"]
+mod command;
+#[path = "../support/digest.rs"]
+mod digest;
+#[path = "../support/environment.rs"]
+mod environment;
 #[path = "../support/issuer.rs"]
 mod issuer;
 mod line;
 mod redis;
+#[path = "../support/s3.rs"]
+mod s3;
 #[path = "../support/server.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod server;

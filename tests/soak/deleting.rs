@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::book::{Entry, State};
 use crate::caller::Answer;
-use crate::image::{Blob, Image, sha256};
+use crate::digest::sha256;
+use crate::image::{Blob, Image};
 use crate::life::Life;
 use crate::tally::Invariant;
 

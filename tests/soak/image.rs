@@ -1,7 +1,8 @@
 //! What clients push: small, and made again from its name.
 
 use rand::{Rng as _, RngCore as _, SeedableRng as _, rngs::StdRng};
-use sha2::{Digest as _, Sha256};
+
+use crate::digest::sha256;
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -72,9 +73,4 @@ impl Image {
         );
         Self { digest: sha256(manifest.as_bytes()), manifest, blobs }
     }
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let hex = Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    format!("sha256:{hex}")
 }

@@ -14,8 +14,16 @@
 
 mod book;
 mod caller;
+#[path = "../support/certificate.rs"]
+mod certificate;
 mod collector;
+#[path = "../support/command.rs"]
+mod command;
 mod deleting;
+#[path = "../support/digest.rs"]
+mod digest;
+#[path = "../support/environment.rs"]
+mod environment;
 mod faults;
 mod files;
 mod image;
@@ -23,15 +31,21 @@ mod image;
 mod issuer;
 mod launcher;
 mod life;
+#[path = "../support/memory.rs"]
+mod memory;
 mod pushing;
 mod racing;
 mod reading;
 mod replica;
 mod restoring;
+#[path = "../support/s3.rs"]
+mod s3;
 mod settings;
 mod site;
 mod starvation;
 mod tally;
+#[path = "../support/versitygw.rs"]
+mod versitygw;
 
 use std::{fs, sync::Arc, time::Duration};
 

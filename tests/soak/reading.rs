@@ -6,7 +6,8 @@ use rand::Rng as _;
 
 use crate::book::State;
 use crate::caller::Answer;
-use crate::image::{Image, sha256};
+use crate::digest::sha256;
+use crate::image::Image;
 use crate::life::Life;
 use crate::tally::Invariant;
 

@@ -1,17 +1,19 @@
 //! One process of a registry.
 
 use std::{
-    env, fs,
+    fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus},
     sync::Mutex,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::command::serve;
 use crate::launcher::Launcher;
+use crate::memory::kib;
 
 /// How long one may take until it is ready, or has ended in order: it finishes what it has in flight, and a replica waits
 /// for others that are gone.
@@ -61,12 +63,8 @@ impl Replica {
     /// # Errors
     /// With the reason, when it ends or does not get ready.
     pub(crate) async fn restart(&self) -> Result<(), String> {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
-        let binary = env::var("LAGAN_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lagan").to_owned());
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", &binary, "serve", "--config"]).arg(self.folder.join("serve.yaml"));
-        command.env("LAGAN_TEST_TIMING_DIVISOR", self.divisor.to_string()).stdin(Stdio::null());
-        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let mut command = serve(&self.folder);
+        command.env("LAGAN_TEST_TIMING_DIVISOR", self.divisor.to_string());
         let process = self.launcher.start(command).await;
         *self.process.lock().unwrap() = Some(process);
         let began = Instant::now();
@@ -139,10 +137,7 @@ impl Replica {
 
     /// What it has resident, in bytes; 0 where it does not run.
     pub(crate) fn resident(&self) -> u64 {
-        let Some(id) = self.id() else { return 0 };
-        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() * 1024
+        self.id().and_then(|id| kib(id, "VmRSS")).unwrap_or_default() * 1024
     }
 
     fn signal(&self, signal: Signal) {

@@ -1,21 +1,23 @@
 //! A registry with its processes: three on a bucket, or one on a folder.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rand::{Rng as _, rngs::StdRng};
-use rcgen::{CertificateParams, KeyPair};
 
+use crate::certificate::write_certificate;
+use crate::environment::variable_of_tests_run;
 use crate::faults::Faults;
-use crate::issuer::new_issuer;
 use crate::launcher::Launcher;
 use crate::replica::{Condition, Replica, free_address};
+use crate::s3::s3_fields;
 use crate::settings::{GRACE, RESTORE_WINDOW, Settings};
 use crate::starvation::Starvation;
 use crate::tally::{Invariant, Tally};
+use crate::versitygw::objects_under;
 
 /// The name in the certificate that all replicas show each other.
 const NAME: &str = "soak.example.com";
@@ -36,29 +38,18 @@ impl Site {
     /// Three processes on a bucket that have joined each other.
     pub(crate) async fn bucket(folder: &Path, settings: Arc<Settings>, tally: Arc<Tally>) -> Self {
         let (launcher, divisor) = (Launcher::new(), settings.times.divisor);
-        write_certificate(folder);
+        write_certificate(folder, &[NAME]);
         let prefix = format!("soak-{}", ulid::Ulid::generate());
-        let files = PathBuf::from(variable("LAGAN_SERVERS_DIR")).join("versitygw");
-        let files = files.join(variable("LAGAN_TEST_S3_BUCKET")).join(&prefix);
-        let credentials = folder.join("s3");
-        fs::create_dir_all(&credentials).unwrap();
-        for (file, of) in
-            [("AWS_ACCESS_KEY_ID", "LAGAN_TEST_S3_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "LAGAN_TEST_S3_SECRET_KEY")]
-        {
-            fs::write(credentials.join(file), variable(of)).unwrap();
-        }
+        let files = objects_under(&prefix);
+        let s3 = s3_fields(&variable_of_tests_run("LAGAN_TEST_S3_ENDPOINT"), &prefix, &folder.join("s3"));
         let at = |name: &str| folder.join(name).display().to_string();
         let mut replicas = Vec::new();
         for number in 0..3 {
             let control = free_address();
             let configuration = format!(
-                "{}\nstorage: {{type: S3, s3: {{bucket: {}, endpoint: '{}', addressing: Path, prefix: {prefix}, \
-                 credentialsDirectory: {}}}}}\ncontrol: {{listen: '{control}', advertise: '{control}', tls: \
+                "{}\nstorage: {{type: S3, s3: {{{s3}}}}}\ncontrol: {{listen: '{control}', advertise: '{control}', tls: \
                  {{certificate: {}, key: {}, clientAuthority: {}, serverName: {NAME}}}}}",
                 common(),
-                variable("LAGAN_TEST_S3_BUCKET"),
-                variable("LAGAN_TEST_S3_ENDPOINT"),
-                credentials.display(),
                 at("tls.crt"),
                 at("tls.key"),
                 at("ca.crt"),
@@ -129,18 +120,4 @@ fn common() -> String {
         RESTORE_WINDOW.as_secs(),
         GRACE.as_secs()
     )
-}
-
-fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `tests/run --only soak` starts the server and does"))
-}
-
-/// Writes ca.crt, and tls.crt with tls.key for the name of all replicas.
-fn write_certificate(folder: &Path) {
-    let authority = new_issuer();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([NAME.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
-    fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
-    fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
 }

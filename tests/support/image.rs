@@ -6,10 +6,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use super::Program;
+use super::{Program, digest::sha256};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -79,11 +78,6 @@ impl Image {
 /// Where an OCI layout keeps what has this digest.
 pub(crate) fn blob_path(layout: &Path, digest: &str) -> PathBuf {
     layout.join("blobs").join(digest.replace(':', "/"))
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let hex: Vec<String> = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{}", hex.concat())
 }
 
 /// A layout that is being written.

@@ -1,14 +1,16 @@
 //! A `lagan serve` of a test's own.
 
 use std::{
-    env, fs,
+    fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Child,
     thread,
     time::{Duration, Instant},
 };
+
+use super::command::serve;
 
 /// Long enough for a debug build on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,8 +29,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one that keeps its files in a folder, and awaits that it is ready.
     ///
-    /// `configuration` is the rest of its file: the storage, at least. With `LAGAN_BINARY` in the environment that
-    /// program runs, else the one that was built with the test.
+    /// `configuration` is the rest of its file: the storage, at least.
     pub(crate) fn start(folder: &Path, configuration: &str) -> Self {
         Self::start_with(folder, configuration, &[])
     }
@@ -36,22 +37,10 @@ impl Server {
     /// The same, with more in its environment.
     pub(crate) fn start_with(folder: &Path, configuration: &str, environment: &[(&str, &str)]) -> Self {
         let [address, health] = [free_address(), free_address()];
-        let file = folder.join("serve.yaml");
-        fs::write(&file, format!("listen: {address}\nhealth: {{listen: '{health}'}}\n{configuration}\n")).unwrap();
-        let log = folder.join("log");
-        let output = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let binary = env::var("LAGAN_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lagan").to_owned());
-        // Dies with the test, even if that is killed.
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", &binary, "serve", "--config"])
-            .arg(&file)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
-        let mut server = Self { address, process, log };
+        let file = format!("listen: {address}\nhealth: {{listen: '{health}'}}\n{configuration}\n");
+        fs::write(folder.join("serve.yaml"), file).unwrap();
+        let process = serve(folder).envs(environment.iter().copied()).spawn().unwrap();
+        let mut server = Self { address, process, log: folder.join("log") };
         server.await_ready(health);
         server
     }

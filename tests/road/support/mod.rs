@@ -4,6 +4,8 @@
 mod address;
 #[path = "../../support/condition.rs"]
 mod condition;
+#[path = "../../support/digest.rs"]
+mod digest;
 mod forbidden;
 #[path = "../../support/image.rs"]
 mod image;
