@@ -136,7 +136,7 @@ impl Registry {
         };
         let manifest = Manifest::parse(Some(&image.media_type.parse().unwrap()), &image.manifest).unwrap();
         let bytes = Bytes::from(image.manifest.clone());
-        let put = PutManifest { digest, tags, manifest, bytes, actor: ACTOR.to_owned() };
+        let put = PutManifest { digest, tags, manifest, bytes, actor: ACTOR.to_owned(), immutable: Vec::new() };
         self.repository(name).put_manifest(put).await.map(drop).map_err(said("a manifest"))
     }
 
