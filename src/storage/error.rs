@@ -1,5 +1,9 @@
 //! What can go wrong between a request and the medium.
 
+use std::io;
+
+use tokio::task::JoinError;
+
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Tag};
 
 use super::{Tombstone, TombstoneId, UploadId, driver};
@@ -174,6 +178,12 @@ impl Error {
             driver::Error::Fenced { .. } => Self::NoLease,
             source => Self::Driver { action, source },
         }
+    }
+
+    /// Work on a thread did not end, while doing `action`: it panicked, or the process is ending.
+    pub(super) fn interrupted(action: &'static str, error: JoinError) -> Self {
+        let (path, source) = (driver::StoragePath::root(), io::Error::other(error));
+        Self::Driver { action, source: driver::Error::Io { action: "finish work on", path, source } }
     }
 
     /// Whether nothing can be written now, while what is there can be read.

@@ -5,7 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::oci::{Digest, Manifest, MediaType, RepositoryName};
 
-use super::{Error, driver::Durability, layout::PathSpec, record::Lenient, store::Store};
+use super::{
+    Error,
+    driver::{Durability, Seen, StoragePath},
+    layout::PathSpec,
+    record::{Lenient, record_in},
+    store::Store,
+};
 
 /// What was known of a manifest when it was pushed. Without it, the revision link's own age is the time of the push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +53,19 @@ struct Moment {
     at: Timestamp,
 }
 
+/// What a look at the record of a moment found.
+pub(super) fn moment_in(path: &StoragePath, seen: Seen) -> Lenient<Timestamp> {
+    when(record_in(path, seen))
+}
+
+fn when(record: Lenient<Moment>) -> Lenient<Timestamp> {
+    match record {
+        Lenient::Read(moment) => Lenient::Read(moment.at),
+        Lenient::Absent => Lenient::Absent,
+        Lenient::Unreadable => Lenient::Unreadable,
+    }
+}
+
 impl Store {
     /// Writes what is known of a manifest.
     pub(super) async fn put_revision_fact(
@@ -78,6 +97,7 @@ impl Store {
     }
 
     /// When a tag last moved away from a manifest.
+    #[cfg(test)]
     pub(super) async fn untagged_at(
         &self,
         name: &RepositoryName,
@@ -106,10 +126,6 @@ impl Store {
     }
 
     async fn moment(&self, spec: PathSpec<'_>) -> Result<Lenient<Timestamp>, Error> {
-        Ok(match self.lenient_record::<Moment>(spec).await? {
-            Lenient::Read(moment) => Lenient::Read(moment.at),
-            Lenient::Absent => Lenient::Absent,
-            Lenient::Unreadable => Lenient::Unreadable,
-        })
+        self.lenient_record(spec).await.map(when)
     }
 }

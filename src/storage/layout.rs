@@ -108,6 +108,10 @@ pub(super) enum PathSpec<'a> {
     Untagged(&'a RepositoryName, &'a Digest),
     /// When a manifest was last restored.
     RestoredAt(&'a RepositoryName, &'a Digest),
+    /// The manifests that a tag has moved away from; the names in it are digests.
+    UntaggedNotes(&'a RepositoryName),
+    /// The manifests that were restored; the names in it are digests.
+    RestoredNotes(&'a RepositoryName),
     /// The descriptor of the second digest, which refers to the first.
     Referrer(&'a RepositoryName, &'a Digest, &'a Digest),
     /// The referrers of a subject; the names in it are digests.
@@ -297,6 +301,8 @@ impl PathSpec<'_> {
             Self::TagPushes(name, tag) => format!("{LAGAN}/facts/{name}/_g/{tag}"),
             Self::Untagged(name, digest) => format!("{LAGAN}/facts/{name}/_u/{digest}"),
             Self::RestoredAt(name, digest) => format!("{LAGAN}/facts/{name}/_r/{digest}"),
+            Self::UntaggedNotes(name) => format!("{LAGAN}/facts/{name}/_u"),
+            Self::RestoredNotes(name) => format!("{LAGAN}/facts/{name}/_r"),
             Self::Referrer(name, subject, referrer) => format!("{LAGAN}/referrers/{name}/_s/{subject}/{referrer}"),
             Self::Referrers(name, subject) => format!("{LAGAN}/referrers/{name}/_s/{subject}"),
             Self::ReferrersBuilt(name) => format!("{LAGAN}/referrers/{name}/_built"),

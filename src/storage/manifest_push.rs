@@ -1,18 +1,17 @@
 //! Manifests of a repository: pushing them.
 
-use std::{collections::BTreeSet, io};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures::future;
 use jiff::Timestamp;
-use tokio::task::JoinError;
 
 use crate::oci::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Tag};
 
 use super::{
     Error, InvalidReference, Repository,
     concurrent::concurrently,
-    driver::{self, Durability},
+    driver::Durability,
     entropy::on_a_thread,
     facts::RevisionFact,
     guard::Key,
@@ -47,18 +46,15 @@ impl PutManifest {
             Digest::of(algorithm, &self.bytes)
         } else {
             let bytes = self.bytes.clone();
-            on_a_thread(move || Digest::of(algorithm, &bytes)).await.map_err(unhashed)?
+            on_a_thread(move || Digest::of(algorithm, &bytes))
+                .await
+                .map_err(|error| Error::interrupted("hash a manifest", error))?
         };
         match &self.digest {
             Some(expected) if *expected != actual => Err(Error::DigestMismatch { expected: expected.clone(), actual }),
             _ => Ok(actual),
         }
     }
-}
-
-fn unhashed(error: JoinError) -> Error {
-    let (path, source) = (driver::StoragePath::root(), io::Error::other(error));
-    Error::Driver { action: "hash a manifest", source: driver::Error::Io { action: "hash", path, source } }
 }
 
 /// A manifest whose bytes were verified.

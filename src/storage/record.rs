@@ -15,7 +15,7 @@ use crate::oci::{Algorithm, Digest};
 
 use super::{
     Error,
-    driver::{self, Durability, StoragePath},
+    driver::{self, Durability, Seen, StoragePath},
     layout::PathSpec,
     store::Store,
 };
@@ -55,6 +55,20 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         return Err("its checksum does not match".into());
     }
     serde_json::from_str(record.body.get()).map_err(|e| e.to_string())
+}
+
+/// What a look at a record found. One that cannot be understood is reported.
+pub(super) fn record_in<T: DeserializeOwned>(path: &StoragePath, seen: Seen) -> Lenient<T> {
+    let reason = match seen {
+        Seen::Content(bytes) => match decode(&bytes) {
+            Ok(body) => return Lenient::Read(body),
+            Err(reason) => reason,
+        },
+        Seen::Absent => return Lenient::Absent,
+        Seen::TooLong(_) | Seen::Metadata(_) | Seen::Name(_) => "it is too long".to_owned(),
+    };
+    warn!(%path, reason, "a record could not be read");
+    Lenient::Unreadable
 }
 
 impl Store {

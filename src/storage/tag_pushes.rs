@@ -9,7 +9,15 @@ use ulid::Ulid;
 
 use crate::oci::{Digest, RepositoryName, Tag};
 
-use super::{Error, driver::Durability, layout::PathSpec, record::Lenient, store::Store, trash_index::inverted};
+use super::{
+    Error,
+    concurrent::MAX_IN_BATCH,
+    driver::{Durability, Look, Seen},
+    layout::PathSpec,
+    record::{Lenient, record_in},
+    store::Store,
+    trash_index::inverted,
+};
 
 /// One push of a tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +70,13 @@ impl TagPushKey {
     }
 }
 
+/// Where the newest push of a tag is noted; `None` where the first name of its folder does not tell.
+fn newest_push(name: &RepositoryName, tag: &Tag, first: &Seen) -> Option<Look> {
+    let Seen::Name(text) = first else { return None };
+    let key = TagPushKey::parse(text).filter(|key| !key.is_former())?;
+    Some(Look::Content { path: PathSpec::TagPush(name, tag, key.name).path(), max_size: MAX_IN_BATCH })
+}
+
 impl Store {
     /// Adds to a tag's history. Written before the tag's link, so that no acknowledged push is without one.
     pub(super) async fn put_tag_push(&self, name: &RepositoryName, tag: &Tag, push: &TagPush) -> Result<(), Error> {
@@ -79,6 +94,33 @@ impl Store {
     ) -> Result<Option<Timestamp>, Error> {
         let newest = self.newest_tag_pushes(name, tag, 1).await?.pop();
         Ok(newest.flatten().filter(|push| push.digest == *digest).map(|push| push.pushed_at))
+    }
+
+    /// When each of some tags was last pushed to point to its digest, as [`Self::tag_pushed_at`] says.
+    pub(super) async fn tags_pushed_at(
+        &self,
+        name: &RepositoryName,
+        tags: &[(Tag, Digest)],
+    ) -> Result<Vec<Option<Timestamp>>, Error> {
+        let folders: Vec<Look> =
+            tags.iter().map(|(tag, _)| Look::FirstName(PathSpec::TagPushes(name, tag).path())).collect();
+        let first = self.look(&folders).await?;
+        let records: Vec<Option<Look>> =
+            tags.iter().zip(&first).map(|((tag, _), seen)| newest_push(name, tag, seen)).collect();
+        let looks: Vec<Look> = records.iter().flatten().cloned().collect();
+        let mut read = looks.iter().zip(self.look(&looks).await?);
+        let mut pushed_at = Vec::with_capacity(tags.len());
+        for (((tag, digest), seen), record) in tags.iter().zip(first).zip(&records) {
+            pushed_at.push(match (record.as_ref().and_then(|_| read.next()), seen) {
+                (Some((look, seen)), _) => {
+                    let push = record_in::<TagPush>(look.path(), seen).read();
+                    push.filter(|push| push.digest == *digest).map(|push| push.pushed_at)
+                }
+                (None, Seen::Absent) => None,
+                (None, _) => self.tag_pushed_at(name, tag, digest).await?,
+            });
+        }
+        Ok(pushed_at)
     }
 
     /// When the tag was last pushed to point to `digest`, also where it was pushed elsewhere since.

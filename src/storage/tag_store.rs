@@ -8,10 +8,10 @@ use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
 use super::{
     Error, Page, Repository,
-    concurrent::concurrently,
-    driver::{self, Entry, Metadata},
+    concurrent::{BATCH, MAX_IN_BATCH, in_batches},
+    driver::{self, Entry, Look, Metadata, Seen},
     layout::PathSpec,
-    link::Link,
+    link::{Link, target_in},
     store::Store,
 };
 
@@ -176,13 +176,26 @@ impl Store {
     /// Every tag and what its link points to, in order.
     pub(super) async fn all_tags(&self, name: &RepositoryName) -> Result<Vec<(Tag, Digest)>, Error> {
         let names = self.tag_names(name, None, usize::MAX).await?;
-        let tags = names.into_iter().filter_map(|entry| entry.name.parse::<Tag>().ok());
-        let reads = tags.map(|tag| async move {
-            let target = self.tag_target(name, &tag).await?;
-            Ok::<_, Error>(target.map(|digest| (tag, digest)))
-        });
-        let read: Vec<_> = concurrently(reads).await?;
-        Ok(read.into_iter().flatten().collect())
+        let tags: Vec<Tag> = names.into_iter().filter_map(|entry| entry.name.parse().ok()).collect();
+        in_batches(tags.chunks(BATCH).map(|batch| self.targets_of(name, batch))).await
+    }
+
+    /// Of some tags, those whose links stand, and what these point to.
+    async fn targets_of(&self, name: &RepositoryName, tags: &[Tag]) -> Result<Vec<(Tag, Digest)>, Error> {
+        let link = |tag| Look::Content { path: PathSpec::TagCurrent(name, tag).path(), max_size: MAX_IN_BATCH };
+        let looks: Vec<Look> = tags.iter().map(link).collect();
+        let mut targets = Vec::with_capacity(tags.len());
+        for (tag, seen) in tags.iter().zip(self.look(&looks).await?) {
+            let target = match seen {
+                Seen::Absent => None,
+                seen => match seen.content().as_deref().and_then(target_in) {
+                    Some(digest) => Some(digest),
+                    None => self.tag_target(name, tag).await?,
+                },
+            };
+            targets.extend(target.map(|digest| (tag.clone(), digest)));
+        }
+        Ok(targets)
     }
 
     /// Removes a tag where it still points to `digest`, as distribution does: with its index.
@@ -200,6 +213,11 @@ impl Store {
         self.remove_folder(PathSpec::TagFolder(name, tag), "remove a tag").await?;
         self.tag_names.note_removed(name, tag);
         Ok(())
+    }
+
+    /// Many small looks, in their order.
+    pub(super) async fn look(&self, looks: &[Look]) -> Result<Vec<Seen>, Error> {
+        self.driver.look(looks).await.map_err(|source| Error::driver("look at files", source))
     }
 
     /// When a file was last written; `None` where there is none.

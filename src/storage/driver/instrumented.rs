@@ -15,8 +15,8 @@ use tracing::{Instrument as _, Span, debug_span, field::Empty};
 use crate::storage::metrics::DriverMetrics;
 
 use super::{
-    ByteStream, Durability, Entry, Error, KeptState, Metadata, Purge, Sealed, StagedFile, Staging, StorageDriver,
-    StoragePath,
+    ByteStream, Durability, Entry, Error, KeptState, Look, Metadata, Purge, Sealed, Seen, StagedFile, Staging,
+    StorageDriver, StoragePath,
 };
 
 /// Passes everything on to `inner`.
@@ -109,6 +109,14 @@ impl StorageDriver for InstrumentedDriver {
 
     async fn list(&self, directory: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
         Call::begin(&self.metrics, "list", directory).of(self.inner.list(directory, after, limit)).await
+    }
+
+    async fn look(&self, looks: &[Look]) -> Result<Vec<Seen>, Error> {
+        let Some(first) = looks.first() else { return Ok(Vec::new()) };
+        let seen = Call::begin(&self.metrics, "look", first.path()).of(self.inner.look(looks)).await?;
+        let lengths = seen.iter().map(|seen| if let Seen::Content(content) = seen { content.len() } else { 0 });
+        self.metrics.read(lengths.sum());
+        Ok(seen)
     }
 
     async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), Error> {

@@ -8,6 +8,7 @@ mod appended_file;
 pub(in crate::storage) mod faulty;
 mod filesystem;
 mod instrumented;
+mod look;
 #[cfg(test)]
 pub(in crate::storage) mod memory;
 pub mod object;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 
 pub use filesystem::{FilesystemDriver, UnlockedDirectory};
 pub(super) use instrumented::InstrumentedDriver;
+pub use look::{Look, Seen};
 pub use object::{
     AzureCredentials, AzureOptions, GcsCredentials, GcsOptions, ObjectDriver, ObjectStoreOptions, Provider,
     S3Addressing, S3Checksum, S3Credentials, S3Encryption, S3Options, Secret,
@@ -172,6 +174,16 @@ pub trait StorageDriver: Send + Sync + fmt::Debug + 'static {
 
     /// At most `limit` names in a folder that sort after `after`, in byte order. An absent folder is [`Error::NotFound`].
     async fn list(&self, directory: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error>;
+
+    /// Many small looks, in their order: as so many calls of [`get`](Self::get), [`stat`](Self::stat) and
+    /// [`list`](Self::list), and no snapshot either. Cheaper where a call costs more than a look.
+    async fn look(&self, looks: &[Look]) -> Result<Vec<Seen>, Error> {
+        let mut seen = Vec::with_capacity(looks.len());
+        for look in looks {
+            seen.push(look::look_once(self, look).await?);
+        }
+        Ok(seen)
+    }
 
     /// Writes a file whole, in place of what was there.
     async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), Error>;

@@ -12,7 +12,10 @@ use proptest::{
     test_runner::TestRunner,
 };
 
-use super::{Durability, Error, KeptState, Purge, Sealed, StagedFile, Staging, StorageDriver, StoragePath, self_test};
+use super::{
+    Durability, Error, KeptState, Purge, Sealed, StagedFile, Staging, StorageDriver, StoragePath,
+    look::suite::many_looks_see_what_single_ones_do, self_test,
+};
 
 /// What a driver is tested as.
 pub(super) struct Subject {
@@ -65,6 +68,7 @@ pub(super) async fn short_files(subject: &Subject) {
     a_touched_file_has_its_new_age(&**driver).await;
     a_removed_folder_is_gone_with_all_that_was_in_it(&**driver).await;
     a_folder_is_not_a_file(&**driver, subject.shows_folders).await;
+    many_looks_see_what_single_ones_do(&**driver).await;
     if subject.signs {
         a_signed_address_needs_nothing_else(&**driver).await;
     }
@@ -74,11 +78,11 @@ pub(super) async fn short_files(subject: &Subject) {
     any_sequence_of_calls_does_what_a_map_does(&**driver).await;
 }
 
-fn path(text: &str) -> StoragePath {
+pub(super) fn path(text: &str) -> StoragePath {
     format!("suite/{text}").trim_end_matches('/').parse().unwrap()
 }
 
-async fn put(driver: &dyn StorageDriver, at: &str, content: &str) {
+pub(super) async fn put(driver: &dyn StorageDriver, at: &str, content: &str) {
     driver.put(&path(at), Bytes::copy_from_slice(content.as_bytes()), Durability::Durable).await.unwrap();
 }
 

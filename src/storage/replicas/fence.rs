@@ -15,7 +15,9 @@ use tracing::debug;
 
 use crate::storage::{
     Clock, Error, Timing,
-    driver::{self, ByteStream, Durability, Entry, Metadata, StagedFile, Staging, StorageDriver, StoragePath},
+    driver::{
+        self, ByteStream, Durability, Entry, Look, Metadata, Seen, StagedFile, Staging, StorageDriver, StoragePath,
+    },
     layout::PathSpec,
     store::Store,
 };
@@ -269,6 +271,10 @@ impl StorageDriver for FencedDriver {
 
     async fn list(&self, folder: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, driver::Error> {
         self.reads.list(folder, after, limit).await
+    }
+
+    async fn look(&self, looks: &[Look]) -> Result<Vec<Seen>, driver::Error> {
+        self.reads.look(looks).await
     }
 
     async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), driver::Error> {

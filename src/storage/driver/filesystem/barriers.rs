@@ -52,6 +52,15 @@ impl OpenBarriers {
         }
     }
 
+    /// What ends when the barriers of the files are closed that are open now.
+    pub(super) fn open_of<'a>(&self, paths: impl Iterator<Item = &'a StoragePath>) -> Vec<watch::Receiver<()>> {
+        let open = self.lock();
+        if open.is_empty() {
+            return Vec::new();
+        }
+        paths.filter_map(|path| open.get(path)).map(|waiters| waiters.closed.subscribe()).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<StoragePath, Waiters>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

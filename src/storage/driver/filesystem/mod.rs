@@ -17,6 +17,7 @@ mod barriers;
 mod boot;
 mod health;
 mod lock;
+mod look;
 mod read;
 mod remove;
 mod root;
@@ -32,7 +33,7 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
 use super::{
-    ByteStream, Durability, Entry, Error, Metadata, Purge, StagedFile, Staging, StorageDriver, StoragePath,
+    ByteStream, Durability, Entry, Error, Look, Metadata, Purge, Seen, StagedFile, Staging, StorageDriver, StoragePath,
     appended_file::{self, AppendedFile, Appending},
 };
 
@@ -118,6 +119,19 @@ impl StorageDriver for FilesystemDriver {
     async fn list(&self, directory: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
         let after = after.map(str::to_owned);
         self.hop(directory, move |volume, at| volume.list(at, after.as_deref(), limit)).await
+    }
+
+    async fn look(&self, looks: &[Look]) -> Result<Vec<Seen>, Error> {
+        let Some(first) = looks.first() else { return Ok(Vec::new()) };
+        let all = looks.to_vec();
+        let seen = self.hop(first.path(), move |volume, _| volume.look(&all)).await?;
+        let found = looks.iter().zip(&seen).filter(|(_, seen)| **seen != Seen::Absent);
+        let open = self.volume.barriers.open_of(found.map(|(look, _)| look.path()));
+        for mut closed in open {
+            // An error is the sender's end, which is what is waited for.
+            let _ = closed.changed().await;
+        }
+        Ok(seen)
     }
 
     async fn put(&self, path: &StoragePath, content: Bytes, durability: Durability) -> Result<(), Error> {

@@ -132,7 +132,7 @@ impl Reading {
 }
 
 /// Reads `length` bytes at `offset`, fewer only where the file ends before.
-fn read_up_to(file: &OwnedFd, offset: u64, length: u64) -> Result<Vec<u8>, Errno> {
+pub(super) fn read_up_to(file: &OwnedFd, offset: u64, length: u64) -> Result<Vec<u8>, Errno> {
     let length = usize::try_from(length).map_err(|_| Errno::FBIG)?;
     let mut content = Vec::with_capacity(length);
     while content.len() < length {
@@ -147,7 +147,7 @@ fn read_up_to(file: &OwnedFd, offset: u64, length: u64) -> Result<Vec<u8>, Errno
 }
 
 /// What a file is; `None` for anything else.
-fn metadata(stat: &Stat) -> Option<Metadata> {
+pub(super) fn metadata(stat: &Stat) -> Option<Metadata> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }
@@ -183,7 +183,7 @@ fn last_change_below(folder: &OwnedFd) -> Result<Timestamp, Errno> {
 
 /// The files and folders in a folder, in the order in which they lie. What is neither, or has a name that is no text,
 /// was put there by somebody else, and is passed over.
-fn entries(folder: OwnedFd, after: Option<&str>) -> Result<Vec<Entry>, Errno> {
+pub(super) fn entries(folder: OwnedFd, after: Option<&str>) -> Result<Vec<Entry>, Errno> {
     let mut found = Vec::new();
     let mut dir = Dir::new(folder)?;
     while let Some(entry) = dir.next() {

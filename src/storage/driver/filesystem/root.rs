@@ -52,6 +52,26 @@ impl Root {
         }
     }
 
+    /// Opens `own` below a folder that is open already; `path` is the whole of it. A folder that was removed since is found
+    /// again, for somebody may have created it anew.
+    pub(super) fn open_in(
+        &self,
+        folder: &OwnedFd,
+        own: &str,
+        path: &StoragePath,
+        flags: OFlags,
+    ) -> Result<OwnedFd, Errno> {
+        if !self.has_openat2.load(Ordering::Relaxed) {
+            return self.open_at(path, flags);
+        }
+        let all = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match sys::openat2(folder, own, all, Mode::empty(), CONFINED) {
+            Err(Errno::NOENT) if sys::fstat(folder).is_ok_and(|folder| folder.st_nlink > 0) => Err(Errno::NOENT),
+            Err(_) => self.open_at(path, flags),
+            opened => opened,
+        }
+    }
+
     fn open_below(&self, path: &StoragePath, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if path.is_root() {
@@ -123,6 +143,32 @@ mod tests {
             assert_eq!(open("a/link").unwrap_err(), Errno::LOOP);
             assert!(open("a/link/file").is_err());
         }
+    }
+
+    #[test]
+    fn what_lies_below_an_open_folder_is_found_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/file"), "x").unwrap();
+        fs::write(folder.path().join("other"), "x").unwrap();
+        std::os::unix::fs::symlink("../../other", folder.path().join("a/b/link")).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let opened = root.open_at(&"a".parse().unwrap(), OFlags::PATH).unwrap();
+        let open = |own: &str| root.open_in(&opened, own, &format!("a/{own}").parse().unwrap(), OFlags::RDONLY);
+        for has_openat2 in [true, false] {
+            root.has_openat2.store(has_openat2, Ordering::Relaxed);
+            assert!(open("b/file").is_ok());
+            assert_eq!(open("b/absent").unwrap_err(), Errno::NOENT);
+            assert_eq!(open("b/link").unwrap_err(), Errno::LOOP);
+        }
+        root.has_openat2.store(true, Ordering::Relaxed);
+        fs::remove_dir_all(folder.path().join("a")).unwrap();
+        assert_eq!(open("b/file").unwrap_err(), Errno::NOENT);
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/file"), "x").unwrap();
+        assert!(open("b/file").is_ok(), "the folder was created anew");
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert_eq!(open("b/file").unwrap_err(), Errno::STALE, "nothing is absent from a root that is gone");
     }
 
     #[test]

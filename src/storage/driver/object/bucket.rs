@@ -14,7 +14,7 @@ use object_store::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::storage::driver::{ByteStream, Error, Metadata, StoragePath};
+use crate::storage::driver::{ByteStream, Error, Metadata, Seen, StoragePath};
 
 use super::{
     fault::{broken, fault, timed_out},
@@ -139,6 +139,19 @@ impl Bucket {
     pub(super) async fn get(&self, path: &StoragePath) -> Result<Bytes, Error> {
         let key = self.key(path)?;
         self.look("read", path, || async { self.objects.get(&key).await?.bytes().await }).await
+    }
+
+    /// An object, where it is no longer than this.
+    pub(super) async fn get_up_to(&self, path: &StoragePath, max_size: u64) -> Result<Seen, Error> {
+        let key = self.key(path)?;
+        let read = || async {
+            let found = self.objects.get(&key).await?;
+            if found.meta.size > max_size {
+                return Ok(Seen::TooLong(found.meta.size));
+            }
+            found.bytes().await.map(Seen::Content)
+        };
+        self.look("read", path, read).await
     }
 
     /// A part of an object. A connection that breaks on the way is made again by the client, where it left off.
