@@ -1,6 +1,6 @@
 //! Content addresses.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256, Sha512};
@@ -50,7 +50,8 @@ impl fmt::Display for Algorithm {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
     algorithm: Algorithm,
-    hex: Box<str>,
+    /// Shared, for the same digest stands in many places: a plan names each manifest half a dozen times.
+    hex: Arc<str>,
 }
 
 impl Digest {
@@ -78,12 +79,7 @@ impl Digest {
     }
 
     fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Self {
-        use fmt::Write as _;
-        let mut hex = String::with_capacity(hash.len() * 2);
-        for byte in hash {
-            // Writing to a string cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
+        let hex: String = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect();
         Self { algorithm, hex: hex.into() }
     }
 
@@ -110,6 +106,11 @@ impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.algorithm, self.hex)
     }
+}
+
+/// The character of a number below 16.
+fn hex_digit(nibble: u8) -> char {
+    char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 })
 }
 
 /// Why a text is no digest.

@@ -1,6 +1,6 @@
 //! Names that move.
 
-use std::{borrow::Borrow, fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Invariant: matches `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
 /// Source: OCI distribution-spec 1.1, *Pulling manifests*.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tag(Box<str>);
+pub struct Tag(Arc<str>);
 
 impl Tag {
     /// The longest tag, in bytes.

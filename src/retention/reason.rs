@@ -1,6 +1,6 @@
 //! Why something stays or goes.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -96,8 +96,8 @@ pub enum Reason {
     },
     /// Goes: rules match it, and none of their criteria holds.
     NoCriterion {
-        /// The criteria, none of which holds.
-        criteria: Vec<Criterion>,
+        /// The criteria, none of which holds. Shared by the tags that the same rules match.
+        criteria: Arc<[Criterion]>,
         /// Whether one of them is for versions, and the tag is none.
         no_version: bool,
     },
@@ -251,10 +251,10 @@ mod tests {
 
     #[test]
     fn a_deletion_names_every_criterion_that_does_not_hold() {
-        let criteria = vec![
+        let criteria: Arc<[Criterion]> = Arc::new([
             Criterion::MostRecentlyPushed(NonZeroU32::new(10).unwrap()),
             Criterion::PushedWithin(Duration::from_secs(2_592_000)),
-        ];
+        ]);
         assert_eq!(
             Reason::NoCriterion { criteria, no_version: false }.to_string(),
             "not among the 10 most recently pushed, not pushed within 720h"

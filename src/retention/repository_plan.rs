@@ -197,6 +197,7 @@ impl Builder<'_> {
                 unshared_bytes,
             });
         }
+        deletions.shrink_to_fit();
         deletions
     }
 
@@ -219,7 +220,9 @@ impl Builder<'_> {
     fn tags_and_decisions(&self, node: Node) -> (Vec<Tag>, Vec<Decision>) {
         let mut tags: Vec<Tag> = self.graph.tags(node).iter().map(|tag| tag.tag.clone()).collect();
         tags.sort_unstable();
-        let decisions: Vec<Decision> = tags.iter().filter_map(|tag| self.decisions.get(tag)).cloned().collect();
+        let mut decisions: Vec<Decision> = tags.iter().filter_map(|tag| self.decisions.get(tag)).cloned().collect();
+        // Nearly always it is one, and there is room for four. A plan has hundreds of thousands of them.
+        decisions.shrink_to_fit();
         if !decisions.is_empty() {
             return (tags, decisions);
         }

@@ -1,5 +1,7 @@
 //! Which tags stay.
 
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
+
 use jiff::Timestamp;
 
 use crate::oci::Reference;
@@ -51,8 +53,8 @@ impl<'a> RankedRule<'a> {
 enum Stance<'a> {
     /// A criterion holds, or may hold.
     Keep(&'a Rule, &'a Criterion, Verdict),
-    /// Rules match, and no criterion holds: the rules.
-    Drop(Vec<&'a Rule>),
+    /// Rules match, and no criterion holds: which ones, by their places.
+    Drop(Vec<usize>),
     /// No rule matches.
     Unmatched,
 }
@@ -70,11 +72,11 @@ impl<'a> RankedPolicy<'a> {
 
     fn stance(&self, tag: &TagSnapshot, pushed_at: Timestamp, facts: &Facts<'_>) -> Stance<'a> {
         let mut matching = Vec::new();
-        for ranked in self.rules.iter().filter(|ranked| ranked.rule.tags().matches(&tag.tag)) {
+        for (place, ranked) in self.rules.iter().enumerate().filter(|(_, r)| r.rule.tags().matches(&tag.tag)) {
             if let Some((criterion, verdict)) = ranked.criterion(tag, pushed_at, facts) {
                 return Stance::Keep(ranked.rule, criterion, verdict);
             }
-            matching.push(ranked.rule);
+            matching.push(place);
         }
         if matching.is_empty() { Stance::Unmatched } else { Stance::Drop(matching) }
     }
@@ -86,14 +88,6 @@ fn kept(criterion: &Criterion, verdict: Verdict, policy: Option<String>) -> Reas
     if verdict == Verdict::Unknown { Reason::Unclear { criterion, policy } } else { Reason::Kept { criterion, policy } }
 }
 
-/// Why rules that match a tag do not keep it.
-fn missed(tag: &TagSnapshot, rules: &[&Rule]) -> Reason {
-    let criteria: Vec<Criterion> = rules.iter().flat_map(|rule| rule.criteria()).cloned().collect();
-    let asks_for_version = criteria.iter().any(|criterion| matches!(criterion, Criterion::Version(_)));
-    let no_version = asks_for_version && version_of(&tag.tag).is_none();
-    Reason::NoCriterion { criteria, no_version }
-}
-
 /// Decides about the tags of a repository.
 pub(super) struct TagJudge<'a> {
     planning: &'a Planning<'a>,
@@ -103,6 +97,8 @@ pub(super) struct TagJudge<'a> {
     facts: Facts<'a>,
     running: RankedPolicy<'a>,
     others: Vec<RankedPolicy<'a>>,
+    /// The criteria of some of the running policy's rules, by their places.
+    criteria: RefCell<HashMap<Vec<usize>, Arc<[Criterion]>>>,
 }
 
 impl<'a> TagJudge<'a> {
@@ -117,7 +113,7 @@ impl<'a> TagJudge<'a> {
         let facts = Facts::new(snapshot, graph, planning.now());
         let running = RankedPolicy::new(planning.running(), &facts);
         let others = others.iter().map(|policy| RankedPolicy::new(policy, &facts)).collect();
-        Self { planning, graph, protection, snapshot, facts, running, others }
+        Self { planning, graph, protection, snapshot, facts, running, others, criteria: RefCell::default() }
     }
 
     /// What becomes of a tag. The first reason to keep that applies is given.
@@ -145,10 +141,30 @@ impl<'a> TagJudge<'a> {
         }
         let delete = |rule, reason| Decision { reference: reference.clone(), action: Action::Delete, rule, reason };
         match (stance, self.planning.running().unmatched_tags) {
-            (Stance::Drop(rules), _) => delete(rules.first().map(|rule| rule.name().to_owned()), missed(tag, &rules)),
+            (Stance::Drop(places), _) => {
+                let first = self.rules_at(&places).next();
+                delete(first.map(|rule| rule.name().to_owned()), self.missed(tag, places))
+            }
             (Stance::Unmatched, UnmatchedTags::Delete) => delete(None, Reason::Unmatched),
             (Stance::Unmatched | Stance::Keep(..), _) => keep(None, Reason::NotCovered),
         }
+    }
+
+    fn rules_at(&self, places: &[usize]) -> impl Iterator<Item = &'a Rule> {
+        places.iter().filter_map(|place| self.running.rules.get(*place)).map(|ranked| ranked.rule)
+    }
+
+    /// Why rules that match a tag do not keep it.
+    fn missed(&self, tag: &TagSnapshot, places: Vec<usize>) -> Reason {
+        let all = |places: &[usize]| self.rules_at(places).flat_map(Rule::criteria).cloned().collect();
+        let mut known = self.criteria.borrow_mut();
+        let criteria = match known.get(&places) {
+            Some(criteria) => Arc::clone(criteria),
+            None => Arc::clone(known.entry(places).or_insert_with_key(|places| all(places))),
+        };
+        let asks_for_version = criteria.iter().any(|criterion| matches!(criterion, Criterion::Version(_)));
+        let no_version = asks_for_version && version_of(&tag.tag).is_none();
+        Reason::NoCriterion { criteria, no_version }
     }
 
     /// What keeps a tag whatever the rules say.
