@@ -13,7 +13,7 @@ use serde_json::json;
 use lagan::api::v1alpha1::AccessMode;
 use lagan::api::wire::{ApplyRequest, Brake, InUse, RunState, RunStatus};
 use lagan::maintenance::{Error, RetentionRuns};
-use lagan::oci::Reference;
+use lagan::oci::{Algorithm, Digest, Reference};
 use lagan::retention::ImmutableTags;
 use lagan::storage::DeletionMode;
 
@@ -338,6 +338,21 @@ async fn what_an_images_config_says_is_read_where_a_policy_asks() {
     assert!(candidates.is_empty(), "it does not say when it was made");
     let (_, _, candidates) = world.planned(request("r4", keep(&json!({ "platforms": ["linux/arm64"] })))).await;
     assert_eq!(candidates.len(), 1);
+}
+
+#[tokio::test]
+async fn a_layer_that_is_elsewhere_takes_no_size_and_pushes_nothing_out() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    // The registry does not hold it, so nobody has compared its size with anything.
+    let elsewhere = json!({
+        "mediaType": "application/octet-stream", "digest": Digest::of(Algorithm::Sha256, b"elsewhere"),
+        "size": 1_u64 << 50, "urls": ["https://example.com/layer"],
+    });
+    world.push_with("v6", "image 6", Some(elsewhere)).await;
+    let (_, status, candidates) = world.planned(request("r1", keep(&json!({ "withinSize": "1Mi" })))).await;
+    assert!(candidates.is_empty(), "{candidates:?}");
+    assert_eq!(status.plan.unwrap().keeps, 6);
 }
 
 #[tokio::test]

@@ -68,6 +68,11 @@ impl World {
 
     /// Pushes an image of one layer, different for each `content`.
     pub(crate) async fn push(&self, tag: &str, content: &str) -> Digest {
+        self.push_with(tag, content, None).await
+    }
+
+    /// The same, with one more layer, which may be somewhere else.
+    pub(crate) async fn push_with(&self, tag: &str, content: &str, layer: Option<serde_json::Value>) -> Digest {
         let repository = self.repository();
         let config = json!({ "os": "linux", "architecture": "amd64", "config": { "Labels": { "name": content } } });
         let (config, layer) = (config.to_string(), format!("layer of {content}"));
@@ -85,10 +90,11 @@ impl World {
             };
             descriptors.push(json!({ "mediaType": media_type, "digest": digest, "size": size }));
         }
-        let [config, layer] = descriptors.try_into().unwrap();
+        let config = descriptors.remove(0);
+        descriptors.extend(layer);
         let manifest = json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": config, "layers": [layer],
+            "config": config, "layers": descriptors,
         });
         let bytes = serde_json::to_vec(&manifest).unwrap();
         let put = PutManifest {

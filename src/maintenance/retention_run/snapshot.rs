@@ -108,7 +108,12 @@ fn content(manifest: Manifest, configs: &HashMap<Digest, ImageConfig>) -> Manife
     ManifestContent {
         children: manifest.children().map(|child| child.digest.clone()).collect(),
         config: manifest.config.as_ref().map(|config| config.digest.clone()),
-        blobs: manifest.blobs().map(|blob| Blob { digest: blob.digest.clone(), size: blob.size }).collect(),
+        // What may be elsewhere may not be here, and nobody has compared its size with anything.
+        blobs: manifest
+            .blobs()
+            .filter(|blob| blob.is_required())
+            .map(|blob| Blob { digest: blob.digest.clone(), size: blob.size })
+            .collect(),
         subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
         artifact_type: manifest.referrer_type(),
         image: match manifest.config.as_ref().filter(|config| is_image_config(config)) {
