@@ -3,7 +3,7 @@
 use std::fmt;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
-use regex::{RegexSet, RegexSetBuilder};
+use regex::bytes::{RegexSet, RegexSetBuilder};
 
 use crate::oci::{RepositoryName, Tag};
 
@@ -11,9 +11,9 @@ use crate::oci::{RepositoryName, Tag};
 /// matches anything begins like that.
 const REGEX: &str = "regex:";
 
-/// How large the regular expressions of one list may become when they are compiled, in bytes. `[a-z]{1,1000}` takes a
-/// tenth of it.
-const MAX_COMPILED: usize = 1 << 20;
+/// How large the regular expressions of one list may become when they are compiled, in bytes. `[a-z]{1,1000}` fits. A policy
+/// has some sixty lists, and an operator compiles the policies of everybody: all of one take 10 MB at most.
+const MAX_COMPILED: usize = 128 << 10;
 
 /// A pattern that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +51,12 @@ impl Patterns {
         }
         let all = || patterns.join(" ");
         let globs = globs.build().map_err(|error| not_a("glob", &all(), error.kind()))?;
-        let expressions = RegexSetBuilder::new(expressions).size_limit(MAX_COMPILED).build();
+        let expressions = expression_set(expressions).build();
         Ok(Self { globs, expressions: expressions.map_err(|error| not_a("regular expression", &all(), error))? })
     }
 
     fn matches(&self, name: &str) -> bool {
-        self.globs.is_match(name) || self.expressions.is_match(name)
+        self.globs.is_match(name) || self.expressions.is_match(name.as_bytes())
     }
 }
 
@@ -69,9 +69,16 @@ fn glob(pattern: &str) -> Result<Glob, PatternError> {
     glob.map_err(|error| not_a("glob", pattern, error.kind()))
 }
 
+/// Names are ASCII: so `\w` need not know the letters of all languages, which takes a hundred times as much room.
+fn expression_set(expressions: impl IntoIterator<Item = impl AsRef<str>>) -> RegexSetBuilder {
+    let mut set = RegexSetBuilder::new(expressions);
+    set.unicode(false).size_limit(MAX_COMPILED);
+    set
+}
+
 /// An expression that matches whole names. It is compiled by itself first, so that what is wrong is told of the right one.
 fn anchored(pattern: &str, expression: &str) -> Result<String, PatternError> {
-    let compiled = RegexSetBuilder::new([expression]).size_limit(MAX_COMPILED).build();
+    let compiled = expression_set([expression]).build();
     compiled.map_err(|error| not_a("regular expression", pattern, last_line(&error.to_string())))?;
     Ok(format!("^(?:{expression})$"))
 }
@@ -216,12 +223,23 @@ mod tests {
     }
 
     #[test]
+    fn classes_are_those_of_the_characters_that_names_have() {
+        let patterns = TagPatterns::new(&[r"regex:pr-\w{1,30}-\d+".into(), "regex:[a-z]{1,1000}".into()]).unwrap();
+        for (tag, expected) in [("pr-main_2-17", true), ("pr-main.2-17", false), ("latest", true), ("pr-main-x", false)]
+        {
+            assert_eq!(patterns.matches(&tag.parse().unwrap()), expected, "{tag}");
+        }
+    }
+
+    #[test]
     fn an_expression_that_is_none_or_too_large_is_refused_with_its_text() {
         for (pattern, part) in [
             ("regex:v(", "unclosed group"),
             ("regex:(?=v)", "look-around"),
             ("regex:(a)\\1", "backreferences"),
             ("regex:[a-z]{1000}{1000}", "size limit"),
+            ("regex:[a-z]{1,4000}", "size limit"),
+            ("regex:\\pL+", "Unicode not allowed"),
         ] {
             let error = TagPatterns::new(&["ok".into(), "regex:ok".into(), pattern.to_owned()]).unwrap_err();
             assert_eq!(error.pattern, pattern);
