@@ -257,6 +257,30 @@ mod tests {
     }
 
     #[test]
+    fn what_no_schema_can_check_is_told_with_its_place_and_reason_and_blocks_the_others() {
+        let fine = policy("p", &json!({}), &json!({}));
+        let keep = |tags: &str| json!({"keep": [{"name": "all", "tags": [tags], "always": {}}]});
+        for (spec, place, reason) in [
+            (json!({"timeZone": "Mars/Olympus"}), "spec.timeZone", "Mars/Olympus"),
+            (json!({"schedule": "0 25 * * *"}), "spec.schedule", "0 25 * * *"),
+            (json!({"schedule": "0 0 30 2 *"}), "spec.schedule", "0 0 30 2 *"),
+            (keep("v["), "spec.keep[0].tags", "\"v[\" is no glob"),
+            (keep("regex:v("), "spec.keep[0].tags", "unclosed group"),
+            (keep("regex:[a-z]{1000}{1000}"), "spec.keep[0].tags", "size limit"),
+            (json!({"repositories": {"include": ["{a"]}}), "spec.repositories", "\"{a\" is no glob"),
+            (json!({"repositories": {"exclude": ["regex:*"]}}), "spec.repositories", "is no regular expression"),
+        ] {
+            let broken = policy("broken", &spec, &json!({}));
+            let own = assessed(&broken, &[]).ready;
+            assert_eq!((own.status, own.reason), (ConditionStatus::False, Reason::InvalidPolicy), "{spec}");
+            assert!(own.message.contains(place) && own.message.contains(reason), "{spec}: {}", own.message);
+            let blocked = assessed(&fine, std::slice::from_ref(&broken)).ready;
+            assert_eq!(blocked.reason, Reason::BlockedByInvalidPolicy, "{spec}");
+            assert!(blocked.message.contains(place), "{spec}: {}", blocked.message);
+        }
+    }
+
+    #[test]
     fn run_in_progress_is_stopped_where_the_policy_can_no_longer_run() {
         let running = json!({"lastRun": {"run": "r", "mode": "Enforce", "startTime": "2026-07-01T11:00:00Z"}});
         let broken = policy("broken", &json!({"timeZone": "Mars"}), &running);
