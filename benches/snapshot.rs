@@ -3,7 +3,12 @@
 //! An empty directory is filled first: 50 repositories of 2,000 tagged images, and 50 of 650 tagged indexes that list two
 //! images each. That takes minutes where a sync does; a folder in memory (`/dev/shm`) may be filled instead, and copied.
 //! Then each half is read several times; the first reading is of whatever the page cache has.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program that measures, and shows what it measured")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a program that measures, and shows what it measured"
+)]
 
 use std::{
     env, fs,

@@ -72,7 +72,7 @@ impl World {
     }
 
     /// The same, with one more layer, which may be somewhere else.
-    pub(crate) async fn push_with(&self, tag: &str, content: &str, layer: Option<serde_json::Value>) -> Digest {
+    pub(crate) async fn push_with(&self, tag: &str, content: &str, elsewhere: Option<serde_json::Value>) -> Digest {
         let repository = self.repository();
         let config = json!({ "os": "linux", "architecture": "amd64", "config": { "Labels": { "name": content } } });
         let (config, layer) = (config.to_string(), format!("layer of {content}"));
@@ -91,7 +91,7 @@ impl World {
             descriptors.push(json!({ "mediaType": media_type, "digest": digest, "size": size }));
         }
         let config = descriptors.remove(0);
-        descriptors.extend(layer);
+        descriptors.extend(elsewhere);
         let manifest = json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": config, "layers": descriptors,
