@@ -73,14 +73,15 @@ impl Sheet {
         }
         for line in lines {
             let data = || serde_json::to_string(line).context("could not write a line");
-            text.push_str(&match self.format {
+            let line = match self.format {
                 OutputFormat::Table => {
                     self.row(&format!("{:?}", line.decision), &line.reference, rule(line), &line.reason)
                 }
                 OutputFormat::Json => format!("{}\n{}", if self.lines == 0 { "" } else { "," }, data()?),
                 // What is JSON is YAML.
                 OutputFormat::Yaml => format!("  - {}\n", data()?),
-            });
+            };
+            text.push_str(&line);
             self.lines += 1;
         }
         Ok(text)
@@ -95,10 +96,9 @@ impl Sheet {
     pub(super) fn end_of_plan(&self) -> String {
         match self.format {
             OutputFormat::Table if self.lines == 0 => "nothing\n".to_owned(),
-            OutputFormat::Table => String::new(),
             OutputFormat::Json => "\n]}".to_owned(),
             OutputFormat::Yaml if self.lines == 0 => "    []\n".to_owned(),
-            OutputFormat::Yaml => String::new(),
+            OutputFormat::Table | OutputFormat::Yaml => String::new(),
         }
     }
 

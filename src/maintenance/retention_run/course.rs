@@ -62,7 +62,7 @@ impl Inner {
         Ok(RunStatus {
             run: run.to_string(),
             policy: policy.id.to_string(),
-            policy_uid: policy.id.uid.to_string(),
+            policy_uid: policy.id.uid.clone(),
             generation: policy.id.generation,
             mode,
             state: RunState::Planning,
@@ -264,7 +264,7 @@ impl Inner {
     }
 
     /// That a request may apply a run with this status.
-    pub(super) fn check_approval(&self, status: &RunStatus, request: &ApplyRequest) -> Result<(), Error> {
+    pub(super) fn check_approval(status: &RunStatus, request: &ApplyRequest) -> Result<(), Error> {
         let Some(hash) = &request.approve else { return Ok(()) };
         let waits = status.state == RunState::AwaitingApproval || status.approved;
         if waits && status.plan.as_ref().is_some_and(|plan| plan.hash == *hash) {

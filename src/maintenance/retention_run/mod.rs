@@ -220,7 +220,7 @@ impl RetentionRuns {
         if status.state != RunState::AwaitingUsage && !approves {
             return self.inner.ledger.begin_applying(run, false).map(|known| known.unwrap_or(status));
         }
-        self.inner.check_approval(&status, &request)?;
+        Inner::check_approval(&status, &request)?;
         self.inner.check_deletion()?;
         let candidates = self.inner.candidates(run).await?;
         candidates

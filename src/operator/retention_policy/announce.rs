@@ -31,8 +31,9 @@ pub async fn run_ended(context: &Context, policy: &RetentionPolicy, status: &Ret
         format!("{} to delete, {} to keep, {} of them in use", plan.deletes, plan.keeps, plan.protected_in_use)
     });
     let (type_, reason) = match (outcome, run.mode) {
-        (RunOutcome::Completed, Mode::DryRun) => (EventType::Normal, "Planned".to_owned()),
-        (RunOutcome::AwaitingApproval, _) => (EventType::Normal, "Planned".to_owned()),
+        (RunOutcome::Completed, Mode::DryRun) | (RunOutcome::AwaitingApproval, _) => {
+            (EventType::Normal, "Planned".to_owned())
+        }
         (RunOutcome::Completed, Mode::Enforce) => (EventType::Normal, "Applied".to_owned()),
         (outcome, _) => (EventType::Warning, format!("{outcome:?}")),
     };

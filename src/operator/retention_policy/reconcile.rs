@@ -207,7 +207,7 @@ impl Reconciler {
     ) -> Result<Action, Error> {
         let client = registry.as_ref().ok().cloned();
         let progress = match (self.context.endings.of(run), registry) {
-            (Some(ending), _) => Ok(Progress::Ended(ending)),
+            (Some(ending), _) => Ok(Progress::Ended(Box::new(ending))),
             (None, Ok(registry)) => self.drive(policy, assessment, &registry, run).await?,
             (None, Err(error)) => Err(error),
         };
@@ -219,11 +219,11 @@ impl Reconciler {
                     let now = self.context.now();
                     status.holds = holds::restore(Ok(registry), &assessment.holds, &status.holds, now).await;
                 }
-                return self.end_run(policy, object, status, ending).await;
+                return self.end_run(policy, object, status, *ending).await;
             }
             Ok(Progress::Going) => None,
             Err(error) => Some(match obstacle(&error, age > policy.spec.starting_deadline.as_std()) {
-                Obstacle::End(ending) => return self.end_run(policy, object, status, ending).await,
+                Obstacle::End(ending) => return self.end_run(policy, object, status, *ending).await,
                 Obstacle::Later(outcome, words) => (outcome, words),
             }),
         };
@@ -253,7 +253,7 @@ impl Reconciler {
         let status = match registry.run(run).await {
             Err(registry_client::Error::NotFound { .. }) => {
                 if let Some(words) = stop() {
-                    return Ok(Ok(Progress::Ended(Ending::early(RunOutcome::Interrupted, words))));
+                    return Ok(Ok(Progress::Ended(Box::new(Ending::early(RunOutcome::Interrupted, words)))));
                 }
                 let policies = policies.to_start_with().await.map_err(Error::api("list the policies"))?;
                 let uid = policy.uid().unwrap_or_default();
@@ -363,7 +363,7 @@ impl Reconciler {
 /// What an error of the registry means for a run.
 enum Obstacle {
     /// It is over.
-    End(Ending),
+    End(Box<Ending>),
     /// It is tried again. What that is called, if it is more than waiting, and in words.
     Later(Option<RunOutcome>, String),
 }
@@ -373,8 +373,10 @@ fn obstacle(error: &registry_client::Error, late: bool) -> Obstacle {
     use registry_client::Error as E;
     let words = error.in_words();
     let outcome = match error {
-        E::Unsupported { .. } => return Obstacle::End(Ending::early(RunOutcome::DeletionUnavailable, words)),
-        E::Refused { .. } | E::Malformed { .. } => return Obstacle::End(Ending::early(RunOutcome::Failed, words)),
+        E::Unsupported { .. } => return Obstacle::End(Box::new(Ending::early(RunOutcome::DeletionUnavailable, words))),
+        E::Refused { .. } | E::Malformed { .. } => {
+            return Obstacle::End(Box::new(Ending::early(RunOutcome::Failed, words)));
+        }
         // Another policy's run is in progress; or the registry was restarted while it planned, and forgot the run.
         E::Conflict { .. } | E::NotFound { .. } => None,
         E::Secret { .. } | E::Credentials { .. } | E::Unreachable { .. } | E::Failing { .. } => {
@@ -382,7 +384,7 @@ fn obstacle(error: &registry_client::Error, late: bool) -> Obstacle {
         }
     };
     if late {
-        return Obstacle::End(Ending::early(RunOutcome::RegistryUnavailable, words));
+        return Obstacle::End(Box::new(Ending::early(RunOutcome::RegistryUnavailable, words)));
     }
     Obstacle::Later(outcome, words)
 }

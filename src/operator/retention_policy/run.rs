@@ -30,7 +30,7 @@ const UNPROTECTED: &str = "inUse.protection is Disabled: the cluster was not ask
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
     /// It is over.
-    Ended(Ending),
+    Ended(Box<Ending>),
     /// It is to be looked at again.
     Going,
 }
@@ -106,23 +106,23 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
                 RunState::Planning | RunState::Applying => {}
                 RunState::AwaitingUsage => {
                     if let Some(ending) = self.apply(&status, None).await? {
-                        return Ok(Progress::Ended(ending));
+                        return Ok(Progress::Ended(Box::new(ending)));
                     }
                 }
                 RunState::AwaitingApproval => {
                     let hash = status.plan.as_ref().map(|plan| plan.hash.as_str());
                     let Some(hash) = self.approved.filter(|approved| Some(*approved) == hash) else {
-                        return Ok(Progress::Ended(self.ending(status)));
+                        return Ok(Progress::Ended(Box::new(self.ending(status))));
                     };
                     if let Some(ending) = self.apply(&status, Some(hash)).await? {
                         // It must not go on saying that it waits; nobody can approve it any more.
                         let words = ending.message.clone().unwrap_or_default();
                         self.registry.interrupt_run(self.id, words).await?;
-                        return Ok(Progress::Ended(ending));
+                        return Ok(Progress::Ended(Box::new(ending)));
                     }
                 }
                 RunState::Completed | RunState::LimitExceeded | RunState::Interrupted | RunState::Failed => {
-                    return Ok(Progress::Ended(self.ending(status)));
+                    return Ok(Progress::Ended(Box::new(self.ending(status))));
                 }
             }
             if Instant::now() >= until {
