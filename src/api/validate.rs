@@ -184,7 +184,7 @@ fn explain(error: &jsonschema::ValidationError<'_>) -> Vec<FieldError> {
 }
 
 /// What a text must look like, in words. A pattern is for programs.
-const FORMS: [(&str, &str); 13] = [
+const FORMS: [(&str, &str); 16] = [
     (Duration::PATTERN, "write hours, minutes and seconds, such as 168h, 1h30m or 45s"),
     (Quantity::PATTERN, "write a number of bytes, perhaps with a unit, such as 20Gi, 4Mi, 500M or 1048576"),
     (
@@ -205,6 +205,12 @@ const FORMS: [(&str, &str); 13] = [
     (
         r"^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$",
         "write a tag, such as v1.2: letters, digits, '_', and then also '.' and '-'",
+    ),
+    (r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9][a-z0-9]*$", "write a group and a version, such as apps/v1, or v1"),
+    (r"^[A-Z][A-Za-z0-9]*$", "write a kind as its objects do, such as Workflow"),
+    (
+        r"^(\.[A-Za-z_$][A-Za-z0-9_$-]*|\['[^']+'\]|\[\*\])+$",
+        "write a path of fields, such as .spec.image, .spec.templates[*].image or .spec['a/b']",
     ),
     (
         r"^sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})$",
