@@ -93,8 +93,8 @@ pub struct CustomResourceImages {
     /// The kind, such as Service.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
     pub kind: String,
-    /// Where an object of that kind names images: fields, and [*] for each element of a list or of a map, such as
-    /// .spec.template.spec.containers[*].image. A field whose name has other characters than letters and digits stands
+    /// Where an object of that kind names images: fields, and `[*]` for each element of a list or of a map, such as
+    /// `.spec.template.spec.containers[*].image`. A field whose name has other characters than letters and digits stands
     /// in brackets and single quotes. What is there is a text, a list of texts, or an object with registry, repository,
     /// tag and digest. A field that an object does not have names nothing.
     #[schemars(length(min = 1, max = 32), inner(length(min = 2, max = 256), regex(pattern = FieldPath::PATTERN)))]
