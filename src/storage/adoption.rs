@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::oci::{Digest, RepositoryName};
 
-use super::{Catalog, Error, Repository, driver::Durability, layout::PathSpec, record::Lenient, store::Store};
+use super::{Catalog, Error, Repository, driver::Durability, layout::PathSpec, records::record::Lenient, store::Store};
 
 /// Who wrote a store before it was first served here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

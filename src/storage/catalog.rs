@@ -7,14 +7,14 @@ use crate::oci::RepositoryName;
 use super::{
     Clock, Error, ReplicaSetup, Repository, StorageMetrics, Timing, Trash,
     adoption::ForeignWriters,
-    blob_descriptor::{Descriptors, RedisTarget},
+    cache::blob_descriptor::{Descriptors, RedisTarget},
     driver::{self, InstrumentedDriver, StorageDriver},
-    guard::Guard,
+    guard::keys::Guard,
     layout::PathSpec,
-    reach::Reach,
+    manifests::reach::Reach,
     repository_walk::RepositoryWalk,
     store::Store,
-    upload_lease::UploadLeases,
+    uploads::lease::UploadLeases,
 };
 
 /// What a DELETE does.

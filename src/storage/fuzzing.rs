@@ -8,13 +8,13 @@ use crate::oci::{Descriptor, Digest};
 
 use super::{
     Adoption, PushId, ReplicaCall, Tombstone, TombstoneId, UploadId,
+    blobs::link::target_in,
     driver::{StoragePath, object},
-    facts::RevisionFact,
-    link::target_in,
-    pending::Pending,
-    record,
+    guard::pending::Pending,
+    manifests::facts::RevisionFact,
+    records::record,
     replicas::Intent,
-    upload_hash::UploadHash,
+    uploads::hash::UploadHash,
 };
 
 /// A target: its name, and what it does with bytes.

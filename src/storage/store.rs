@@ -5,20 +5,16 @@ use std::sync::Arc;
 use super::{
     Clock, Options, Timing,
     adoption::ForeignWriters,
-    blob_descriptor::Descriptors,
-    changes::Changes,
-    damaged_blob::Suspects,
+    blobs::damaged::Suspects,
+    cache::blob_descriptor::Descriptors,
     driver::StorageDriver,
-    guard::Guard,
+    guard::{changes::Changes, keys::Guard},
     id_source::IdSource,
-    immutable_pushes::ImmutablePushes,
+    manifests::{reach::Reach, referrer_lists::ReferrerLists},
     pulls::Pulls,
-    reach::Reach,
-    referrer_lists::ReferrerLists,
     replicas::{Fence, Membership},
-    tag_names::TagNames,
-    unfinished_tags::UnfinishedTags,
-    upload_lease::UploadLeases,
+    tags::{immutable_pushes::ImmutablePushes, names::TagNames, unfinished::UnfinishedTags},
+    uploads::lease::UploadLeases,
 };
 
 /// The parts that a [`Catalog`](super::Catalog) is made of. Clones are the same store.

@@ -7,8 +7,8 @@ use ulid::Ulid;
 
 use crate::oci::{Digest, RepositoryName};
 use crate::storage::{
-    Error, Tombstone, concurrent::concurrently, layout::PathSpec, record::Lenient, repository_walk::RepositoryWalk,
-    store::Store,
+    Error, Tombstone, concurrent::concurrently, layout::PathSpec, records::record::Lenient,
+    repository_walk::RepositoryWalk, store::Store,
 };
 
 use super::{Collection, marker::before};

@@ -14,7 +14,7 @@ use ulid::Ulid;
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::storage::{
     Adoption, Error, ForeignRevision, Tombstone, concurrent::concurrently, driver::PathComponent, layout::PathSpec,
-    record::Lenient, replicas::Intent, repository_walk::RepositoryWalk, store::Store,
+    records::record::Lenient, replicas::Intent, repository_walk::RepositoryWalk, store::Store,
 };
 
 use super::{

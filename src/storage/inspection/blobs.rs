@@ -5,7 +5,7 @@ use crate::storage::{
     Error,
     driver::{self, PathComponent},
     error::with_causes,
-    guard::Key,
+    guard::keys::Key,
     layout::PathSpec,
 };
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::oci::{Algorithm, Digest, RepositoryName};
-use crate::storage::{Error, guard::Key, layout::PathSpec, link::Link};
+use crate::storage::{Error, blobs::link::Link, guard::keys::Key, layout::PathSpec};
 
 use super::{Finding, FindingKind, Inspection};
 

@@ -6,7 +6,9 @@ use std::{
 };
 
 use crate::oci::{Descriptor, Digest, Manifest, Reference, RepositoryName};
-use crate::storage::{Error, Repository, facts::RevisionFact, guard::Key, layout::PathSpec, record::Lenient};
+use crate::storage::{
+    Error, Repository, guard::keys::Key, layout::PathSpec, manifests::facts::RevisionFact, records::record::Lenient,
+};
 
 use super::{Finding, FindingKind, Inspection, Treatment};
 

@@ -30,8 +30,13 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::oci::RepositoryName;
 
 use super::{
-    Adoption, Catalog, Error, concurrent::concurrently, error::with_causes, guard::Key, held::Held, layout::PathSpec,
-    repository_walk::RepositoryWalk, store::Store,
+    Adoption, Catalog, Error,
+    concurrent::concurrently,
+    error::with_causes,
+    guard::{held::Held, keys::Key},
+    layout::PathSpec,
+    repository_walk::RepositoryWalk,
+    store::Store,
 };
 
 pub use finding::{Finding, FindingKind, Treatment};

@@ -1,7 +1,7 @@
 //! The lists of what refers to what: complete, and no longer than that.
 
 use crate::oci::{Digest, Manifest, RepositoryName};
-use crate::storage::{Error, guard::Key, layout::PathSpec, record::Lenient};
+use crate::storage::{Error, guard::keys::Key, layout::PathSpec, records::record::Lenient};
 
 use super::{Finding, FindingKind, Inspection};
 

@@ -1,7 +1,9 @@
 //! Tags: that each that is listed leads to a manifest.
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
-use crate::storage::{Error, guard::Key, layout::PathSpec, link::Link, store::Store, tag_pushes::TagPush};
+use crate::storage::{
+    Error, blobs::link::Link, guard::keys::Key, layout::PathSpec, store::Store, tags::pushes::TagPush,
+};
 
 use super::{Finding, FindingKind, Inspection};
 

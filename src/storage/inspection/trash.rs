@@ -8,11 +8,11 @@ use ulid::Ulid;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::storage::{
     Error, Tombstone, TombstoneState, driver,
-    guard::Key,
+    guard::keys::Key,
     layout::PathSpec,
-    record::Lenient,
+    records::record::Lenient,
     repository_walk::RepositoryWalk,
-    trash_index::{Place, inverted},
+    trash::index::{Place, inverted},
 };
 
 use super::{BATCH, Finding, FindingKind, Inspection, Treatment};

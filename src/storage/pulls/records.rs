@@ -9,7 +9,7 @@ use ulid::Ulid;
 use crate::oci::{Reference, RepositoryName};
 
 use crate::storage::{
-    Error, concurrent::concurrently, driver::Durability, layout::PathSpec, record::Lenient, store::Store,
+    Error, concurrent::concurrently, driver::Durability, layout::PathSpec, records::record::Lenient, store::Store,
 };
 
 use super::PullHistory;

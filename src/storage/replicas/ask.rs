@@ -11,7 +11,7 @@ use ulid::Ulid;
 
 use crate::oci::{Digest, RepositoryName};
 
-use crate::storage::{Error, clock::within, guard::Key, store::Store};
+use crate::storage::{Error, clock::within, guard::keys::Key, store::Store};
 
 use super::{Fence, Holder, Membership, ReplicaAnswer, ReplicaCall, promise::check};
 

@@ -8,7 +8,7 @@ use ulid::Ulid;
 
 use crate::oci::{Digest, RepositoryName};
 
-use crate::storage::guard::Key;
+use crate::storage::guard::keys::Key;
 
 /// What a freeze stands for: a key in the store. It ends when that key is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use crate::oci::Digest;
 
-use crate::storage::{Error, guard::Key, store::Store};
+use crate::storage::{Error, guard::keys::Key, store::Store};
 
 use super::{Holder, Term};
 

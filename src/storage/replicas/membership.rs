@@ -322,7 +322,7 @@ impl Membership {
         store: &Store,
         id: Ulid,
     ) -> Result<(Option<Registration>, Option<Duration>), Error> {
-        use crate::storage::record::Lenient;
+        use crate::storage::records::record::Lenient;
         let began = store.clock.boot_time();
         let read = store.registration(id).await?;
         let is_evicted = store.is_evicted(id).await?;

@@ -6,7 +6,7 @@ use tracing::warn;
 
 use crate::storage::{
     Error,
-    guard::{Entered, Key},
+    guard::keys::{Entered, Key},
     store::Store,
 };
 

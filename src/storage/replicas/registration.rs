@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::storage::{Error, driver::Durability, layout::PathSpec, record::Lenient, store::Store};
+use crate::storage::{Error, driver::Durability, layout::PathSpec, records::record::Lenient, store::Store};
 
 /// A replica's sign of life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tracing::{info, warn};
 use ulid::Ulid;
 
-use crate::storage::{Error, changes::Settled, driver::Durability, layout::PathSpec, pending::Pending, store::Store};
+use crate::storage::{
+    Error,
+    driver::Durability,
+    guard::{changes::Settled, pending::Pending},
+    layout::PathSpec,
+    store::Store,
+};
 
 use super::Holder;
 

@@ -9,7 +9,7 @@ use crate::{
     storage::{
         Audience, Clock as _, Error, InvalidReference, PutManifest,
         fixtures::{World, name, sha256},
-        guard::Key,
+        guard::keys::Key,
         layout::PathSpec,
         replicas::Holder,
     },

@@ -19,7 +19,7 @@ use crate::{
         Catalog, Clock as _, Conflict, Error, PlannedDelete, PlannedOutcome, Repository,
         driver::{self, ByteStream, Durability, Entry, Metadata, StagedFile, Staging, StorageDriver, StoragePath},
         fixtures::{World, name, open, sha256},
-        guard::Key,
+        guard::keys::Key,
     },
 };
 

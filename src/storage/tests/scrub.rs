@@ -13,7 +13,7 @@ use crate::{
         driver::StorageDriver as _,
         fixtures::{World, name, sha256},
         layout::PathSpec,
-        trash_index::inverted,
+        trash::index::inverted,
     },
 };
 

@@ -6,9 +6,9 @@ use crate::storage::{
     Audience, Conflict, Error, FindingKind, InspectionMode,
     driver::{Durability, StorageDriver as _},
     fixtures::sha256,
-    guard::Key,
+    guard::keys::Key,
     layout::PathSpec,
-    record,
+    records::record,
     tests::{
         cause, image, put,
         scrub::{inspect_with, kinds},
