@@ -12,6 +12,7 @@ mod exit;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gc;
+mod image;
 mod import;
 mod listener;
 mod local_registry;

@@ -1,7 +1,6 @@
 //! `lagan retention convert|plan|why`
 
 mod convert;
-mod image;
 mod plan;
 mod sheet;
 mod why;
@@ -10,10 +9,9 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::api::v1alpha1::PlanDecision;
 
+use super::image::Image;
 use super::output::OutputFormat;
 use super::registry_target::{RegistryTarget, TargetArguments};
-
-use image::Image;
 
 /// See what policies plan to delete and why an image stays or goes, and write policies.
 #[derive(Debug, Args)]

@@ -4,10 +4,9 @@ use anyhow::bail;
 
 use crate::api::wire::{Explanation, PlanLine, PlannedVerdict, TombstoneState, TombstoneView};
 
+use crate::cli::image::Image;
 use crate::cli::output::OutputFormat;
 use crate::cli::registry_client::RegistryClient;
-
-use super::image::Image;
 
 /// Prints what the policies say about one image.
 ///

@@ -8,6 +8,7 @@ use crate::api::wire::{
 };
 use crate::oci::{Reference, RepositoryName};
 
+use crate::cli::image::Image;
 use crate::cli::output::OutputFormat;
 use crate::cli::registry_client::RegistryClient;
 
@@ -40,7 +41,7 @@ impl Restore<'_> {
             return self.would(&[entry], what.reference());
         }
         match what {
-            Target::Image { repository, reference } => self.image(repository, reference).await,
+            Target::Image(Image { repository, reference }) => self.image(repository, reference).await,
             what => {
                 let id = match what {
                     Target::Entry(id) => id,

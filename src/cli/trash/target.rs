@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use crate::api::wire::{TombstoneView, TrashPage};
 use crate::oci::{Reference, RepositoryName};
 
+use crate::cli::image::Image;
 use crate::cli::registry_client::RegistryClient;
 
 /// How many entries to ask for at a time. The answer stays below a megabyte even where closures are long.
@@ -16,12 +17,7 @@ pub(super) enum Target {
     /// An entry by its id.
     Entry(String),
     /// The newest entry that a tag or digest names.
-    Image {
-        /// Where it was.
-        repository: RepositoryName,
-        /// What it was.
-        reference: Reference,
-    },
+    Image(Image),
     /// What was deleted last from a repository, all of it.
     Repository(RepositoryName),
 }
@@ -30,7 +26,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Entry(id) => f.write_str(id),
-            Self::Image { repository, reference } => f.write_str(&reference.name_in(repository)),
+            Self::Image(image) => image.fmt(f),
             Self::Repository(repository) => repository.fmt(f),
         }
     }
@@ -40,19 +36,15 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let name = |text: &str| text.parse().map_err(|error| format!("repository {text:?}: {error}"));
-        let (repository, reference) = match text.split_once('@').or_else(|| text.rsplit_once(':')) {
-            Some(parts) => parts,
-            None if is_ulid(text) => return Ok(Self::Entry(text.to_ascii_uppercase())),
-            None => {
-                let shapes = "write REPOSITORY:TAG, REPOSITORY@DIGEST, REPOSITORY, or an id from `lagan trash list`";
-                return name(text).map(Self::Repository).map_err(|error| format!("{error}: {shapes}"));
-            }
-        };
-        Ok(Self::Image {
-            repository: name(repository)?,
-            reference: reference.parse().map_err(|error| format!("tag or digest {reference:?}: {error}"))?,
-        })
+        if text.contains([':', '@']) {
+            return text.parse().map(Self::Image);
+        }
+        if is_ulid(text) {
+            return Ok(Self::Entry(text.to_ascii_uppercase()));
+        }
+        let shapes = "write REPOSITORY:TAG, REPOSITORY@DIGEST, REPOSITORY, or an id from `lagan trash list`";
+        let name = text.parse().map_err(|error| format!("repository {text:?}: {error}: {shapes}"));
+        name.map(Self::Repository)
     }
 }
 
@@ -60,7 +52,7 @@ impl Target {
     /// The tag or digest, where it is one.
     pub(super) fn reference(&self) -> Option<&Reference> {
         match self {
-            Self::Image { reference, .. } => Some(reference),
+            Self::Image(image) => Some(&image.reference),
             Self::Entry(_) | Self::Repository(_) => None,
         }
     }
@@ -111,7 +103,7 @@ pub(super) async fn found(client: &RegistryClient, what: &Target) -> anyhow::Res
 pub(super) async fn find(client: &RegistryClient, what: &Target) -> anyhow::Result<Option<TombstoneView>> {
     let (repository, reference) = match what {
         Target::Entry(id) => return client.get(&["trash", id], &[]).await.map(Some),
-        Target::Image { repository, reference } => (repository, Some(reference)),
+        Target::Image(Image { repository, reference }) => (repository, Some(reference)),
         Target::Repository(repository) => (repository, None),
     };
     let filter = Filter { repository: Some(repository), reference, group: None };
@@ -130,9 +122,8 @@ mod tests {
     #[test]
     fn target_is_a_tag_a_digest_a_repository_or_an_id() {
         let digest = format!("sha256:{}", "a".repeat(64));
-        let image = |repository: &str, reference: &str| Target::Image {
-            repository: repository.parse().unwrap(),
-            reference: reference.parse().unwrap(),
+        let image = |repository: &str, reference: &str| {
+            Target::Image(Image { repository: repository.parse().unwrap(), reference: reference.parse().unwrap() })
         };
         assert_eq!("team/app:1.2".parse(), Ok(image("team/app", "1.2")));
         assert_eq!(format!("team/app@{digest}").parse(), Ok(image("team/app", &digest)));
