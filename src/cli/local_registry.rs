@@ -96,7 +96,8 @@ impl Held {
         let collections = Collections::open(registry.catalog.clone(), registry::clock(), expire_after).await;
         let collections = collections.context("could not read what was collected before")?;
         let access_mode = settings(config).access_mode;
-        let runs = RetentionRuns::open(registry.catalog.clone(), access_mode, registry::clock()).await;
+        let immutable = config.map(registry::immutable_tags).transpose()?.unwrap_or_default();
+        let runs = RetentionRuns::open(registry.catalog.clone(), access_mode, immutable, registry::clock()).await;
         let runs = runs.context("could not read what policies did before")?;
         let metrics = Arc::new(Metrics::new());
         let app = App::new(registry.catalog.clone(), settings(config), Arc::clone(&metrics));

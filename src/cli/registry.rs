@@ -98,7 +98,7 @@ impl OpenRegistry {
         let uploads = UploadPurges::new(catalog.clone(), Arc::clone(&clock), expire_after);
         let pulls = PullRecords::new(catalog.clone());
         let immutable = immutable_tags(config)?;
-        let runs = RetentionRuns::open_with_immutable(catalog.clone(), config.access_mode, immutable, clock).await;
+        let runs = RetentionRuns::open(catalog.clone(), config.access_mode, immutable, clock).await;
         let runs = runs.with_context(|| cannot("read the retention runs of"))?;
         let access_mode = config.access_mode;
         Ok(Self { folder, catalog, runs, scrubs, collections, schedule, pulls, uploads, access_mode })

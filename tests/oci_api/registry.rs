@@ -205,16 +205,17 @@ pub(crate) async fn app(
     if !setup.immutable_tags.is_empty() {
         immutable.add(&["**".to_owned()], &setup.immutable_tags).unwrap();
     }
+    let immutable = Arc::new(immutable);
     let settings = Settings {
         access_mode: setup.access_mode,
         garbage_collection: setup.garbage_collection,
         max_manifest_size: setup.max_manifest_size,
         max_blob_size: setup.max_blob_size,
-        immutable_tags: Arc::new(immutable),
+        immutable_tags: Arc::clone(&immutable),
         redirect_for: setup.redirects.then_some(Duration::from_secs(60)),
         ..Settings::default()
     };
-    let runs = RetentionRuns::open(catalog.clone(), setup.access_mode, clock.clone()).await.unwrap();
+    let runs = RetentionRuns::open(catalog.clone(), setup.access_mode, immutable, clock.clone()).await.unwrap();
     let collections = Collections::open(catalog.clone(), clock, Duration::from_secs(7 * 24 * 3600)).await.unwrap();
     let app = App::new(catalog.clone(), settings, metrics).with_runs(runs).with_collections(collections);
     (Arc::new(app), catalog)

@@ -362,7 +362,7 @@ async fn immutable_tags_are_in_no_plan() {
     let mut immutable = ImmutableTags::none();
     immutable.add(&["team/**".to_owned()], &["v1".to_owned()]).unwrap();
     let (catalog, clock) = (world.catalog.clone(), world.clock.clone());
-    let runs = RetentionRuns::open_with_immutable(catalog, AccessMode::ReadWrite, Arc::new(immutable), clock).await;
+    let runs = RetentionRuns::open(catalog, AccessMode::ReadWrite, Arc::new(immutable), clock).await;
     let world = World { runs: runs.unwrap(), ..world };
     let (run, _, candidates) = world.planned(request("r1", keep_two("Enforce"))).await;
     assert_eq!(candidates.len(), 2);

@@ -166,7 +166,8 @@ pub(crate) async fn open(
         metrics: StorageMetrics::new(),
     };
     let catalog = Catalog::open(driver, options, clock.clone()).await.unwrap();
-    let runs = RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, clock.clone()).await.unwrap();
+    let runs =
+        RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, Arc::default(), clock.clone()).await.unwrap();
     (catalog, runs)
 }
 

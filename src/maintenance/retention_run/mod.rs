@@ -77,19 +77,11 @@ struct Inner {
 }
 
 impl RetentionRuns {
-    /// Opens the records of earlier runs.
+    /// Opens the records of earlier runs. `immutable` tags are deleted by none.
     ///
     /// # Errors
     /// [`Error::Storage`].
-    pub async fn open(catalog: Catalog, access: AccessMode, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        Self::open_with_immutable(catalog, access, Arc::default(), clock).await
-    }
-
-    /// As [`Self::open`], of a registry some of whose tags are immutable.
-    ///
-    /// # Errors
-    /// [`Error::Storage`].
-    pub async fn open_with_immutable(
+    pub async fn open(
         catalog: Catalog,
         access: AccessMode,
         immutable: Arc<ImmutableTags>,

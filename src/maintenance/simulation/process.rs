@@ -64,7 +64,8 @@ impl Process {
         };
         let opened = async {
             catalog.adopt().await.ok()?;
-            let runs = RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, own.clone()).await.ok()?;
+            let runs =
+                RetentionRuns::open(catalog.clone(), AccessMode::ReadWrite, Arc::default(), own.clone()).await.ok()?;
             let collections = Collections::open(catalog.clone(), own.clone(), UPLOADS_EXPIRE_AFTER).await.ok()?;
             Some((runs, collections))
         };
