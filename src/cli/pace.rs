@@ -1,4 +1,5 @@
-//! How fast a process of a test lives: every time of the protocol scaled down as a whole (PROTOCOL.md, *Assumptions*).
+//! How fast a process of a test lives: every time of the protocol scaled down as a whole (docs/protocol.md,
+//! *Assumptions*).
 
 use std::time::Duration;
 

@@ -8,8 +8,8 @@ use crate::storage::driver::{Error, StorageDriver};
 
 use super::exit::{CredentialsRefused, Unreachable};
 
-/// Looks whether a bucket can be used, and shows at once what was written to it (PROTOCOL.md, assumption A1). One that
-/// does not would lose content: it is not served.
+/// Looks whether a bucket can be used, and shows at once what was written to it (docs/protocol.md, assumption A1). One
+/// that does not would lose content: it is not served.
 ///
 /// # Errors
 /// In words for its user, with the exit code that tells what it is.

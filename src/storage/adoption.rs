@@ -1,4 +1,4 @@
-//! Whether another registry wrote this store, and whether one still does (PROTOCOL.md, *Foreign writers*).
+//! Whether another registry wrote this store, and whether one still does (docs/protocol.md, *Foreign writers*).
 //!
 //! Each revision that is written here has a fact record, written before its link. A revision link without one is
 //! another registry's: older than the adoption it came with the store, younger it says that somebody writes who asks

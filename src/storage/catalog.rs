@@ -94,7 +94,7 @@ impl Catalog {
         Self::share(Self::store(driver, options, clock, timing, false), setup)
     }
 
-    /// Whether what is written to a store is seen at once (PROTOCOL.md, assumption A1): empty where it is.
+    /// Whether what is written to a store is seen at once (docs/protocol.md, assumption A1): empty where it is.
     ///
     /// # Errors
     /// Where the store could not be asked.

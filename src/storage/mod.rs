@@ -2,7 +2,7 @@
 //!
 //! [`Catalog`] is the way in. It hands out [`Repository`] values, and the [`Trash`]. Everything that changes
 //! membership goes through the `guard`: an operation *enters* the keys it relies on, and a delete *freezes* those
-//! that it removes (PROTOCOL.md, *Being a replica*).
+//! that it removes (docs/protocol.md, *Being a replica*).
 //!
 //! Only `layout` knows where a thing lies; only a [`driver`] touches the medium.
 

@@ -6,8 +6,8 @@ use crate::oci::RepositoryName;
 
 use super::store::Store;
 
-/// Who is asking. A promise is made to who may push (PROTOCOL.md, *Promises*); someone who may only pull is answered
-/// from the cache.
+/// Who is asking. A promise is made to who may push (docs/protocol.md, *Promises*); someone who may only pull is
+/// answered from the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// May only pull.

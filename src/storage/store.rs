@@ -23,7 +23,7 @@ pub(super) struct Store {
     /// The medium.
     pub(super) driver: Arc<dyn StorageDriver>,
     /// The same, through a client that never tries again: for every removal, and every write of a delete, restore or
-    /// sweep (PROTOCOL.md, assumption A4).
+    /// sweep (docs/protocol.md, assumption A4).
     pub(super) fenced: Arc<dyn StorageDriver>,
     /// How the catalog behaves.
     pub(super) options: Options,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Every wait of the protocol as one value, so that a test scales them together (PROTOCOL.md, *Assumptions*).
+/// Every wait of the protocol as one value, so that a test scales them together (docs/protocol.md, *Assumptions*).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
     /// How long an operation waits for a frozen key, and a delete for what is in flight. 15 s: longer than any manifest

@@ -308,7 +308,7 @@ fn restore() -> Scenario {
     let mut before = push("app", &["v1"], &list);
     before.push(delete("app", &list.digest().to_string()));
     before.push(delete("app", &first.digest().to_string()));
-    // What a restore wrote that broke off stays, and so does its entry (PROTOCOL.md, Deleting and restoring).
+    // What a restore wrote that broke off stays, and so does its entry (docs/protocol.md, Deleting and restoring).
     let away = vec![served("app", &[], &second)];
     let back = vec![served("app", &["v1"], &list)];
     let action = Action::Restore { repository: "app", reference: list.digest().to_string() };

@@ -1,4 +1,4 @@
-//! What stops a collection before it removes anything (PROTOCOL.md, *Collection*, 1, and *Foreign writers*).
+//! What stops a collection before it removes anything (docs/protocol.md, *Collection*, 1, and *Foreign writers*).
 
 use std::time::Duration;
 

@@ -21,10 +21,10 @@ use super::stored_plan::{PlanWriter, StoredPlan};
 use super::summary::summary;
 use super::{Error, Inner, RunId};
 
-/// How old the list of what is in use may be when something is deleted (RESOURCES.md, *A run*).
+/// How old the list of what is in use may be when something is deleted (docs/retention.md).
 const LISTING_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
 
-/// For how long a plan waits for approval (RESOURCES.md, *A run*).
+/// For how long a plan waits for approval (docs/retention.md).
 const APPROVAL_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// For how long an application may go on deleting, and whether it may begin.

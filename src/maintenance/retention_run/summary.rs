@@ -9,7 +9,7 @@ use crate::retention::Plan;
 
 use super::stored_plan::line;
 
-/// How many decisions a summary shows: what a policy's status has room for (RESOURCES.md).
+/// How many decisions a summary shows: what a policy's status has room for.
 const SAMPLE: usize = 20;
 
 /// Counts and samples a plan made at `created_at`.

@@ -4,10 +4,10 @@
 //! Clients push, overwrite, delete, restore and pull through any of three replicas, or through one process on a folder;
 //! requests are delayed and reordered, fail before and after they took effect, and take effect late; processes die, stand
 //! still, are cut off from each other or from the store, and have clocks that are wrong. After each step of the store
-//! [`invariants`] looks whether I1 and I3 of PROTOCOL.md hold, and [`history`] holds every answer against all answers
-//! before it, for I2, I4 and I5. In the end all trouble stops, and everything must work again.
+//! [`invariants`] looks whether I1 and I3 of docs/protocol.md hold, and [`history`] holds every answer against all
+//! answers before it, for I2, I4 and I5. In the end all trouble stops, and everything must work again.
 //!
-//! What PROTOCOL.md assumes (A1 to A5) is what the world keeps to, and nothing else.
+//! What docs/protocol.md assumes (A1 to A5) is what the world keeps to, and nothing else.
 //!
 //! ```text
 //! cargo test --lib simulation                             as many seeds as take a minute or two

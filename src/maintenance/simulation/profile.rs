@@ -25,8 +25,8 @@ pub(super) struct Profile {
     pub(super) trouble: Option<Duration>,
     /// By how much clocks may count faster or slower, in thousandths.
     pub(super) drift: u32,
-    /// How wrong wall clocks are, each in its own way. Up to [`Timing::clock_skew`] is what PROTOCOL.md assumes; beyond
-    /// it I2 is not promised.
+    /// How wrong wall clocks are, each in its own way. Up to [`Timing::clock_skew`] is what docs/protocol.md assumes;
+    /// beyond it I2 is not promised.
     pub(super) skew: SignedDuration,
     /// How many of a thousand pushes take their time between the blobs and the manifest.
     pub(super) dawdles: u64,

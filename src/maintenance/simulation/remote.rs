@@ -62,7 +62,7 @@ impl Remote {
         match (request, world.profile.is_shared) {
             (Request::Read(_), _) => *world.chance.pick(&[Fate::Refused, Fate::Lost]),
             (_, true) => {
-                // Well within Q, or P: PROTOCOL.md, assumptions A3 and A4.
+                // Well within Q, or P: docs/protocol.md, assumptions A3 and A4.
                 let late = self.latest(request) / 2;
                 let late = if world.chance.hits(500) { Duration::ZERO } else { world.chance.up_to(late) };
                 *world.chance.pick(&[Fate::Refused, Fate::Lost, Fate::Unanswered(late)])

@@ -1,4 +1,4 @@
-//! One epoch: what replicas touch while it is open stays (PROTOCOL.md, *Collection*, 2 and 4).
+//! One epoch: what replicas touch while it is open stays (docs/protocol.md, *Collection*, 2 and 4).
 
 use std::{collections::BTreeSet, sync::Arc};
 

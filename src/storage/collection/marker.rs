@@ -1,4 +1,4 @@
-//! Mark: which blobs are stored, and which of them something needs (PROTOCOL.md, *Collection*, 3).
+//! Mark: which blobs are stored, and which of them something needs (docs/protocol.md, *Collection*, 3).
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Removing the bytes that nothing needs any more, while everybody pushes (PROTOCOL.md, *Collection*).
+//! Removing the bytes that nothing needs any more, while everybody pushes (docs/protocol.md, *Collection*).
 //!
 //! ```text
 //! Epoch::open    who touches something from here on is remembered          (epoch)

@@ -1,4 +1,4 @@
-//! Sweep: a batch of garbage goes (PROTOCOL.md, *Collection*, 4).
+//! Sweep: a batch of garbage goes (docs/protocol.md, *Collection*, 4).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

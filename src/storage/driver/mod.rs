@@ -231,6 +231,6 @@ pub trait StorageDriver: Send + Sync + fmt::Debug + 'static {
     }
 
     /// The same store through a client that never tries again and gives up after ten seconds: so that no removal, and
-    /// no write of a delete or restore, lands later than that (PROTOCOL.md, assumption A4).
+    /// no write of a delete or restore, lands later than that (docs/protocol.md, assumption A4).
     fn fenced(self: Arc<Self>) -> Arc<dyn StorageDriver>;
 }

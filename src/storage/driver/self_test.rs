@@ -1,5 +1,5 @@
-//! Whether a store keeps what PROTOCOL.md relies on (assumption A1): what was written, overwritten or removed is read
-//! and listed so at once, by every client, through the address that is configured.
+//! Whether a store keeps what docs/protocol.md relies on (assumption A1): what was written, overwritten or removed is
+//! read and listed so at once, by every client, through the address that is configured.
 
 use std::{fmt, sync::Arc};
 

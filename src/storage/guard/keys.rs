@@ -1,4 +1,4 @@
-//! Who relies on what, and who removes what (PROTOCOL.md, *Being a replica*).
+//! Who relies on what, and who removes what (docs/protocol.md, *Being a replica*).
 //!
 //! An operation [enters](Guard::enter) all keys that it relies on; a delete or restore [freezes](Guard::freeze) those
 //! that it changes, here and at every other replica. Operations share a key; what freezes it has it alone.

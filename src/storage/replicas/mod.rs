@@ -1,4 +1,4 @@
-//! Several processes on one store (PROTOCOL.md, *Being a replica*).
+//! Several processes on one store (docs/protocol.md, *Being a replica*).
 //!
 //! A process registers, holds a lease ([`Term`]), and answers what others ask of its guard. What it has in flight it
 //! knows in memory; who wants to remove something asks every replica first, and one that does not answer is waited for

@@ -58,8 +58,8 @@ impl Store {
 }
 
 impl Promise {
-    /// To be asked where PROTOCOL.md says *lease*: others may treat this replica as gone, and may have removed what the
-    /// operation relies on.
+    /// To be asked where docs/protocol.md says *lease*: others may treat this replica as gone, and may have removed
+    /// what the operation relies on.
     ///
     /// # Errors
     /// [`Error::NoLease`].

@@ -194,17 +194,23 @@ async fn a_delete_that_failed_once_does_not_get_in_the_way() {
     }
 }
 
-#[tokio::test]
-async fn a_delete_that_is_stuck_keeps_its_keys_until_it_is_over() {
-    let world = World::new();
+/// A repository with an image whose delete wrote its tombstone, and cannot go on before the driver is healed.
+async fn delete_that_is_stuck(world: &World, image: &Image) -> Repository {
     let repository = world.repository("app").await;
-    let image = image("a");
     for tag in ["v1", "v2"] {
         image.push(&repository, Some(tag)).await.unwrap();
     }
     let tombstone_stands = 6;
     world.driver.crash(tombstone_stands, Fault::Refused);
     repository.delete_manifest(&by(&image.digest()), cause()).await.unwrap_err();
+    repository
+}
+
+#[tokio::test]
+async fn a_delete_that_is_stuck_keeps_its_keys_until_it_is_over() {
+    let world = World::new();
+    let image = image("a");
+    let repository = delete_that_is_stuck(&world, &image).await;
     assert_eq!(tags(&repository).await, [""; 0], "what is half deleted is not listed");
     let push = repository.put_manifest(put(&image.bytes(), Some("v1"))).await;
     assert!(matches!(push, Err(Error::Frozen { .. })), "a push over it would be undone by the next start: {push:?}");
@@ -218,14 +224,8 @@ async fn a_delete_that_is_stuck_keeps_its_keys_until_it_is_over() {
 #[tokio::test]
 async fn a_delete_that_is_stuck_is_ended_also_when_nobody_waits_for_it() {
     let world = World::new();
-    let repository = world.repository("app").await;
     let image = image("a");
-    for tag in ["v1", "v2"] {
-        image.push(&repository, Some(tag)).await.unwrap();
-    }
-    let tombstone_stands = 6;
-    world.driver.crash(tombstone_stands, Fault::Refused);
-    repository.delete_manifest(&by(&image.digest()), cause()).await.unwrap_err();
+    let repository = delete_that_is_stuck(&world, &image).await;
     world.driver.heal();
     let held = world.driver.hold(|_| true);
     let store = Arc::clone(&repository.store);

@@ -1,5 +1,5 @@
-//! The invariants of PROTOCOL.md, for one process: what pushes, deletes and restores do to each other, and what a crash
-//! leaves of them.
+//! The invariants of docs/protocol.md, for one process: what pushes, deletes and restores do to each other, and what a
+//! crash leaves of them.
 
 mod adopted;
 mod collection;

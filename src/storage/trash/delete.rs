@@ -1,4 +1,4 @@
-//! Soft deletes (PROTOCOL.md, *Deleting and restoring*).
+//! Soft deletes (docs/protocol.md, *Deleting and restoring*).
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! Giving up what could be restored.
 //!
 //! A purge ends an entry's restore window. It erases nothing: the next collection does, once it finds the window over
-//! for long enough that no restore still relies on it (PROTOCOL.md, *Collection*).
+//! for long enough that no restore still relies on it (docs/protocol.md, *Collection*).
 
 use super::group::TrashGroup;
 use crate::storage::{

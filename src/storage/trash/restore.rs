@@ -1,4 +1,4 @@
-//! Bringing back what was deleted (PROTOCOL.md, *Deleting and restoring*).
+//! Bringing back what was deleted (docs/protocol.md, *Deleting and restoring*).
 
 use std::collections::BTreeSet;
 

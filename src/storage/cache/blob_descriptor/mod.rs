@@ -2,7 +2,7 @@
 //!
 //! The links are the truth, and two caches stand before them: [`MemoryDescriptors`], and behind it, where it is
 //! configured, [`RedisDescriptors`], which replicas share and a restart finds warm. [`Descriptors`] puts them together.
-//! Three rules (DESIGN.md, *Descriptor cache*):
+//! Three rules:
 //!
 //! 1. A promise is never made from a cache: who promises asks the links.
 //! 2. Invalidation follows the change: unlink, *then* clear. A miss hands out the right to fill, a [`Fill`], before the

@@ -1,7 +1,7 @@
 //! What can be seen already, and is not durable yet.
 //!
-//! Existence is not durability (PROTOCOL.md, *Promises*): a request that finds what another one is still writing must
-//! not promise it before that other request's syncs are done. A write opens a barrier before its file appears, and
+//! Existence is not durability (docs/protocol.md, *Promises*): a request that finds what another one is still writing
+//! must not promise it before that other request's syncs are done. A write opens a barrier before its file appears, and
 //! closes it when the file is durable; a reader that found the file waits for the barrier to close.
 
 use std::{

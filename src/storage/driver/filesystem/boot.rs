@@ -1,8 +1,8 @@
 //! Whether the machine went down with ages that files had been given and that were not on the medium yet.
 //!
-//! The age of a file is refreshed without a sync (PROTOCOL.md, *Promises*): that a link is young protects what it names,
-//! and when the machine goes down it may be as old again as it was. A process that dies loses nothing, and neither does
-//! one that stops in order, because that syncs everything.
+//! The age of a file is refreshed without a sync (docs/protocol.md, *Promises*): that a link is young protects what it
+//! names, and when the machine goes down it may be as old again as it was. A process that dies loses nothing, and
+//! neither does one that stops in order, because that syncs everything.
 //!
 //! ```text
 //! lagan/v1/local/

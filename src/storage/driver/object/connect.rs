@@ -23,7 +23,7 @@ use super::{
 /// being sent nothing is heard: 128 MiB at 2 MiB/s.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The whole time of a fenced request (PROTOCOL.md, assumption A4).
+/// The whole time of a fenced request (docs/protocol.md, assumption A4).
 pub(super) const FENCED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a request is made again that can be: after 100 ms, then twice as long each time, with some randomness. Five

@@ -1,9 +1,9 @@
 //! Objects in a bucket of S3, Google Cloud Storage or Azure.
 //!
 //! # Durability
-//! A store answers a write when it is durable, and everybody sees it then (PROTOCOL.md, assumption A1; the start-up
-//! tests it through the configured address). So both kinds of [`Durability`] are the same here, and a folder is nothing
-//! but the beginning of keys.
+//! A store answers a write when it is durable, and everybody sees it then (docs/protocol.md, assumption A1; the
+//! start-up tests it through the configured address). So both kinds of [`Durability`] are the same here, and a folder
+//! is nothing but the beginning of keys.
 //!
 //! # Attempts
 //! The ordinary client makes a request again that was refused for a while or got no answer: each of them comes to the

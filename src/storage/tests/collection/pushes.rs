@@ -2,7 +2,10 @@
 
 use std::slice;
 
-use crate::storage::{Audience, Clock as _, Conflict, Holder, driver::faulty::Fault};
+use crate::storage::{
+    Audience, Clock as _, Conflict, Holder,
+    driver::faulty::{Fault, HeldWrite},
+};
 
 use super::*;
 
@@ -198,6 +201,16 @@ async fn bytes_stay_as_long_as_a_link_to_them_does() {
     }
 }
 
+/// Tries to freeze a digest while something is held at the driver; what could not be frozen.
+async fn freeze_while(held: HeldWrite, catalog: &Catalog, digest: &Digest) -> Vec<Digest> {
+    held.reached.await.unwrap();
+    let holder = Holder::Pending(ulid::Ulid::nil());
+    let kept = catalog.store.guard.freeze_idle(holder, [digest.clone()]);
+    catalog.store.guard.thaw(holder);
+    held.go.send(()).unwrap();
+    kept
+}
+
 #[tokio::test]
 async fn what_somebody_is_in_the_middle_of_cannot_be_frozen() {
     for what in [Use::Commit, Use::Mount, Use::Manifest] {
@@ -206,14 +219,7 @@ async fn what_somebody_is_in_the_middle_of_cannot_be_frozen() {
         let repository = catalog.repository(&name("app"));
         let held = world.driver.hold(|path| path.as_str().ends_with("/link"));
         let digest = sha256(&image.blobs()[0]);
-        let freezing = async {
-            held.reached.await.unwrap();
-            let holder = Holder::Pending(ulid::Ulid::nil());
-            let kept = catalog.store.guard.freeze_idle(holder, [digest.clone()]);
-            catalog.store.guard.thaw(holder);
-            held.go.send(()).unwrap();
-            kept
-        };
+        let freezing = freeze_while(held, &catalog, &digest);
         let ((), kept) = tokio::join!(what.of(&repository, &image), freezing);
         assert_eq!(kept, slice::from_ref(&digest), "{what:?}");
     }
@@ -230,14 +236,7 @@ async fn what_is_being_restored_cannot_be_frozen() {
     let held = world.driver.hold(|path| path.as_str().ends_with("/link"));
     let trash = catalog.trash();
     let digest = sha256(&image.blobs()[0]);
-    let freezing = async {
-        held.reached.await.unwrap();
-        let holder = Holder::Pending(ulid::Ulid::nil());
-        let kept = catalog.store.guard.freeze_idle(holder, [digest.clone()]);
-        catalog.store.guard.thaw(holder);
-        held.go.send(()).unwrap();
-        kept
-    };
+    let freezing = freeze_while(held, &catalog, &digest);
     let (restored, kept) = tokio::join!(trash.restore(&entry.id, Conflict::Fail, "test"), freezing);
     restored.unwrap();
     assert_eq!(kept, slice::from_ref(&digest));

@@ -1,4 +1,4 @@
-//! Several replicas on one store: what PROTOCOL.md promises of them, while they are paused, killed and cut off.
+//! Several replicas on one store: what docs/protocol.md promises of them, while they are paused, killed and cut off.
 
 mod collection;
 mod hiccups;

@@ -226,7 +226,7 @@ impl BlobUpload {
         hash.and_then(UploadHash::finish).ok_or_else(|| unhashed(io::Error::other("there is no hash")))
     }
 
-    /// From the verified bytes to the end (PROTOCOL.md, *Promises*, blob commit).
+    /// From the verified bytes to the end (docs/protocol.md, *Promises*, blob commit).
     async fn publish(mut self, digest: Digest) -> Result<Descriptor, Error> {
         let (store, name) = (&self.repository.store, &self.repository.name);
         let keys = [Key::Blob(digest.clone()), Key::Revision(name.clone(), digest.clone())];

@@ -9,8 +9,8 @@
 //! Two requests may go on from the same state, and a store keeps of two parts with the same number the last one; not
 //! every store notices at the end. So whoever sends or joins parts first writes down that it does (`attempts/`), then
 //! looks whether the upload is sealed. Whoever joined them writes that down (a sealed state), then looks for attempts
-//! that it does not descend from. One of the two sees the other (PROTOCOL.md, assumption A1): then what was joined is
-//! copied to a name that nobody else knows, and its hash is computed again from there ([`Sealed::MaybeMixed`]).
+//! that it does not descend from. One of the two sees the other (docs/protocol.md, assumption A1): then what was joined
+//! is copied to a name that nobody else knows, and its hash is computed again from there ([`Sealed::MaybeMixed`]).
 //!
 //! In the same way somebody who removes what nobody uses, and somebody who begins to use it again, see each other: see
 //! [`purging`].

@@ -2,7 +2,7 @@
 //!
 //! Nobody can ask a store to remove something unless it changed. So whoever removes an upload first writes that down
 //! (`purging/`), and then looks once more when it was used last. Whoever goes on with an upload, on any replica, looks
-//! whether it is alive after it has written its first object there. One of the two sees the other (PROTOCOL.md,
+//! whether it is alive after it has written its first object there. One of the two sees the other (docs/protocol.md,
 //! assumption A1), and perhaps both do: then the upload goes, and its client is told so before any of its new bytes is
 //! acknowledged. A mark stays until everything else is gone, or until the one that wrote it, and no other, takes it
 //! back; so an upload whose removal was interrupted is never used again, and the next purge removes it.
