@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, num::NonZeroU32, sync::Arc, time::Duration
 
 use crate::oci::Platform;
 
-use super::{VersionRule, reason::Span};
+use super::{VersionRule, reason::Span, standing::CREATED};
 
 /// When a tag stays.
 ///
@@ -52,6 +52,16 @@ impl Criterion {
     #[must_use]
     pub fn needs_configs(&self) -> bool {
         matches!(self, Self::CreatedWithin(_) | Self::Labels(_) | Self::Platforms(_))
+    }
+
+    /// Which annotations of a manifest it asks for.
+    pub fn annotations(&self) -> impl Iterator<Item = &str> {
+        let (created, wanted) = match self {
+            Self::CreatedWithin(_) => (Some(CREATED), None),
+            Self::Annotations(wanted) => (None, Some(wanted.keys().map(String::as_str))),
+            _ => (None, None),
+        };
+        created.into_iter().chain(wanted.into_iter().flatten())
     }
 }
 

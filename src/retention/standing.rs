@@ -17,7 +17,7 @@ use super::planning::is_younger;
 use super::{Criterion, ImageFacts, ManifestContent, PullsKnown, RepositorySnapshot, Rule, TagSnapshot};
 
 /// Where a manifest that has no config says when it was made (OCI image-spec, `annotations.md`).
-const CREATED: &str = "org.opencontainers.image.created";
+pub(super) const CREATED: &str = "org.opencontainers.image.created";
 
 /// Whether a criterion holds for a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,8 @@ pub(super) struct Facts {
     configs: bool,
     /// The labels that policies ask for. The others are not kept.
     labels: BTreeSet<String>,
+    /// The annotations that policies ask for, likewise.
+    annotations: BTreeSet<String>,
 }
 
 impl Facts {
@@ -31,13 +33,14 @@ impl Facts {
             _ => None,
         });
         let labels = labels.flatten().collect();
+        let annotations = criteria().flat_map(Criterion::annotations).map(str::to_owned).collect();
         let configs = criteria().any(Criterion::needs_configs);
         let pulls = if with_pulls || criteria().any(Criterion::needs_pulls) {
             Some(catalog.pull_history().await?)
         } else {
             None
         };
-        Ok(Self { pulls, configs, labels })
+        Ok(Self { pulls, configs, labels, annotations })
     }
 
     /// Reads everything visible in a repository.
@@ -99,27 +102,45 @@ impl Facts {
             pulled_at: self.pulls.as_ref().and_then(|pulls| pulls.pulled_at(name, &reference)),
             untagged_since: entry.untagged_since,
             restored_at: entry.restored_at,
-            content: entry.manifest.map(|manifest| content(manifest, configs)),
+            content: entry.manifest.map(|manifest| self.content(manifest, configs)),
+        }
+    }
+
+    fn content(&self, manifest: Manifest, configs: &HashMap<Digest, ImageConfig>) -> ManifestContent {
+        ManifestContent {
+            children: manifest.children().map(|child| child.digest.clone()).collect(),
+            config: manifest.config.as_ref().map(|config| config.digest.clone()),
+            // What may be elsewhere may not be here, and nobody has compared its size with anything.
+            blobs: manifest
+                .blobs()
+                .filter(|blob| blob.is_required())
+                .map(|blob| Blob { digest: blob.digest.clone(), size: blob.size })
+                .collect(),
+            subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
+            artifact_type: manifest.referrer_type(),
+            image: match manifest.config.as_ref().filter(|config| is_image_config(config)) {
+                None => ImageFacts::None,
+                Some(config) => configs.get(&config.digest).cloned().map_or(ImageFacts::Unknown, ImageFacts::Known),
+            },
+            annotations: manifest.annotations.into_iter().filter(|(name, _)| self.annotations.contains(name)).collect(),
         }
     }
 }
 
-fn content(manifest: Manifest, configs: &HashMap<Digest, ImageConfig>) -> ManifestContent {
-    ManifestContent {
-        children: manifest.children().map(|child| child.digest.clone()).collect(),
-        config: manifest.config.as_ref().map(|config| config.digest.clone()),
-        // What may be elsewhere may not be here, and nobody has compared its size with anything.
-        blobs: manifest
-            .blobs()
-            .filter(|blob| blob.is_required())
-            .map(|blob| Blob { digest: blob.digest.clone(), size: blob.size })
-            .collect(),
-        subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
-        artifact_type: manifest.referrer_type(),
-        image: match manifest.config.as_ref().filter(|config| is_image_config(config)) {
-            None => ImageFacts::None,
-            Some(config) => configs.get(&config.digest).cloned().map_or(ImageFacts::Unknown, ImageFacts::Known),
-        },
-        annotations: manifest.annotations,
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn annotations_that_no_policy_asks_for_are_not_kept() {
+        let index =
+            json!({"schemaVersion": 2, "manifests": [], "annotations": {"tier": "gold", "description": "long"}});
+        let manifest = Manifest::parse(None, index.to_string().as_bytes()).unwrap();
+        let annotations = BTreeSet::from(["tier".to_owned()]);
+        let facts = Facts { pulls: None, configs: false, labels: BTreeSet::new(), annotations };
+        let kept = facts.content(manifest, &HashMap::new()).annotations;
+        assert_eq!(kept.into_iter().collect::<Vec<_>>(), [("tier".to_owned(), "gold".to_owned())]);
     }
 }
