@@ -60,10 +60,9 @@ impl Inner {
     ) -> Result<Vec<Reference>, Error> {
         let mut names = vec![reference.clone()];
         let (Reference::Digest(_), Some(digest)) = (reference, digest) else { return Ok(names) };
-        let inventory = self.catalog.repository(repository).inventory().await;
-        let inventory = inventory.map_err(|source| Error::Storage { action: "read a repository", source })?;
-        let tags = inventory.tags.into_iter().filter(|tag| tag.digest == *digest);
-        names.extend(tags.map(|tag| Reference::Tag(tag.tag)));
+        let tags = self.catalog.repository(repository).tags_to(digest).await;
+        let tags = tags.map_err(|source| Error::Storage { action: "read the tags of a manifest", source })?;
+        names.extend(tags.into_iter().map(Reference::Tag));
         Ok(names)
     }
 

@@ -45,6 +45,14 @@ impl Repository {
         entries.truncate(limit);
         Ok(Page { entries, more })
     }
+
+    /// The tags that point to a manifest, as far as no push or delete is about to change them.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub async fn tags_to(&self, digest: &Digest) -> Result<BTreeSet<Tag>, Error> {
+        self.store.tags_to(&self.name, digest).await
+    }
 }
 
 /// A part of the names in a folder of tags.
