@@ -78,6 +78,11 @@ impl LocalRegistry {
         }
     }
 
+    /// Whether this process holds the folder, because no other one serves it.
+    pub(super) fn is_held_here(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Waits for what is in progress, and gives the folder back.
     pub(super) async fn close(self) {
         if let Some(held) = self.held {

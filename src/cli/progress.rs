@@ -9,6 +9,9 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
+/// How often a bar shows that time passes.
+const TICK: Duration = Duration::from_millis(500);
+
 /// How often a line is written where there is no terminal: often enough to see that it lives, and a few hundred lines
 /// for a whole night.
 const LINE_EVERY: Duration = Duration::from_secs(60);
@@ -45,6 +48,18 @@ impl Progress {
                 let _ = writeln!(stderr(), "{percent}%: {text}");
             }
             None => {}
+        }
+    }
+}
+
+/// Waits for work of which nobody knows how far it is, and shows that it goes on.
+pub(super) async fn while_waiting<T>(text: &str, work: impl Future<Output = T>) -> T {
+    let mut progress = Progress::begin();
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(TICK) => progress.show(0, text),
         }
     }
 }

@@ -141,9 +141,11 @@ impl RegistryClient {
     pub(super) async fn post_long<T: DeserializeOwned>(
         &self,
         path: &[&str],
+        query: &[(&str, &str)],
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        self.send(self.request(Method::POST, path)?.json(body).timeout(LONG_REQUEST_TIMEOUT)).await
+        let request = self.request(Method::POST, path)?.query(query).json(body);
+        self.send(request.timeout(LONG_REQUEST_TIMEOUT)).await
     }
 
     /// Asks for something to be gone.

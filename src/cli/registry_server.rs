@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Quantity;
 use crate::api::serve_config::ServeConfig;
 use crate::api::v1alpha1::Redirect;
+use crate::api::wire::PolicyRunner;
 use crate::http::{App, Metrics, Server, Service, Settings, TlsIdentity};
 
 use super::credentials::Credentials;
@@ -129,6 +130,7 @@ fn settings(config: &ServeConfig) -> anyhow::Result<Settings> {
         min_chunk_size: config.storage.directory().is_none().then_some(MIN_CHUNK),
         redirect_for: (redirect(&config.storage) == Redirect::Enabled).then_some(REDIRECT_FOR),
         immutable_tags: immutable_tags(config)?,
+        policy_runner: if config.control.is_some() { PolicyRunner::Operator } else { PolicyRunner::Nobody },
     })
 }
 

@@ -65,6 +65,15 @@ impl RegistryTarget {
         }
     }
 
+    /// Whether it is asked with all that its configuration says of it: of a folder that nobody serves, this process knows
+    /// only what `--config` says.
+    pub(super) fn is_configured(&self, arguments: &TargetArguments) -> bool {
+        match self {
+            Self::Remote(_) => true,
+            Self::Local(local) => arguments.config.is_some() || !local.is_held_here(),
+        }
+    }
+
     /// Lets it go.
     pub(super) async fn close(self) {
         match self {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::api::v1alpha1::{AccessMode, GarbageCollectionMode};
+use crate::api::wire::PolicyRunner;
 use crate::maintenance::{Collections, RetentionRuns, Scrubs};
 use crate::retention::ImmutableTags;
 use crate::storage::Catalog;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub redirect_for: Option<Duration>,
     /// Tags that never move.
     pub immutable_tags: Arc<ImmutableTags>,
+    /// Who runs policies, where this process has none that it runs by itself.
+    pub policy_runner: PolicyRunner,
 }
 
 impl Default for Settings {
@@ -38,6 +41,7 @@ impl Default for Settings {
             min_chunk_size: None,
             redirect_for: None,
             immutable_tags: Arc::default(),
+            policy_runner: PolicyRunner::Nobody,
         }
     }
 }

@@ -70,6 +70,12 @@ pub(super) enum ExtensionRoute {
     Interrupt { id: RunId },
     /// `…/retention/runs/<id>/plan`
     Plan { id: RunId },
+    /// `…/retention/plan`
+    Forecast,
+    /// `…/retention/policies`
+    Policies,
+    /// `…/retention/policies/<namespace>/<name>/run`
+    RunPolicy { namespace: String, name: String },
     /// `…/retention/why`
     Why,
     /// `…/scrub`
@@ -220,6 +226,11 @@ impl ExtensionRoute {
             ["retention", "runs", id, "apply"] => Self::Apply { id: run(id)? },
             ["retention", "runs", id, "interrupt"] => Self::Interrupt { id: run(id)? },
             ["retention", "runs", id, "plan"] => Self::Plan { id: run(id)? },
+            ["retention", "plan"] => Self::Forecast,
+            ["retention", "policies"] => Self::Policies,
+            ["retention", "policies", namespace, name, "run"] => {
+                Self::RunPolicy { namespace: (*namespace).to_owned(), name: (*name).to_owned() }
+            }
             ["retention", "why"] => Self::Why,
             ["scrub"] => Self::Scrub,
             ["scrub", "findings"] => Self::Findings,
@@ -234,6 +245,7 @@ impl ExtensionRoute {
             | Self::Run { .. }
             | Self::Candidates { .. }
             | Self::Plan { .. }
+            | Self::Policies
             | Self::Why
             | Self::Findings => "GET, HEAD",
             Self::Trash | Self::TrashEntry { .. } | Self::Repository { .. } => "GET, HEAD, DELETE",
@@ -242,7 +254,9 @@ impl ExtensionRoute {
             | Self::TrashGroupRestore
             | Self::Restore
             | Self::Apply { .. }
-            | Self::Interrupt { .. } => "POST",
+            | Self::Interrupt { .. }
+            | Self::Forecast
+            | Self::RunPolicy { .. } => "POST",
         }
     }
 
@@ -263,6 +277,9 @@ impl ExtensionRoute {
             | Self::Apply { .. }
             | Self::Interrupt { .. }
             | Self::Plan { .. }
+            | Self::Forecast
+            | Self::Policies
+            | Self::RunPolicy { .. }
             | Self::Scrub
             | Self::Findings
             | Self::Collection => Verb::Admin,
@@ -290,6 +307,9 @@ impl ExtensionRoute {
             | Self::Apply { .. }
             | Self::Interrupt { .. }
             | Self::Plan { .. }
+            | Self::Forecast
+            | Self::Policies
+            | Self::RunPolicy { .. }
             | Self::Why => "retention",
             Self::Scrub | Self::Findings => "scrub",
         }

@@ -39,6 +39,15 @@ pub enum Error {
         /// The other one.
         active: RunId,
     },
+    /// One plan without a trace at a time: another one is being made.
+    #[error("another plan is being made")]
+    Forecasting,
+    /// This process runs no such policy by itself.
+    #[error("no policy {policy} runs here by itself")]
+    PolicyUnknown {
+        /// As `namespace/name`.
+        policy: String,
+    },
     /// The run is not that far yet.
     #[error("run {run} is still {state}")]
     NotReady {

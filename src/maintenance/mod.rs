@@ -24,7 +24,7 @@ pub use collection::Collections;
 pub use collection_schedule::ScheduledCollections;
 pub use error::Error;
 pub use pull_records::PullRecords;
-pub use retention_run::{Explained, RetentionRuns};
+pub use retention_run::{Explained, RetentionRuns, RunWish};
 pub use run_id::{RunId, RunIdError};
 pub use schedule::PolicyClock;
 pub use scrub::Scrubs;

@@ -1,10 +1,15 @@
 //! A policy's run as the operator asks for it.
 
-use lagan::api::wire::{CandidatePage, Explanation, PlanPage, RunList, RunState, RunStatus};
+use lagan::api::v1alpha1::Mode;
+use lagan::api::wire::{
+    AskedOfUse, CandidatePage, Explanation, PlanPage, PlanReport, PolicyList, PolicyRunner, RunList, RunState,
+    RunStatus,
+};
+use lagan::storage::DeletionMode;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::registry::{Registry, expect_error};
+use crate::registry::{Registry, Setup, expect_error};
 
 const RUNS: &str = "/v2/_lagan/retention/runs";
 
@@ -37,7 +42,10 @@ async fn until(registry: &Registry, run: &str, state: RunState) -> RunStatus {
 }
 
 async fn pushed() -> Registry {
-    let registry = Registry::start().await;
+    pushed_to(Registry::start().await).await
+}
+
+async fn pushed_to(registry: Registry) -> Registry {
     for tag in ["keep", "v1", "v2", "v3"] {
         registry.push_image("app", tag, tag.as_bytes()).await;
     }
@@ -200,4 +208,69 @@ async fn whole_plan_and_one_image_of_it_can_be_read_and_the_image_after_it_was_d
     assert_eq!(explained.trash[0].policy.as_deref(), Some("team/p"));
     let kept: Explanation = registry.get(&why.replace("v1", "keep")).await.json().await.unwrap();
     assert_eq!((kept.now.len(), kept.now[0].line.rule.as_deref()), (1, Some("kept")));
+}
+
+/// Every file of the storage, with its length.
+fn files(folder: &std::path::Path) -> Vec<(std::path::PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push((entry.path(), entry.metadata().unwrap().len()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn plan_without_a_trace_says_what_a_run_would_do_and_writes_nothing() {
+    let setup = Setup { deletion: DeletionMode::Disabled, immutable_tags: vec!["v3".to_owned()], ..Setup::default() };
+    let registry = pushed_to(Registry::with(setup).await).await;
+    let plan = |query: &'static str, change: fn(&mut Value)| {
+        let mut body = request("unused", "Enforce");
+        body.as_object_mut().unwrap().remove("run");
+        change(&mut body);
+        registry.request(Method::POST, &format!("/v2/_lagan/retention/plan{query}")).json(&body).send()
+    };
+    // What was pulled is written down in any case: the first plan has that done.
+    assert_eq!(plan("", |_| {}).await.unwrap().status(), StatusCode::OK);
+    let before = files(registry.folder.path());
+
+    let answer = plan("?n=3", |_| {}).await.unwrap().text().await.unwrap();
+    assert!(!answer.contains("\"hash\""), "nobody can approve it: {answer}");
+    let report: PlanReport = serde_json::from_str(&answer).unwrap();
+    assert_eq!((report.policy.as_str(), report.plan.deletes, report.plan.keeps), ("team/p", 2, 2));
+    assert_eq!((report.mode, report.in_use, report.more), (Mode::Enforce, AskedOfUse::Nobody, true));
+    let lines = |report: &PlanReport| report.lines.iter().map(|line| line.reference.clone()).collect::<Vec<_>>();
+    assert_eq!(lines(&report), ["app:v1", "app:v2", "app:keep"], "what goes comes first");
+    let kept: PlanReport = plan("?decision=Keep", |_| {}).await.unwrap().json().await.unwrap();
+    assert_eq!((lines(&kept), kept.more), (vec!["app:keep".to_owned(), "app:v3".to_owned()], false));
+    let none: PlanReport = plan("?n=0", |_| {}).await.unwrap().json().await.unwrap();
+    assert_eq!((lines(&none), none.more, none.plan.deletes), (Vec::new(), true, 2));
+    fn strict(body: &mut Value) {
+        body["policies"][0]["spec"]["limits"] = json!({ "maxDeletions": 1 });
+    }
+    let over: PlanReport = plan("", strict).await.unwrap().json().await.unwrap();
+    assert!(over.message.as_ref().unwrap().contains("would wait for approval"), "{over:?}");
+
+    assert_eq!(files(registry.folder.path()), before);
+    let runs: RunList = registry.get(RUNS).await.json().await.unwrap();
+    assert_eq!(runs.runs, []);
+
+    expect_error(plan("?last=3", |_| {}).await.unwrap(), 400, "UNSUPPORTED").await;
+    expect_error(plan("?decision=Maybe", |_| {}).await.unwrap(), 400, "UNSUPPORTED").await;
+    expect_error(plan("", |body| body["run"] = json!("u1.1")).await.unwrap(), 400, "UNSUPPORTED").await;
+    expect_error(plan("", |body| body["policy"] = json!("another")).await.unwrap(), 400, "UNSUPPORTED").await;
+    expect_error(registry.get("/v2/_lagan/retention/plan").await, 405, "UNSUPPORTED").await;
+}
+
+#[tokio::test]
+async fn registry_that_runs_no_policies_by_itself_says_so() {
+    let registry = pushed().await;
+    let list: PolicyList = registry.get("/v2/_lagan/retention/policies").await.json().await.unwrap();
+    assert_eq!(list, PolicyList { runner: PolicyRunner::Nobody, policies: Vec::new() });
+    expect_error(registry.post("/v2/_lagan/retention/policies/team/p/run").await, 404, "NOT_FOUND").await;
 }

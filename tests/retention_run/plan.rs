@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use lagan::api::v1alpha1::PlanDecision;
-use lagan::api::wire::PlanLine;
+use lagan::api::wire::{PlanLine, PlanRequest};
 use lagan::maintenance::{Error, RunId};
 use lagan::oci::Reference;
 use lagan::storage::DeletionMode;
@@ -137,4 +137,25 @@ async fn a_plan_counts_what_stays_by_reason() {
     let status = world.applied(&run, in_use(&candidates, "v2")).await;
     let counts = serde_json::to_value(status.plan.unwrap().keeps_by_reason).unwrap();
     assert_eq!(counts, json!({ "InUse": 1, "Kept": 2 }));
+}
+
+#[tokio::test]
+async fn plan_without_a_trace_agrees_with_a_run_and_is_made_one_at_a_time() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let asked = request("r1", keep_two("Enforce"));
+    let plan = PlanRequest { policy: asked.policy.clone(), policies: asked.policies.clone() };
+
+    let (first, second) =
+        futures::future::join(world.runs.forecast(&plan, 10, None), world.runs.forecast(&plan, 10, None)).await;
+
+    let report = first.unwrap();
+    assert!(matches!(second, Err(Error::Forecasting)), "{second:?}");
+    assert!(world.runs.forecast(&plan, 10, None).await.is_ok());
+    assert_eq!(world.runs.all().await.unwrap(), []);
+    let (_, status, _) = world.planned(asked).await;
+    let run = status.plan.unwrap();
+    assert_eq!((report.plan.deletes, report.plan.keeps), (run.deletes, run.keeps));
+    assert_eq!(report.plan.keeps_by_reason, run.keeps_by_reason);
+    assert_eq!(report.plan.sample, run.sample);
 }

@@ -17,10 +17,13 @@ pub use collection::{
 };
 pub use error::{ErrorBody, ErrorEntry, TrashDetail};
 pub use history::{TagHistoryEntry, TagHistoryPage};
-pub use plan::{Explanation, PlanLine, PlanPage, PlanSummary, PlannedVerdict, PreventedLine, Verdict};
+pub use plan::{
+    AskedOfUse, Explanation, PlanLine, PlanPage, PlanReport, PlanRequest, PlanSummary, PlannedVerdict, PreventedLine,
+    Verdict,
+};
 pub use retention::{
-    ApplyRequest, AwaitedApproval, Brake, Candidate, CandidatePage, InUse, InterruptRequest, PolicySource, RunList,
-    RunRequest, RunResult, RunState, RunStatus,
+    ApplyRequest, AwaitedApproval, Brake, Candidate, CandidatePage, InUse, InterruptRequest, PolicyList, PolicyRunner,
+    PolicySource, RunList, RunRequest, RunResult, RunState, RunStatus,
 };
 pub use scrub::{
     FindingCount, FindingKind, FindingPage, FindingView, ScrubProgress, ScrubRequest, ScrubState, ScrubStatus,

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::api::v1alpha1::{Mode, PlanDecision};
 use crate::oci::{Digest, Reference, RepositoryName};
 
-use super::{AwaitedApproval, RunState, TombstoneView};
+use super::{AwaitedApproval, PolicySource, RunState, TombstoneView};
 
 /// A plan, counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanSummary {
-    /// Covers the policy's UID and generation, the run and every deletion.
+    /// Covers the policy's UID and generation, the run and every deletion; absent of a plan that belongs to no run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hash: String,
     /// When it was made.
     pub created_at: Timestamp,
@@ -37,6 +38,44 @@ pub struct PlanSummary {
     /// What would go if it was not for other policies, at most 20 of them.
     #[serde(default)]
     pub prevented: Vec<PreventedLine>,
+}
+
+/// Plans a policy, and leaves no trace of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanRequest {
+    /// The UID of the policy that is planned.
+    pub policy: String,
+    /// All policies that count, the one that is planned too: what any of them keeps is kept.
+    pub policies: Vec<PolicySource>,
+}
+
+/// Who was asked what is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AskedOfUse {
+    /// Nobody: a run in a cluster keeps what is in use there, too.
+    Nobody,
+}
+
+/// What a run of a policy would begin with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanReport {
+    /// The policy, as `namespace/name`.
+    pub policy: String,
+    /// Whether a run of it deletes.
+    pub mode: Mode,
+    /// The plan, counted.
+    pub plan: PlanSummary,
+    /// Who was asked what is in use.
+    pub in_use: AskedOfUse,
+    /// What else is to be said of it, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The lines that were asked for: what goes first, then what stays, each in order.
+    pub lines: Vec<PlanLine>,
+    /// Whether there are more of them.
+    pub more: bool,
 }
 
 /// What would go if it was not for another policy.

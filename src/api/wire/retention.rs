@@ -24,6 +24,27 @@ pub struct PolicySource {
     pub spec: RetentionPolicySpec,
 }
 
+/// Who runs the policies of a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PolicyRunner {
+    /// Nobody, as far as the registry knows: who has policies posts their runs.
+    Nobody,
+    /// The registry's own process, by its files (`lagan up`).
+    Files,
+    /// The operator of a cluster, as far as the registry can tell: it has a control listener.
+    Operator,
+}
+
+/// The policies that run by themselves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyList {
+    /// Who runs them.
+    pub runner: PolicyRunner,
+    /// Those that the registry's own process runs.
+    pub policies: Vec<PolicySource>,
+}
+
 /// Starts a run, or asks for the one of the same id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

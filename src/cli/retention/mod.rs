@@ -1,9 +1,14 @@
-//! `lagan retention convert|plan|why`
+//! `lagan retention plan|run|why|convert`
 
 mod convert;
+mod forecast;
 mod plan;
+mod policy_choice;
+mod run;
 mod sheet;
 mod why;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -13,7 +18,9 @@ use super::image::Image;
 use super::output::OutputFormat;
 use super::registry_target::{RegistryTarget, TargetArguments};
 
-/// See what policies plan to delete and why an image stays or goes, and write policies.
+use policy_choice::PolicyChoice;
+
+/// See what policies plan to delete and why an image stays or goes, run policies, and write them.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -22,10 +29,14 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show the newest plan of each policy, line by line, sorted.
+    /// Show the newest plan of each policy, line by line, sorted; or, with --file, what policies in files would do.
     Plan {
         /// Only of this policy: NAME, or NAMESPACE/NAME.
         policy: Option<String>,
+        /// Plan the policies in this YAML file now, without a trace, instead of showing what was planned. - is standard
+        /// input. What other policies keep counts only if they are in the files, too.
+        #[arg(short, long = "file", value_name = "FILE")]
+        file: Vec<PathBuf>,
         /// Only what goes, or only what stays.
         #[arg(long, value_enum)]
         only: Option<Only>,
@@ -39,6 +50,7 @@ enum Action {
         #[command(flatten)]
         asked: Asked,
     },
+    Run(run::Arguments),
     Convert(convert::Arguments),
 }
 
@@ -75,9 +87,18 @@ impl From<Only> for PlanDecision {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Action::Convert(arguments) => convert::run(&arguments),
-        Action::Plan { policy, only, asked: Asked { output, target } } => {
+        Action::Run(arguments) => run::run(arguments).await,
+        Action::Plan { policy, file, only, asked: Asked { output, target } } => {
+            let only = only.map(PlanDecision::from);
+            let chosen = match file.as_slice() {
+                [] => None,
+                files => Some(PolicyChoice::of_files(files, policy.as_deref())?),
+            };
             let target = RegistryTarget::find(&target).await?;
-            let done = plan::show(target.client(), policy.as_deref(), only.map(PlanDecision::from), output).await;
+            let done = match chosen {
+                None => plan::show(target.client(), policy.as_deref(), only, output).await,
+                Some(chosen) => forecast::show(target.client(), &chosen, only, output).await,
+            };
             target.close().await;
             done
         }

@@ -63,7 +63,7 @@ impl Restore<'_> {
         }
         let TombstoneView { repository, group, .. } = entry;
         let request = RestoreGroupRequest { repository, group, conflict: self.conflict };
-        let report: RestoreGroupReport = self.client.post_long(&["trash", "restore"], &request).await?;
+        let report: RestoreGroupReport = self.client.post_long(&["trash", "restore"], &[], &request).await?;
         let text = |report: &RestoreGroupReport| report.restored.iter().map(report_text).collect::<Vec<_>>().join("\n");
         self.output.print(&report, text)?;
         ensure!(!report.restored.is_empty(), "nothing was restored: somebody else did it meanwhile");

@@ -1,12 +1,11 @@
 //! `lagan up [--listen ADDRESS] [--health-listen ADDRESS] [--data DIR] [-f FILE…]`: the objects of a cluster on one machine.
 //!
-//! [`objects`] reads the files and checks them as an API server would; [`site`] makes of each Registry what this
+//! [`objects`](super::objects) reads the files and checks them as an API server would; [`site`] makes of each Registry what this
 //! machine serves; [`serving`] serves one, [`policies`] runs its policies, [`keys`] keeps its password and certificate.
 
 mod announcement;
 mod keys;
 mod neighbours;
-mod objects;
 mod policies;
 mod referred;
 mod serving;
@@ -24,12 +23,13 @@ use crate::api::v1alpha1::{LogFormat, LogLevel};
 
 use super::exit::InvalidUsage;
 use super::listener::raise_file_limit;
+use super::objects::{Key, Objects};
 use super::shutdown::Shutdown;
+use super::site_policy::{self, SitePolicy};
 use super::{output, telemetry};
 
-use objects::{Key, Objects};
 use policies::DeclaredPolicies;
-use site::{Place, Site, SitePolicy};
+use site::{Place, Site};
 
 /// How often files are looked at. They are small, and whoever saved one expects it to count soon.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -127,7 +127,7 @@ impl Up {
         let objects = Objects::read(&texts, validator, self.objects.as_ref())?;
         let sites = self.place.sites(&objects)?;
         let remarks = site::remarks(&objects)?;
-        let with_policies = |site: Site| Ok((site.clone(), site::policies(&objects, &site.key)?));
+        let with_policies = |site: Site| Ok((site.clone(), site_policy::policies(&objects, &site.key)?));
         let wanted = sites.into_iter().map(with_policies).collect::<Result<Wanted, InvalidUsage>>()?;
         for remark in remarks {
             output::print(&format!("Note: {remark}"))?;

@@ -7,17 +7,17 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::v1alpha1::{Mode, PlanDecision, RetentionPolicySpec};
+use crate::api::v1alpha1::RetentionPolicySpec;
 use crate::api::wire::{ApplyRequest, PolicySource, RunRequest, RunState, RunStatus};
 use crate::cli::clock::SystemClock;
-use crate::cli::output::{self, counted};
+use crate::cli::output;
 use crate::cli::registry::OpenRegistry;
-use crate::maintenance::{self, PolicyClock, RunId};
+use crate::cli::run_outcome::{ANNOTATION, outcome};
+use crate::cli::site_policy::SitePolicy;
+use crate::maintenance::{self, PolicyClock, RunId, RunWish};
 use crate::oci::{Algorithm, Digest};
 use crate::retention::{Due, Policy};
 use crate::storage::{Clock, Conflict, Error};
-
-use super::site::SitePolicy;
 
 /// How long to sleep at most: a machine that was suspended, or whose clock was set, is then no later than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -54,15 +54,20 @@ impl<'a> PolicyLoop<'a> {
         let policies = DeclaredPolicies { all: Vec::new(), is_unreadable: false };
         let mut policy_loop = Self { registry, declared, policies, taken: 0, heard: 0, clocks: BTreeMap::new() };
         policy_loop.take();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = policy_loop.keep_running() => {}
+        }
+        registry.runs.decline_wishes().await;
+    }
+
+    async fn keep_running(&mut self) {
         loop {
-            let sleep = tokio::select! {
-                () = stop.cancelled() => return,
-                sleep = policy_loop.step() => sleep,
-            };
+            let sleep = self.step().await;
             tokio::select! {
-                () = stop.cancelled() => return,
                 // An error says that the policies never change again; then the schedules alone count.
-                Ok(()) = policy_loop.declared.changed() => policy_loop.take(),
+                Ok(()) = self.declared.changed() => self.take(),
+                Some(wish) = self.registry.runs.next_wish() => self.grant(wish).await,
                 () = tokio::time::sleep(sleep) => {}
             }
         }
@@ -87,6 +92,7 @@ impl<'a> PolicyLoop<'a> {
         self.clocks.retain(|uid, _| policies.all.iter().any(|policy| policy.source.uid == *uid));
         self.policies = policies;
         self.taken += 1;
+        self.registry.runs.declare(self.sources());
         self.registry.runs.policies_changed();
     }
 
@@ -121,7 +127,7 @@ impl<'a> PolicyLoop<'a> {
                     }
                     match self.waiting(&uid).await {
                         // The schedule does not replace what somebody may be reading.
-                        Some(waiting) => say(&policy, &outcome(&waiting)),
+                        Some(waiting) => say(&policy, &outcome(&waiting, ANNOTATION)),
                         None => self.run_policy(&policy, &scheduled.as_second().to_string()).await,
                     }
                 }
@@ -210,7 +216,7 @@ impl<'a> PolicyLoop<'a> {
         };
         self.restore_holds(policy).await;
         match self.carry_on(policy, &run, status, Some(hash.to_owned())).await {
-            Ok(status) => say(policy, &outcome(&status)),
+            Ok(status) => say(policy, &outcome(&status, ANNOTATION)),
             Err(error) => say(policy, &format!("its plan was not applied: {error:#}")),
         }
     }
@@ -218,7 +224,7 @@ impl<'a> PolicyLoop<'a> {
     async fn run_policy(&mut self, policy: &PolicySource, trigger: &str) {
         self.restore_holds(policy).await;
         match self.try_run(policy, trigger).await {
-            Ok(Some(status)) => say(policy, &outcome(&status)),
+            Ok(Some(status)) => say(policy, &outcome(&status, ANNOTATION)),
             Ok(None) => {}
             Err(error) => say(policy, &format!("did not run: {error:#}")),
         }
@@ -230,14 +236,7 @@ impl<'a> PolicyLoop<'a> {
     /// removed runs no further: nobody has seen what the plan that is left would be by its new words.
     async fn try_run(&mut self, policy: &PolicySource, trigger: &str) -> anyhow::Result<Option<RunStatus>> {
         let run: RunId = format!("{}.{trigger}", policy.uid).parse().context("the policy's name is too long")?;
-        let registry = self.registry;
-        let request = RunRequest {
-            run: run.to_string(),
-            policy: policy.uid.clone(),
-            policies: self.sources(),
-            approval: policy.spec.approval,
-        };
-        match registry.runs.start(request).await?.state {
+        match self.begin(policy, &run).await?.state {
             RunState::Planning | RunState::AwaitingUsage | RunState::Applying => {}
             RunState::AwaitingApproval
             | RunState::Completed
@@ -249,6 +248,46 @@ impl<'a> PolicyLoop<'a> {
         }
         let status = self.settled(&run).await?;
         self.carry_on(policy, &run, status, None).await.map(Some)
+    }
+
+    async fn begin(&self, policy: &PolicySource, run: &RunId) -> Result<RunStatus, maintenance::Error> {
+        let request = RunRequest {
+            run: run.to_string(),
+            policy: policy.uid.clone(),
+            policies: self.sources(),
+            approval: policy.spec.approval,
+        };
+        self.registry.runs.start(request).await
+    }
+
+    /// Runs a policy because somebody asked for it, who is told once it runs.
+    async fn grant(&mut self, wish: RunWish) {
+        if wish.is_given_up() {
+            return;
+        }
+        let policy = self.policy(&wish.policy).map(|policy| policy.source.clone());
+        let policy = match policy {
+            Some(policy) if !self.policies.is_unreadable => policy,
+            None => return wish.refuse("the policy was removed"),
+            Some(_) => return wish.refuse("a file of the policies cannot be read"),
+        };
+        let Ok(run) = format!("{}.asked-{}", policy.uid, SystemClock.now().as_millisecond()).parse::<RunId>() else {
+            return wish.refuse("the policy's name is too long");
+        };
+        self.restore_holds(&policy).await;
+        let begun = self.begin(&policy, &run).await;
+        let is_begun = begun.is_ok();
+        wish.answer(begun);
+        if is_begun {
+            let done = match self.settled(&run).await {
+                Ok(status) => self.carry_on(&policy, &run, status, None).await,
+                Err(error) => Err(error.into()),
+            };
+            match done {
+                Ok(status) => say(&policy, &outcome(&status, ANNOTATION)),
+                Err(error) => say(&policy, &format!("did not run: {error:#}")),
+            }
+        }
     }
 
     /// Applies a run that waits, until it is over or waits for approval. `approve` is the hash of a plan that does.
@@ -338,34 +377,6 @@ fn until(next: Timestamp, now: Timestamp) -> Duration {
 fn say(policy: &PolicySource, what: &str) {
     // A terminal that is gone must not stop a policy.
     let _ = output::print(&format!("policy {}/{}: {what}", policy.namespace, policy.name));
-}
-
-/// A run in one line, and what it would delete where it deletes nothing.
-fn outcome(status: &RunStatus) -> String {
-    let message = status.message.as_deref().map(|message| format!(" ({message})")).unwrap_or_default();
-    if let (Some(plan), RunState::AwaitingApproval) = (&status.plan, status.state) {
-        return format!(
-            "would delete {} and keep {}{message}; `lagan retention plan {}` shows all of it, and the annotation \
-             lagan.dev/approve: {} applies it",
-            plan.deletes, plan.keeps, status.policy, plan.hash
-        );
-    }
-    let (Some(plan), RunState::Completed) = (&status.plan, status.state) else {
-        let deleted = status.result.map(|result| {
-            let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
-            format!(", after it deleted {} and {}", counted(tags, "tag"), counted(manifests, "manifest"))
-        });
-        return format!("{:?}{}{message}", status.state, deleted.unwrap_or_default());
-    };
-    if let (Mode::Enforce, Some(result)) = (status.mode, status.result) {
-        let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
-        let where_to_look = if tags + manifests > 0 { "; `lagan trash list` shows what" } else { "" };
-        let deleted = format!("{} and {}", counted(tags, "tag"), counted(manifests, "manifest"));
-        return format!("deleted {deleted}, kept {}{message}{where_to_look}", plan.keeps);
-    }
-    let lines = plan.sample.iter().filter(|line| line.decision == PlanDecision::Delete);
-    let lines: Vec<String> = lines.map(|line| format!("\n  {}: {}", line.reference, line.reason)).collect();
-    format!("would delete {} and keep {}{message}{}", plan.deletes, plan.keeps, lines.concat())
 }
 
 #[cfg(test)]
@@ -552,7 +563,11 @@ mod tests {
         let (sender, changes) = watch::channel(first.clone());
         let (mut policy_loop, waiting) = waiting_plan(&registry, &first, changes).await;
         let hash = waiting.plan.clone().unwrap().hash;
-        assert!(outcome(&waiting).contains(&format!("lagan.dev/approve: {hash}")), "{}", outcome(&waiting));
+        assert!(
+            outcome(&waiting, ANNOTATION).contains(&format!("lagan.dev/approve: {hash}")),
+            "{}",
+            outcome(&waiting, ANNOTATION)
+        );
 
         // Another hash does nothing; neither does the same file again.
         for approve in [None, Some("0123")] {
@@ -582,6 +597,29 @@ mod tests {
         assert_eq!(count_tags(&repository).await, 0);
         assert_eq!(policy_loop.waiting("default.p").await, None);
         drop(policy_loop);
+        registry.close().await;
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_a_run_is_told_why_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = open(folder.path()).await;
+        let mut unreadable = declared(&json!({}));
+        (unreadable.is_unreadable, unreadable.all[0].run_at) = (true, None);
+        let (_sender, receiver) = watch::channel(unreadable);
+        let stop = CancellationToken::new();
+        let ask = async {
+            let refused = registry.runs.run_now("default", "p").await.unwrap_err();
+            assert!(matches!(refused, maintenance::Error::DeletionUnavailable { reason } if reason.contains("file")));
+            let unknown = registry.runs.run_now("default", "q").await.unwrap_err();
+            assert!(matches!(unknown, maintenance::Error::PolicyUnknown { .. }));
+            stop.cancel();
+        };
+        tokio::join!(PolicyLoop::run(&registry, receiver, &stop), ask);
+
+        // Nobody runs policies any more.
+        let late = registry.runs.run_now("default", "p").await.unwrap_err();
+        assert!(matches!(late, maintenance::Error::PolicyUnknown { .. }));
         registry.close().await;
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use crate::api::serve_config::Surroundings;
 use crate::api::v1alpha1::{CaBundleReference, RegistrySpec, SecretReference};
 
-use super::objects::Objects;
+use crate::cli::objects::Objects;
 
 /// Where the object store's credentials are, below a registry's folder of keys.
 const STORAGE_CREDENTIALS: &str = "storage-credentials";

@@ -7,14 +7,11 @@ use std::{
 
 use crate::api::FieldError;
 use crate::api::serve_config::{GarbageCollectionConfig, HealthConfig, LoggingConfig, ServeConfig, Surroundings};
-use crate::api::v1alpha1::{Anonymous, AuthSpec, Registry, RegistrySpec, RetentionPolicySpec, TlsMode};
-use crate::api::wire::PolicySource;
+use crate::api::v1alpha1::{Anonymous, AuthSpec, Registry, RegistrySpec, TlsMode};
 use crate::cli::exit::InvalidUsage;
-use crate::oci::{Algorithm, Digest};
-use crate::retention::Policy;
+use crate::cli::objects::{Declared, Key, Objects};
 
 use super::keys::KEYS;
-use super::objects::{Declared, Key, Objects};
 use super::referred::{self, Referred};
 
 /// Fields of a Registry that only a cluster can honour.
@@ -74,17 +71,6 @@ pub(super) enum Certificate {
     },
     /// One that is made here.
     SelfSigned,
-}
-
-/// A policy of a registry.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct SitePolicy {
-    /// As the registry's runs take it.
-    pub(super) source: PolicySource,
-    /// The annotation that asks for a run, each value once.
-    pub(super) run_at: Option<String>,
-    /// The annotation that approves the plan whose hash it has.
-    pub(super) approve: Option<String>,
 }
 
 /// Where registries go on this machine.
@@ -203,43 +189,6 @@ impl Site {
         let (namespace, name) = &self.key;
         if name.is_empty() { "a registry".to_owned() } else { format!("registry {namespace}/{name}") }
     }
-}
-
-/// The policies of a registry.
-///
-/// # Errors
-/// Names the policy, the field and what would be right.
-pub(super) fn policies(objects: &Objects, registry: &Key) -> Result<Vec<SitePolicy>, InvalidUsage> {
-    let mut policies = Vec::new();
-    for ((namespace, name), Declared { object, .. }) in &objects.policies {
-        if *namespace != registry.0 || object.spec.registry_ref.name != registry.1 {
-            continue;
-        }
-        let source = PolicySource {
-            namespace: namespace.clone(),
-            name: name.clone(),
-            uid: format!("{namespace}.{name}"),
-            generation: generation(&object.spec),
-            spec: object.spec.clone(),
-        };
-        let wrong = |reason: String| InvalidUsage(format!("RetentionPolicy {namespace}/{name}: {reason}"));
-        Policy::try_from(&source).map_err(|error| wrong(error.to_string()))?;
-        source.spec.compile_schedule().map_err(|error| wrong(error.to_string()))?;
-        let annotations = object.metadata.annotations.as_ref();
-        let annotation = |name: &str| annotations.and_then(|annotations| annotations.get(name)).cloned();
-        let (run_at, approve) = (annotation("lagan.dev/run-at"), annotation("lagan.dev/approve"));
-        policies.push(SitePolicy { source, run_at, approve });
-    }
-    Ok(policies)
-}
-
-/// Files count no generations: a number for each spec that decides otherwise. A hold only keeps, so that a plan that
-/// waits can be approved all the same.
-fn generation(spec: &RetentionPolicySpec) -> i64 {
-    let apart_from_holds = RetentionPolicySpec { holds: Vec::new(), ..spec.clone() };
-    let text = serde_json::to_vec(&apart_from_holds).unwrap_or_default();
-    let digest = Digest::of(Algorithm::Sha256, &text);
-    i64::from_str_radix(digest.hex().get(..15).unwrap_or_default(), 16).unwrap_or_default()
 }
 
 /// What the files say and this machine cannot do, each once.

@@ -94,6 +94,9 @@ pub(super) fn maintenance(error: &maintenance::Error) -> Reply {
         E::Busy { active } => {
             Reply::new(S::CONFLICT, "CONFLICT", "another run is in progress").detail(json!({ "run": active.as_str() }))
         }
+        E::Forecasting => Reply::new(S::CONFLICT, "CONFLICT", "another plan is being made"),
+        E::PolicyUnknown { policy } => Reply::new(S::NOT_FOUND, "NOT_FOUND", "no such policy runs here by itself")
+            .detail(json!({ "policy": policy })),
         E::NotReady { state, .. } => {
             Reply::new(S::CONFLICT, "CONFLICT", "the run is not that far yet").detail(json!({ "state": state }))
         }

@@ -3,7 +3,9 @@
 use hyper::{Response, StatusCode};
 
 use crate::api::v1alpha1::PlanDecision;
-use crate::api::wire::{ApplyRequest, Explanation, InterruptRequest, RunList, RunRequest};
+use crate::api::wire::{
+    ApplyRequest, Explanation, InterruptRequest, PlanRequest, PolicyList, PolicyRunner, RunList, RunRequest,
+};
 use crate::http::{
     Error, Malformed,
     body::{Body, RequestBody},
@@ -67,14 +69,45 @@ pub(super) async fn plan(call: &Call<'_>, run: &RunId) -> Result<Response<Body>,
     let page = PageRequest::parse(call.query)?;
     let after = page.after.map(str::parse).transpose();
     let after = after.map_err(|_| Malformed::Parameter { name: "last" })?;
-    let only = match call.query.get("decision") {
-        None => None,
-        Some("Delete") => Some(PlanDecision::Delete),
-        Some("Keep") => Some(PlanDecision::Keep),
-        Some(_) => return Err(Malformed::Parameter { name: "decision" }.into()),
-    };
+    let only = decision(call)?;
     let found = runs(call)?.plan(run, after, page.limit.max(1), only).await?;
     Ok(Answer::json(StatusCode::OK, &found).build())
+}
+
+/// `POST /v2/_lagan/retention/plan?decision=&n=`
+pub(super) async fn forecast(call: &Call<'_>, body: &mut RequestBody) -> Result<Response<Body>, Error> {
+    let page = PageRequest::parse(call.query)?;
+    if page.after.is_some() {
+        // What is not stored has no pages.
+        return Err(Malformed::Parameter { name: "last" }.into());
+    }
+    let only = decision(call)?;
+    let request: PlanRequest = read_json(call, body).await?;
+    let report = runs(call)?.forecast(&request, page.limit, only).await?;
+    Ok(Answer::json(StatusCode::OK, &report).build())
+}
+
+/// `GET /v2/_lagan/retention/policies`
+pub(super) fn policies(call: &Call<'_>) -> Result<Response<Body>, Error> {
+    let policies = runs(call)?.declared();
+    let runner = if policies.is_empty() { call.app.settings.policy_runner } else { PolicyRunner::Files };
+    Ok(Answer::json(StatusCode::OK, &PolicyList { runner, policies }).build())
+}
+
+/// `POST /v2/_lagan/retention/policies/<namespace>/<name>/run`
+pub(super) async fn run_policy(call: &Call<'_>, namespace: &str, name: &str) -> Result<Response<Body>, Error> {
+    let status = runs(call)?.run_now(namespace, name).await?;
+    Ok(Answer::json(StatusCode::ACCEPTED, &status).build())
+}
+
+/// Which lines of a plan are asked for; `None`: all.
+fn decision(call: &Call<'_>) -> Result<Option<PlanDecision>, Malformed> {
+    match call.query.get("decision") {
+        None => Ok(None),
+        Some("Delete") => Ok(Some(PlanDecision::Delete)),
+        Some("Keep") => Ok(Some(PlanDecision::Keep)),
+        Some(_) => Err(Malformed::Parameter { name: "decision" }),
+    }
 }
 
 /// `GET /v2/_lagan/retention/why?repository=&reference=`

@@ -10,12 +10,12 @@ use crate::api::v1alpha1::{AccessMode, Mode};
 use crate::api::wire::{
     ApplyRequest, AwaitedApproval, Brake, PolicySource, RunRequest, RunResult, RunState, RunStatus,
 };
-use crate::retention::{self, Plan};
+use crate::retention::{self, Plan, Policy};
 use crate::storage::{DeletionMode, with_causes};
 
 use super::applier::{Applier, Ended};
 use super::candidate_list::CandidateList;
-use super::planner::{PlanBounds, Planner};
+use super::planner::{PlanBounds, PlanLines, Planner};
 use super::records::{self, Record};
 use super::stored_plan::{PlanWriter, StoredPlan};
 use super::summary::summary;
@@ -50,21 +50,22 @@ impl Inner {
     }
 
     pub(super) fn planner(&self, request: &RunRequest) -> Result<Planner, Error> {
-        Planner::new(request, self.catalog.options().restore_window, Arc::clone(&self.immutable))
+        Planner::new(
+            &request.policy,
+            &request.policies,
+            self.catalog.options().restore_window,
+            Arc::clone(&self.immutable),
+        )
     }
 
     pub(super) fn first_status(&self, run: &RunId, planner: &Planner) -> Result<RunStatus, Error> {
-        let policy = planner.running().ok_or_else(|| Error::RunUnknown { run: run.clone() })?;
-        let mode = match policy.mode {
-            retention::Mode::DryRun => Mode::DryRun,
-            retention::Mode::Enforce => Mode::Enforce,
-        };
+        let policy = planner.running()?;
         Ok(RunStatus {
             run: run.to_string(),
             policy: policy.id.to_string(),
             policy_uid: policy.id.uid.clone(),
             generation: policy.id.generation,
-            mode,
+            mode: mode_of(policy),
             state: RunState::Planning,
             created_at: self.clock.now(),
             plan: None,
@@ -124,7 +125,7 @@ impl Inner {
     async fn try_plan(&self, run: &RunId, planner: &Planner, begun: &RunStatus) -> Result<RunStatus, Error> {
         let now = self.clock.now();
         let bounds = PlanBounds { usage: &BTreeMap::new(), allowed: None, unpulled_since: None };
-        let plan = planner.plan(&self.catalog, run, now, &bounds, None).await?;
+        let plan = planner.plan(&self.catalog, run.as_str(), now, &bounds, PlanLines::Dropped).await?;
         records::write(&self.catalog, run, Record::Candidates, &CandidateList::of(&plan)).await?;
         let message = plan.remark().map(|remark| remark.to_string());
         Ok(RunStatus { state: RunState::AwaitingUsage, plan: Some(summary(&plan, now)), message, ..begun.clone() })
@@ -166,7 +167,8 @@ impl Inner {
         let plan_bounds = PlanBounds { usage: &usage, allowed: Some(&allowed), unpulled_since };
         // What was planned first is what is read: of a run that goes on, the rest is left.
         let mut writer = begun.plan_lines.is_none().then(|| PlanWriter::new(&self.catalog, run));
-        let plan = planner.plan(&self.catalog, run, now, &plan_bounds, writer.as_mut()).await?;
+        let lines = writer.as_mut().map_or(PlanLines::Dropped, PlanLines::Stored);
+        let plan = planner.plan(&self.catalog, run.as_str(), now, &plan_bounds, lines).await?;
         let mut begun = begun.clone();
         if let Some(writer) = writer {
             begun.plan_lines = Some(writer.finish().await?);
@@ -346,6 +348,14 @@ impl Inner {
             let failure = &failure as &(dyn std::error::Error + 'static);
             error!(%run, error = failure, "could not record how far a retention run is");
         }
+    }
+}
+
+/// Whether a policy deletes.
+pub(super) fn mode_of(policy: &Policy) -> Mode {
+    match policy.mode {
+        retention::Mode::DryRun => Mode::DryRun,
+        retention::Mode::Enforce => Mode::Enforce,
     }
 }
 

@@ -121,6 +121,14 @@ impl Ledger {
         self.lock().get(run).cloned().ok_or_else(|| Error::RunUnknown { run: run.clone() })
     }
 
+    /// That no run is in progress.
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    pub(super) fn check_idle(&self) -> Result<(), Error> {
+        check_idle(&self.lock())
+    }
+
     /// Makes a new run known; of one that is known already, the status.
     ///
     /// # Errors

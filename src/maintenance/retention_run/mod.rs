@@ -3,12 +3,16 @@
 //! [`RetentionRuns`] is the way in: it keeps the [`ledger`] and owns the tasks that plan and apply, whose course the
 //! [`course`] is. The [`planner`] reads the registry and asks the engine; the [`candidate_list`] is what the first plan
 //! named; the [`applier`] deletes. What was planned is a [`stored_plan`], for people; if it waits for approval, its tags
-//! are among the [`waiting_plans`]. The [`explanation`] is about one image.
+//! are among the [`waiting_plans`]. The [`explanation`] is about one image. A [`forecast`] is a plan that belongs to no run. What
+//! this process runs by itself is [`declared`].
 
 mod applier;
 mod candidate_list;
 mod course;
+mod declared;
+mod excerpt;
 mod explanation;
+mod forecast;
 mod ledger;
 mod planner;
 mod records;
@@ -38,11 +42,13 @@ use crate::storage::{Catalog, Clock};
 use super::{Error, RunId};
 
 use course::{Bounds, by_now, is_manual};
+use declared::Declared;
 use ledger::Ledger;
 use records::Record;
 use stored_plan::StoredPlan;
 use waiting_plans::WaitingPlans;
 
+pub use declared::RunWish;
 pub use explanation::Explained;
 
 /// How often a replica looks for plans that wait at another one. Who pulls a tag of one is warned that much later.
@@ -71,6 +77,9 @@ struct Inner {
     waiting: WaitingPlans,
     /// One explanation at a time: each reads a whole repository, and who may pull may ask.
     explaining: Semaphore,
+    /// One plan without a trace at a time.
+    forecasting: Semaphore,
+    declared: Declared,
     policy_changes: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -89,9 +98,20 @@ impl RetentionRuns {
     ) -> Result<Self, Error> {
         let ledger = Ledger::open(catalog.clone()).await?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let (policy_changes, waiting, explaining) = (AtomicU64::new(0), WaitingPlans::default(), Semaphore::new(1));
-        let inner =
-            Inner { catalog, access, immutable, clock, ledger, waiting, explaining, policy_changes, tasks, stop };
+        let inner = Inner {
+            catalog,
+            access,
+            immutable,
+            clock,
+            ledger,
+            waiting: WaitingPlans::default(),
+            explaining: Semaphore::new(1),
+            forecasting: Semaphore::new(1),
+            declared: Declared::default(),
+            policy_changes: AtomicU64::new(0),
+            tasks,
+            stop,
+        };
         inner.note_waiting().await?;
         Ok(Self { inner: Arc::new(inner) })
     }

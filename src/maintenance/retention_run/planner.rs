@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
-use crate::api::wire::{PolicySource, RunRequest};
+use crate::api::wire::PolicySource;
 use crate::oci::RepositoryName;
 use crate::retention::{
     ImmutableTags, Plan, Planning, Policy, PolicyId, PullsKnown, RepositoryPlan, RepositorySnapshot, Usage,
@@ -16,13 +17,29 @@ use crate::retention::{
 };
 use crate::storage::{Catalog, on_a_thread};
 
+use super::Error;
 use super::candidate_list::Allowed;
+use super::excerpt::Excerpt;
 use super::snapshot::Facts;
 use super::stored_plan::PlanWriter;
-use super::{Error, RunId};
 
 /// How many names of repositories are read at a time.
 const PAGE: usize = 1000;
+
+/// How many repositories are read and planned at the same time: enough that the processors of a small machine need not wait
+/// for a medium, and each of them is in memory meanwhile.
+const READ_AHEAD: usize = 4;
+
+/// What becomes of the lines of a plan.
+#[derive(Debug)]
+pub(super) enum PlanLines<'a, 'b> {
+    /// Nobody wants them.
+    Dropped,
+    /// They are stored.
+    Stored(&'a mut PlanWriter<'b>),
+    /// Some are shown.
+    Excerpt(&'a mut Excerpt),
+}
 
 /// What bounds a plan, beside the policies.
 #[derive(Debug, Clone, Copy)]
@@ -45,74 +62,95 @@ pub(super) struct Planner {
 }
 
 impl Planner {
-    /// Compiles the policies of a request.
+    /// Compiles policies, to run the one with this UID.
     ///
     /// # Errors
     /// [`Error::InvalidRequest`]: a policy that does not compile blocks all deletion in its registry; or the one
     /// that is to run is not among them.
     pub(super) fn new(
-        request: &RunRequest,
+        running: &str,
+        policies: &[PolicySource],
         restore_window: Duration,
         immutable: Arc<ImmutableTags>,
     ) -> Result<Self, Error> {
-        let policies = request.policies.iter().map(compile).collect::<Result<Arc<[Policy]>, Error>>()?;
+        let policies = policies.iter().map(compile).collect::<Result<Arc<[Policy]>, Error>>()?;
         let mut uids = BTreeSet::new();
         if let Some(twice) = policies.iter().find(|policy| !uids.insert(&policy.id.uid)) {
             let reason = format!("two of the policies have UID {:?}: each is to be sent once", twice.id.uid);
             return Err(Error::InvalidRequest { reason });
         }
-        let running = policies.iter().find(|policy| policy.id.uid == request.policy).ok_or_else(|| {
-            Error::InvalidRequest { reason: format!("the policy with UID {:?} is not among policies", request.policy) }
+        let running = policies.iter().find(|policy| policy.id.uid == running).ok_or_else(|| Error::InvalidRequest {
+            reason: format!("the policy with UID {running:?} is not among policies"),
         })?;
         let running = running.id.clone();
         Ok(Self { policies, running, restore_window, immutable })
     }
 
-    /// The policy that runs; `None` never happens, for [`Self::new`] found it.
-    pub(super) fn running(&self) -> Option<&Policy> {
-        self.policies.iter().find(|policy| policy.id == self.running)
+    /// The policy that runs.
+    ///
+    /// # Errors
+    /// Never: [`Self::new`] found it.
+    pub(super) fn running(&self) -> Result<&Policy, Error> {
+        let running = self.policies.iter().find(|policy| policy.id == self.running);
+        running.ok_or_else(|| Error::InvalidRequest { reason: "the policy that runs is gone".into() })
     }
 
-    /// Plans every repository that the policy names, and writes the lines where there is a writer.
+    /// Plans every repository that the policy names, some at a time, and hands on the lines in the order of their names.
     ///
     /// # Errors
     /// [`Error::Storage`]: what could not be read is not known, so there is no plan.
     pub(super) async fn plan(
         &self,
         catalog: &Catalog,
-        run: &RunId,
+        run: &str,
         now: Timestamp,
         bounds: &PlanBounds<'_>,
-        mut writer: Option<&mut PlanWriter<'_>>,
+        mut lines: PlanLines<'_, '_>,
     ) -> Result<Plan, Error> {
-        let Some(running) = self.running() else {
-            return Err(Error::InvalidRequest { reason: "the policy that runs is gone".into() });
-        };
+        let running = self.running()?;
         let facts = self.facts(catalog, bounds.unpulled_since.is_some()).await?;
-        let mut plan = Plan::new(running, run.as_str());
+        let mut plan = Plan::new(running, run);
         let mut after: Option<RepositoryName> = None;
         loop {
             let page = catalog.repositories(after.as_ref().map(RepositoryName::as_str), PAGE).await;
             let page = page.map_err(|source| Error::Storage { action: "list the repositories", source })?;
-            for name in page.entries.iter().filter(|name| running.repositories.matches(name)) {
-                let snapshot = facts.snapshot(&catalog.repository(name)).await;
-                let snapshot = snapshot.map_err(|source| Error::Storage { action: "read a repository", source })?;
-                let mut usage = bounds.usage.get(name).cloned().unwrap_or_default();
-                if let Some(since) = bounds.unpulled_since {
-                    add_pulled(&mut usage, &snapshot, since);
-                }
-                let mut repository = self.plan_one(&self.running, Arc::new(snapshot), usage, now).await?;
+            let named = page.entries.iter().filter(|name| running.repositories.matches(name));
+            let planned: Vec<_> = named.map(|name| self.plan_named(catalog, &facts, name, now, bounds)).collect();
+            let mut planned = stream::iter(planned).buffered(READ_AHEAD);
+            while let Some(repository) = planned.next().await {
+                let mut repository = repository?;
                 let held_back = bounds.allowed.map(|allowed| allowed.restrict(&mut repository)).unwrap_or_default();
-                if let Some(writer) = writer.as_deref_mut() {
-                    writer.add(&repository, &held_back).await?;
+                match &mut lines {
+                    PlanLines::Dropped => {}
+                    PlanLines::Stored(writer) => writer.add(&repository, &held_back).await?,
+                    PlanLines::Excerpt(excerpt) => excerpt.add(&repository),
                 }
                 plan.add(repository);
             }
+            drop(planned);
             match page.entries.into_iter().last() {
                 Some(last) if page.more => after = Some(last),
                 _ => return Ok(plan),
             }
         }
+    }
+
+    /// Reads one repository, and plans it.
+    async fn plan_named(
+        &self,
+        catalog: &Catalog,
+        facts: &Facts,
+        name: &RepositoryName,
+        now: Timestamp,
+        bounds: &PlanBounds<'_>,
+    ) -> Result<RepositoryPlan, Error> {
+        let snapshot = facts.snapshot(&catalog.repository(name)).await;
+        let snapshot = snapshot.map_err(|source| Error::Storage { action: "read a repository", source })?;
+        let mut usage = bounds.usage.get(name).cloned().unwrap_or_default();
+        if let Some(since) = bounds.unpulled_since {
+            add_pulled(&mut usage, &snapshot, since);
+        }
+        self.plan_one(&self.running, Arc::new(snapshot), usage, now).await
     }
 
     /// What each policy would decide about one repository, if nothing was in use.

@@ -1,4 +1,4 @@
-//! The objects in the files of `lagan up`.
+//! The objects in files: those of `lagan up`, and policies that a command is given.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -1,0 +1,38 @@
+//! What a run of a policy did, in words.
+
+use crate::api::v1alpha1::{Mode, PlanDecision};
+use crate::api::wire::{RunState, RunStatus};
+
+use super::output::counted;
+
+/// What applies a plan of `lagan up` that waits.
+pub(super) const ANNOTATION: &str = "the annotation lagan.dev/approve:";
+
+/// A run in one line, and what it would delete where it deletes nothing. `approved_with` is what applies a plan that waits,
+/// if it is followed by the plan's hash.
+pub(super) fn outcome(status: &RunStatus, approved_with: &str) -> String {
+    let message = status.message.as_deref().map(|message| format!(" ({message})")).unwrap_or_default();
+    if let (Some(plan), RunState::AwaitingApproval) = (&status.plan, status.state) {
+        return format!(
+            "would delete {} and keep {}{message}; `lagan retention plan {}` shows all of it, and \
+             {approved_with} {} applies it",
+            plan.deletes, plan.keeps, status.policy, plan.hash
+        );
+    }
+    let (Some(plan), RunState::Completed) = (&status.plan, status.state) else {
+        let deleted = status.result.map(|result| {
+            let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
+            format!(", after it deleted {} and {}", counted(tags, "tag"), counted(manifests, "manifest"))
+        });
+        return format!("{:?}{}{message}", status.state, deleted.unwrap_or_default());
+    };
+    if let (Mode::Enforce, Some(result)) = (status.mode, status.result) {
+        let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
+        let where_to_look = if tags + manifests > 0 { "; `lagan trash list` shows what" } else { "" };
+        let deleted = format!("{} and {}", counted(tags, "tag"), counted(manifests, "manifest"));
+        return format!("deleted {deleted}, kept {}{message}{where_to_look}", plan.keeps);
+    }
+    let lines = plan.sample.iter().filter(|line| line.decision == PlanDecision::Delete);
+    let lines: Vec<String> = lines.map(|line| format!("\n  {}: {}", line.reference, line.reason)).collect();
+    format!("would delete {} and keep {}{message}{}", plan.deletes, plan.keeps, lines.concat())
+}
