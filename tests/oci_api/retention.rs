@@ -250,10 +250,8 @@ async fn plan_without_a_trace_says_what_a_run_would_do_and_writes_nothing() {
     assert_eq!((lines(&kept), kept.more), (vec!["app:keep".to_owned(), "app:v3".to_owned()], false));
     let none: PlanReport = plan("?n=0", |_| {}).await.unwrap().json().await.unwrap();
     assert_eq!((lines(&none), none.more, none.plan.deletes), (Vec::new(), true, 2));
-    fn strict(body: &mut Value) {
-        body["policies"][0]["spec"]["limits"] = json!({ "maxDeletions": 1 });
-    }
-    let over: PlanReport = plan("", strict).await.unwrap().json().await.unwrap();
+    let over = plan("", |body| body["policies"][0]["spec"]["limits"] = json!({ "maxDeletions": 1 })).await.unwrap();
+    let over: PlanReport = over.json().await.unwrap();
     assert!(over.message.as_ref().unwrap().contains("would wait for approval"), "{over:?}");
 
     assert_eq!(files(registry.folder.path()), before);
