@@ -21,5 +21,6 @@ mod lifecycle;
 mod one_machine;
 mod own_ground;
 mod retention;
+mod runs;
 mod support;
 mod validation;

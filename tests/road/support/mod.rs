@@ -20,6 +20,7 @@ mod registry;
 
 pub(crate) use address::{Credentials, RegistryAddress};
 pub(crate) use condition::{eventually, eventually_within};
+pub(crate) use digest::sha256_digits;
 pub(crate) use forbidden::Forbidden;
 pub(crate) use image::{Image, Layer};
 pub(crate) use kubectl::Kubectl;
