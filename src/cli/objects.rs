@@ -51,9 +51,13 @@ impl Objects {
     ) -> Result<Self, InvalidUsage> {
         let mut objects = Self::default();
         for (file, text) in files {
+            // Editors of some systems begin a file with a mark that is no part of it.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             for (at, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
                 let wrong = |what: String| InvalidUsage(format!("{}: document {}: {what}", file.display(), at + 1));
-                let value = Value::deserialize(document).map_err(|error| wrong(error.to_string()))?;
+                // JSON's values take the last of a key that is there twice; YAML's refuse it.
+                let value = serde_yaml::Value::deserialize(document).map_err(|error| wrong(error.to_string()))?;
+                let value = serde_json::to_value(value).map_err(|error| wrong(error.to_string()))?;
                 if !value.is_null() {
                     objects.add(value, validator, before).map_err(wrong)?;
                 }
@@ -162,6 +166,19 @@ mod tests {
             read(&format!("{REGISTRY}  ")).map(|_| ()).and(read(&REGISTRY.replace("{}", "{replicas: -1}")).map(|_| ()));
         let InvalidUsage(message) = error.unwrap_err();
         assert!(message.starts_with("lagan.yaml: document 1: Registry images: spec.replicas"), "{message}");
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused() {
+        for twice in ["spec: {replicas: 1, replicas: 2}", "spec: {}\nspec: {replicas: 1}"] {
+            let InvalidUsage(message) = read(&REGISTRY.replace("spec: {}", twice)).unwrap_err();
+            assert!(message.starts_with("lagan.yaml: document 1: ") && message.contains("duplicate"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_an_object() {
+        assert_eq!(read(&format!("\u{feff}{REGISTRY}")).unwrap().registries.len(), 1);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What commands print, as a table for people or as data for programs.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -39,18 +42,28 @@ impl OutputFormat {
 /// # Errors
 /// If standard output cannot be written to.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{}", text.trim_end()) {
+    match writeln!(io::stdout().lock(), "{}", harmless(text.trim_end())) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("could not write the output"),
         _ => Ok(()),
     }
 }
 
-/// Prints a part of a longer text, as it is; whether somebody still reads.
+/// A text for a terminal, which obeys control characters: those that others wrote are shown instead.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |c: char| if is_harmful(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(shown).collect())
+}
+
+/// Prints a part of a longer text; whether somebody still reads.
 ///
 /// # Errors
 /// If standard output cannot be written to.
 pub(super) fn go_on(text: &str) -> anyhow::Result<bool> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    match io::stdout().lock().write_all(harmless(text).as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("could not write the output"),
         Ok(()) => Ok(true),
@@ -79,6 +92,12 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_of_others_are_shown_and_not_obeyed() {
+        assert_eq!(harmless("a\n  b\tc"), "a\n  b\tc");
+        assert_eq!(harmless("\u{1b}[31mEVIL\u{7}\r\u{9b}"), "\\u{1b}[31mEVIL\\u{7}\\r\\u{9b}");
+    }
 
     #[test]
     fn one_is_one_and_others_are_several() {

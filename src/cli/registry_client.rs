@@ -90,7 +90,7 @@ impl RegistryClient {
     /// # Errors
     /// If the address, the credentials or the authority's file cannot be used.
     pub(super) fn new(arguments: &RegistryArguments) -> anyhow::Result<Self> {
-        let base = base_of(&arguments.registry)?;
+        let base = base_of("--registry", &arguments.registry)?;
         let mut builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
         if let Some(file) = &arguments.ca {
             builder = builder.tls_certs_only(authorities(file)?);
@@ -237,15 +237,24 @@ fn address(text: &str) -> Result<Url, String> {
     text.parse().map_err(|_| "write a scheme, a host and a port, such as http://127.0.0.1:5000".to_owned())
 }
 
-/// The address without what may follow the host and port.
-fn base_of(registry: &Url) -> Result<Url, InvalidUsage> {
-    let plain = registry.path().trim_matches('/').is_empty() && registry.query().is_none();
-    if !matches!(registry.scheme(), "http" | "https") || !registry.has_host() || !plain {
+/// The address of a registry, of a scheme, a host and a port only; `flag` is where it came from.
+///
+/// # Errors
+/// If it is something else. A password in it is not repeated.
+pub(super) fn base_of(flag: &str, address: &Url) -> Result<Url, InvalidUsage> {
+    if !address.username().is_empty() || address.password().is_some() {
         return Err(InvalidUsage(format!(
-            "--registry {registry} is no registry's address: write a scheme, a host and a port, such as http://127.0.0.1:5000"
+            "{flag}: an address holds no user and no password: --help says where they are given, and nobody else sees them there"
         )));
     }
-    Ok(registry.clone())
+    let plain = address.path().trim_matches('/').is_empty() && address.query().is_none();
+    if !matches!(address.scheme(), "http" | "https") || !address.has_host() || !plain {
+        return Err(InvalidUsage(format!(
+            "{flag} {address} is no registry's address: write a scheme, a host and a port, such as {DEFAULT_REGISTRY} or \
+             https://registry.example.com"
+        )));
+    }
+    Ok(address.clone())
 }
 
 fn authorities(file: &PathBuf) -> anyhow::Result<Vec<Certificate>> {
@@ -292,8 +301,13 @@ mod tests {
             ("ftp://host", false),
             ("http://host/v2/", false),
             ("docker://host/app", false),
+            ("http://user@host", false),
+            ("http://user:topsecret@host", false),
+            ("http://:topsecret@host/v2", false),
         ] {
-            assert_eq!(base_of(&text.parse().unwrap()).is_ok(), fine, "{text}");
+            let base = base_of("--registry", &text.parse().unwrap());
+            assert_eq!(base.is_ok(), fine, "{text}");
+            assert!(base.map_err(|error| error.to_string()).err().is_none_or(|error| !error.contains("topsecret")));
         }
     }
 }

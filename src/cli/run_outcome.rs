@@ -30,7 +30,15 @@ pub(super) fn outcome(status: &RunStatus, approved_with: &str) -> String {
         let (tags, manifests) = (result.deleted_tags, result.deleted_manifests);
         let where_to_look = if tags + manifests > 0 { "; `lagan trash list` shows what" } else { "" };
         let deleted = format!("{} and {}", counted(tags, "tag"), counted(manifests, "manifest"));
-        return format!("deleted {deleted}, kept {}{message}{where_to_look}", plan.keeps);
+        let changed = match result.changed_since_planned {
+            0 => String::new(),
+            changed => format!(", {changed} had changed and stayed"),
+        };
+        let failed = match result.failed {
+            0 => String::new(),
+            failed => format!(", {failed} could not be deleted and stayed"),
+        };
+        return format!("deleted {deleted}, kept {}{changed}{failed}{message}{where_to_look}", plan.keeps);
     }
     let lines = plan.sample.iter().filter(|line| line.decision == PlanDecision::Delete);
     let lines: Vec<String> = lines.map(|line| format!("\n  {}: {}", line.reference, line.reason)).collect();

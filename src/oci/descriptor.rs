@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Digest, MediaType};
+use super::{Digest, MediaType, Platform};
 
 /// What points to content: its type, its address and its size.
 ///
@@ -28,6 +28,20 @@ pub struct Descriptor {
     /// Free text about the content.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Where what an index lists runs; `None` where it does not say, or says it in another form than the specification's.
+    #[serde(default, skip_serializing, deserialize_with = "platform")]
+    pub platform: Option<Platform>,
+}
+
+/// Whatever a client wrote there, its manifest is none the worse for it.
+fn platform<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Platform>, D::Error> {
+    let raw = serde_json::Value::deserialize(from)?;
+    let part = |name: &str| raw.get(name)?.as_str().filter(|text| !text.is_empty()).map(String::from);
+    Ok(part("os").zip(part("architecture")).map(|(os, architecture)| Platform {
+        os,
+        architecture,
+        variant: part("variant"),
+    }))
 }
 
 impl Descriptor {

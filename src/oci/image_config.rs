@@ -19,11 +19,18 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Whether an image for `other` is one for this: one that names no variant is for all of them.
+    /// Whether an image for `other` is one for this: one that names no variant is for all of them. `None` where this
+    /// names a variant, and the image does not say its own.
     #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        let same_variant = self.variant.is_none() || self.variant == other.variant;
-        self.os == other.os && self.architecture == other.architecture && same_variant
+    pub fn covers(&self, other: &Self) -> Option<bool> {
+        if self.os != other.os || self.architecture != other.architecture {
+            return Some(false);
+        }
+        match (&self.variant, &other.variant) {
+            (None, _) => Some(true),
+            (Some(_), None) => None,
+            (Some(wanted), Some(actual)) => Some(wanted == actual),
+        }
     }
 }
 
@@ -132,9 +139,11 @@ mod tests {
     #[test]
     fn a_platform_without_a_variant_covers_every_variant() {
         let platform = |text: &str| text.parse::<Platform>().unwrap();
-        assert!(platform("linux/arm").covers(&platform("linux/arm/v7")));
-        assert!(!platform("linux/arm/v6").covers(&platform("linux/arm/v7")));
-        assert!(!platform("linux/arm64").covers(&platform("linux/arm")));
+        let covers = |wanted, actual| platform(wanted).covers(&platform(actual));
+        assert_eq!(covers("linux/arm", "linux/arm/v7"), Some(true));
+        assert_eq!(covers("linux/arm/v6", "linux/arm/v7"), Some(false));
+        assert_eq!(covers("linux/arm64", "linux/arm"), Some(false));
+        assert_eq!(covers("linux/arm/v7", "linux/arm"), None);
         for text in ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux/a b"] {
             assert!(text.parse::<Platform>().is_err(), "{text:?}");
         }

@@ -125,6 +125,11 @@ pub(super) fn platforms(wanted: &[&str]) -> Criterion {
     Criterion::Platforms(wanted.iter().map(|text| text.parse().unwrap()).collect())
 }
 
+/// What an image says that says no more than every image does.
+fn config_of_image() -> ImageConfig {
+    ImageConfig { platform: Some("linux/amd64".parse().unwrap()), ..ImageConfig::default() }
+}
+
 /// The tags of every repository that match a pattern.
 pub(super) fn immutable(tags: &str) -> ImmutableTags {
     let mut immutable = ImmutableTags::none();
@@ -151,13 +156,10 @@ impl RepositorySnapshot {
             untagged_since: None,
             restored_at: None,
             content: Some(ManifestContent {
-                children: Vec::new(),
                 config: Some(config.clone()),
                 blobs: vec![Blob { digest: config, size: 100 }, layer],
-                subject: None,
-                artifact_type: None,
-                annotations: BTreeMap::new(),
-                image: ImageFacts::Known(ImageConfig::default()),
+                image: ImageFacts::Known(config_of_image()),
+                ..ManifestContent::default()
             }),
         });
         self
@@ -202,7 +204,7 @@ impl RepositorySnapshot {
     /// Changes what an image's config says.
     pub(super) fn config(self, name: &str, change: impl FnOnce(&mut ImageConfig)) -> Self {
         self.manifest(name, |manifest| {
-            let mut config = ImageConfig::default();
+            let mut config = config_of_image();
             change(&mut config);
             manifest.content.as_mut().unwrap().image = ImageFacts::Known(config);
         })

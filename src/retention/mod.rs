@@ -62,4 +62,4 @@ pub use rule::{Rule, RuleError};
 pub use schedule::{Due, Schedule, ScheduleError};
 pub use snapshot::{Blob, ImageFacts, ManifestContent, ManifestSnapshot, PullsKnown, RepositorySnapshot, TagSnapshot};
 pub use usage::Usage;
-pub use version::VersionRule;
+pub use version::{VersionMiss, VersionRule};

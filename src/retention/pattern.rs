@@ -65,6 +65,18 @@ fn not_a(kind: &'static str, pattern: &str, reason: impl fmt::Display) -> Patter
 }
 
 fn glob(pattern: &str) -> Result<Glob, PatternError> {
+    // What can match nothing keeps nothing, though somebody wrote it to keep something.
+    let is_foreign = |c: char| !c.is_ascii() || c.is_ascii_control() || c == ' ';
+    if let Some(foreign) = pattern.chars().find(|c| is_foreign(*c)) {
+        return Err(not_a("glob", pattern, format!("no name has {foreign:?}")));
+    }
+    if let Some(first @ ('!' | '/')) = pattern.chars().next() {
+        return Err(not_a(
+            "glob",
+            pattern,
+            format!("no name has {first:?} at its beginning, and it means nothing there"),
+        ));
+    }
     let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build();
     glob.map_err(|error| not_a("glob", pattern, error.kind()))
 }

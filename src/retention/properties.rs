@@ -75,16 +75,19 @@ fn says() -> impl Strategy<Value = Says> {
 impl Says {
     fn write(self, content: &mut super::ManifestContent) {
         let labels = if self.labelled { [("keep".to_owned(), "true".to_owned())].into() } else { [].into() };
-        let platform = if self.typed { "linux/amd64" } else { "linux/arm/v7" };
+        let platform = |is_intel: bool| if is_intel { "linux/amd64" } else { "linux/arm/v7" }.parse().unwrap();
         content.image = match self.config {
             Some(true) => ImageFacts::Known(ImageConfig {
                 created: self.created.map(ago),
-                platform: Some(platform.parse().unwrap()),
+                platform: (self.typed || self.annotated).then(|| platform(self.typed)),
                 labels,
             }),
             Some(false) => ImageFacts::None,
             None => ImageFacts::Unknown,
         };
+        if self.config == Some(false) && self.labelled {
+            content.platforms = vec![platform(self.typed)];
+        }
         if self.annotated {
             content.annotations.insert("tier".into(), "gold".into());
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::oci::{Digest, Tag};
 
-use super::Criterion;
+use super::{Criterion, VersionMiss};
 
 /// Why something stays or goes. `Display` says it in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,8 +98,8 @@ pub enum Reason {
     NoCriterion {
         /// The criteria, none of which holds. Shared by the tags that the same rules match.
         criteria: Arc<[Criterion]>,
-        /// Whether one of them is for versions, and the tag is none.
-        no_version: bool,
+        /// Why the tag is out of question for those of them that are for versions.
+        version: Option<VersionMiss>,
     },
     /// Goes: no rule matches it, and the policy deletes such tags.
     Unmatched,
@@ -223,9 +223,9 @@ impl fmt::Display for Reason {
             Self::UntaggedTooShort { since: None, minimum_age } => {
                 write!(f, "its last tag goes now; it follows after {}", Span(*minimum_age))
             }
-            Self::NoCriterion { criteria, no_version } => {
+            Self::NoCriterion { criteria, version } => {
                 Missed(criteria).fmt(f)?;
-                if *no_version { f.write_str(" (it is no version such as 1.2.3)") } else { Ok(()) }
+                version.map_or(Ok(()), |miss| write!(f, " ({miss})"))
             }
             Self::Unmatched => f.write_str("no rule matches it, and unmatchedTags is Delete"),
             Self::Untagged { since, minimum_age } => {
@@ -256,7 +256,7 @@ mod tests {
             Criterion::PushedWithin(Duration::from_secs(2_592_000)),
         ]);
         assert_eq!(
-            Reason::NoCriterion { criteria, no_version: false }.to_string(),
+            Reason::NoCriterion { criteria, version: None }.to_string(),
             "not among the 10 most recently pushed, not pushed within 720h"
         );
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::oci::{Digest, ImageConfig, Reference, Tag};
+use crate::oci::{Digest, ImageConfig, Platform, Reference, Tag};
 
 use super::{
     Criterion, ImageFacts, ImmutableTags, ManifestContent, ManifestSnapshot, OrphanedReferrers, Policy, PullsKnown,
@@ -249,9 +249,18 @@ impl Question<'_> {
             Criterion::CreatedWithin(age) => self.created_within(tag, *age),
             Criterion::Version(versions) => self.version_stays(rule, versions, tag),
             Criterion::Labels(wanted) => image(&|image| wanted.iter().all(|(k, v)| image.labels.get(k) == Some(v))),
-            Criterion::Platforms(wanted) => {
-                image(&|image| wanted.iter().any(|wanted| image.platform.as_ref().is_some_and(|p| wanted.covers(p))))
-            }
+            Criterion::Platforms(wanted) => self.any(tag, |content| {
+                let listed = content.platforms.iter().cloned().map(Some);
+                let own = match &content.image {
+                    ImageFacts::Known(image) => vec![image.platform.clone()],
+                    ImageFacts::Unknown => vec![None],
+                    ImageFacts::None => Vec::new(),
+                };
+                let covers = |said: &Option<Platform>, wanted: &Platform| wanted.covers(said.as_ref()?);
+                let said: Vec<_> = listed.chain(own).collect();
+                let all: Vec<_> = said.iter().flat_map(|said| wanted.iter().map(move |w| covers(said, w))).collect();
+                if all.contains(&Some(true)) { Some(true) } else { (!all.contains(&None)).then_some(false) }
+            }),
             Criterion::Annotations(wanted) => {
                 self.any(tag, |content| Some(wanted.iter().all(|(k, v)| content.annotations.get(k) == Some(v))))
             }

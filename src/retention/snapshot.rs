@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::oci::{Digest, ImageConfig, MediaType, RepositoryName, Tag};
+use crate::oci::{Digest, ImageConfig, MediaType, Platform, RepositoryName, Tag};
 
 /// Everything visible in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct ManifestSnapshot {
 pub struct ManifestContent {
     /// The manifests that it lists.
     pub children: Vec<Digest>,
+    /// Where what it lists runs, as far as it says so itself.
+    pub platforms: Vec<Platform>,
     /// An image's config; also among the blobs.
     pub config: Option<Digest>,
     /// Config and layers.

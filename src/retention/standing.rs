@@ -85,10 +85,7 @@ impl<'a> Standing<'a> {
             Criterion::Labels(wanted) => {
                 any(facts, |content| with_image(content, |image| contains(&image.labels, wanted)))
             }
-            Criterion::Platforms(wanted) => {
-                let is_wanted = |platform: &Platform| wanted.iter().any(|wanted| wanted.covers(platform));
-                any(facts, |content| with_image(content, |image| image.platform.as_ref().is_some_and(is_wanted)))
-            }
+            Criterion::Platforms(wanted) => any(facts, |content| runs_on(wanted, content)),
             Criterion::Annotations(wanted) => any(facts, |content| verdict(contains(&content.annotations, wanted))),
             Criterion::ArtifactTypes(types) => {
                 any(facts, |content| verdict(content.artifact_type.as_ref().is_some_and(|t| types.contains(t))))
@@ -260,6 +257,28 @@ fn with_image(content: &ManifestContent, ask: impl Fn(&ImageConfig) -> bool) -> 
         ImageFacts::None => Verdict::Fails,
         ImageFacts::Unknown => Verdict::Unknown,
     }
+}
+
+/// An image says in its config where it runs, and an index may say it of what it lists. Who should say it and does not may
+/// run anywhere.
+fn runs_on(wanted: &[Platform], content: &ManifestContent) -> Verdict {
+    let own = match &content.image {
+        ImageFacts::Known(image) => Some(image.platform.as_ref()),
+        ImageFacts::Unknown => Some(None),
+        ImageFacts::None => None,
+    };
+    let mut verdict = Verdict::Fails;
+    for platform in own.into_iter().chain(content.platforms.iter().map(Some)) {
+        let covers = wanted.iter().map(|wanted| wanted.covers(platform?));
+        for covers in covers {
+            match covers {
+                Some(true) => return Verdict::Holds,
+                Some(false) => {}
+                None => verdict = Verdict::Unknown,
+            }
+        }
+    }
+    verdict
 }
 
 fn contains(all: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {

@@ -9,9 +9,9 @@ use crate::oci::Reference;
 use super::graph::Graph;
 use super::protection::Protection;
 use super::standing::{Facts, Standing, Verdict};
-use super::version::version_of;
 use super::{
     Action, Criterion, Decision, Planning, Policy, Reason, RepositorySnapshot, Rule, TagSnapshot, UnmatchedTags,
+    VersionMiss,
 };
 
 /// A rule, with what its criteria say of all tags.
@@ -162,9 +162,13 @@ impl<'a> TagJudge<'a> {
             Some(criteria) => Arc::clone(criteria),
             None => Arc::clone(known.entry(places).or_insert_with_key(|places| all(places))),
         };
-        let asks_for_version = criteria.iter().any(|criterion| matches!(criterion, Criterion::Version(_)));
-        let no_version = asks_for_version && version_of(&tag.tag).is_none();
-        Reason::NoCriterion { criteria, no_version }
+        let rules = criteria.iter().filter_map(|criterion| match criterion {
+            Criterion::Version(rule) => Some(rule),
+            _ => None,
+        });
+        let misses: Option<Vec<VersionMiss>> = rules.map(|rule| rule.miss(&tag.tag)).collect();
+        let version = misses.and_then(|misses| misses.first().copied());
+        Reason::NoCriterion { criteria, version }
     }
 
     /// What keeps a tag whatever the rules say.

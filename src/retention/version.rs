@@ -24,9 +24,30 @@ pub struct VersionRule {
     pub keep_per_patch: Option<NonZeroU32>,
 }
 
+/// Why a tag is none of the versions that a rule is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionMiss {
+    /// It is no version.
+    NoVersion,
+    /// The range does not hold it.
+    OutOfRange,
+    /// The range holds its release, and names no pre-release of it.
+    PreRelease,
+}
+
+impl fmt::Display for VersionMiss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoVersion => "it is no version such as 1.2.3",
+            Self::OutOfRange => "it is not in the range",
+            Self::PreRelease => "it is a pre-release, of which the range names none",
+        })
+    }
+}
+
 /// The version that a tag is, as semver writes it: all three numbers, perhaps after a `v`. A tag cannot hold the `+` of
 /// build metadata, for which Helm writes `_`.
-pub(super) fn version_of(tag: &Tag) -> Option<Version> {
+fn version_of(tag: &Tag) -> Option<Version> {
     let text = tag.as_str();
     let text = text.strip_prefix('v').unwrap_or(text);
     Version::parse(&text.replacen('_', "+", 1)).ok()
@@ -56,6 +77,17 @@ impl VersionRule {
             }
         }
         kept
+    }
+
+    /// Why a tag is out of question, however few there are.
+    pub(super) fn miss(&self, tag: &Tag) -> Option<VersionMiss> {
+        let Some(mut version) = version_of(tag) else { return Some(VersionMiss::NoVersion) };
+        if self.is_in_range(&version) {
+            return None;
+        }
+        let had_pre_release = !std::mem::take(&mut version.pre).is_empty();
+        let is_release_in_range = had_pre_release && self.is_in_range(&version);
+        Some(if is_release_in_range { VersionMiss::PreRelease } else { VersionMiss::OutOfRange })
     }
 
     fn is_in_range(&self, version: &Version) -> bool {

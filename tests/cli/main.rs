@@ -342,7 +342,10 @@ async fn policy_added_to_a_file_deletes_what_it_said_and_a_hold_brings_one_back(
 
     fs::write(&file, REGISTRY.replace("anonymous: All", "anonymous: Everything")).unwrap();
     let said = line_with(&mut up.out, "everything stays as it was");
-    assert!(said.contains("spec.auth.anonymous"), "{said}");
+    assert!(
+        said.contains("policies delete nothing until this is right") && said.contains("spec.auth.anonymous"),
+        "{said}"
+    );
     Image::new("v12").assert_served(&client, &up.url, "v12").await;
     up.stop();
 }

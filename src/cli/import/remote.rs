@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use crate::api::wire::ErrorBody;
 use crate::cli::exit::{InvalidUsage, Unreachable};
+use crate::cli::registry_client::base_of;
 use crate::oci::RepositoryName;
 
 use super::{challenge::Challenge, failure::Failure, retry::with_retries};
@@ -79,13 +80,7 @@ impl Remote {
         login: Option<Login>,
         authority: Option<&PathBuf>,
     ) -> anyhow::Result<Self> {
-        let plain = base.path().trim_matches('/').is_empty() && base.query().is_none();
-        if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !plain || base.password().is_some() {
-            return Err(InvalidUsage(format!(
-                "{flag} {base} is no registry's address: write a scheme, a host and a port, such as https://registry.example.com"
-            ))
-            .into());
-        }
+        let base = base_of(flag, base)?;
         let mut builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
         if let Some(file) = authority {
             let wrong = |reason: String| InvalidUsage(format!("{flag}-ca {}: {reason}", file.display()));
@@ -97,7 +92,7 @@ impl Remote {
             builder = builder.tls_certs_only(found);
         }
         let http = builder.build().context("could not prepare the connection")?;
-        Ok(Self { http, flag, base: base.clone(), login, granted: Mutex::default() })
+        Ok(Self { http, flag, base, login, granted: Mutex::default() })
     }
 
     /// Whether it answers, as a registry, and takes the user.

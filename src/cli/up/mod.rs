@@ -80,6 +80,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         running: BTreeMap::new(),
         tasks: JoinSet::new(),
         unreadable: 0,
+        is_wrong: false,
     };
     let validator = Validator::new().context("could not make the definitions")?;
     let wanted = up.wanted(&validator)?;
@@ -103,6 +104,8 @@ struct Up {
     tasks: JoinSet<(Key, anyhow::Result<()>)>,
     /// How many looks in a row found a file that cannot be read.
     unreadable: u32,
+    /// Whether what was read last is wrong.
+    is_wrong: bool,
 }
 
 /// A registry that runs.
@@ -173,21 +176,26 @@ impl Up {
         };
         let was_missed = std::mem::take(&mut self.unreadable) >= UNREADABLE_LOOKS;
         if texts == self.texts {
-            if was_missed {
+            if was_missed && !self.is_wrong {
                 self.mark_unreadable(false);
                 let _ = output::print("The files can be read again, and policies go on.");
             }
             return;
         }
-        let said = match self.wanted(validator) {
+        let wanted = self.wanted(validator);
+        self.is_wrong = wanted.is_err();
+        let said = match wanted {
             Ok(wanted) => {
                 self.change(wanted).await;
                 "The files have changed, and were read again.".to_owned()
             }
-            Err(error) => format!("The files have changed, and everything stays as it was: {error:#}"),
+            Err(error) => format!(
+                "The files have changed, and everything stays as it was, but policies delete nothing until this is right: \
+                 {error:#}"
+            ),
         };
         // After what was read has come to the policies: not a moment with the ones before it.
-        self.mark_unreadable(false);
+        self.mark_unreadable(self.is_wrong);
         // A terminal that is gone must not stop a registry.
         let _ = output::print(&said);
     }
@@ -260,5 +268,62 @@ impl Up {
         let named = key.clone();
         self.tasks.spawn(async move { (named, serving.await) });
         self.running.insert(key, Running { site, policies: sender, stop });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBJECTS: &str = "
+apiVersion: lagan.dev/v1alpha1
+kind: Registry
+metadata: {name: images}
+spec: {auth: {anonymous: All}}
+---
+apiVersion: lagan.dev/v1alpha1
+kind: RetentionPolicy
+metadata: {name: builds}
+spec:
+  registryRef: {name: images}
+  mode: Enforce
+  keep: [{name: releases, tags: [\"v*\"], always: {}}]
+";
+
+    #[tokio::test]
+    async fn policies_delete_nothing_while_what_the_files_say_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("objects.yaml");
+        fs::write(&file, OBJECTS).unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let place = Place { listen, health_listen: None, data: folder.path().join("data"), allow_anonymous: false };
+        let mut up = Up {
+            place,
+            files: vec![file.clone()],
+            texts: Vec::new(),
+            objects: None,
+            running: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            unreadable: 0,
+            is_wrong: false,
+        };
+        let validator = Validator::new().unwrap();
+        let (site, all) = up.wanted(&validator).unwrap().remove(0);
+        let (sender, policies) = watch::channel(DeclaredPolicies { all, is_unreadable: false });
+        let running = Running { site: site.clone(), policies: sender, stop: CancellationToken::new() };
+        up.running.insert(site.key, running);
+        for (text, is_unreadable) in [
+            (OBJECTS.replace("v*", "v["), true),
+            (OBJECTS.replace("v*", "v["), true),
+            (OBJECTS.replace("Enforce", "Perhaps"), true),
+            (OBJECTS.replace("kind: ", "kind "), true),
+            (OBJECTS.replace("v*", "r*"), false),
+            (OBJECTS.replace("spec:", "spec: {"), true),
+            (OBJECTS.to_owned(), false),
+        ] {
+            fs::write(&file, &text).unwrap();
+            up.look_again(&validator).await;
+            assert_eq!(policies.borrow().is_unreadable, is_unreadable, "{text}");
+        }
     }
 }

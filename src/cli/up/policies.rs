@@ -27,7 +27,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 pub(super) struct DeclaredPolicies {
     /// As they were read last.
     pub(super) all: Vec<SitePolicy>,
-    /// Whether a file cannot be read any more: nothing is deleted then, for what it says by now is not known.
+    /// Whether a file cannot be read any more, or is wrong: nothing is deleted then, for what it is to say is not known.
     pub(super) is_unreadable: bool,
 }
 
@@ -156,6 +156,34 @@ impl<'a> PolicyLoop<'a> {
                 }
                 None => self.restore_holds(&source).await,
             }
+        }
+        // Later, one that waits may be somebody's who is about to apply it.
+        let is_first = self.taken == 1;
+        if is_first && !self.policies.is_unreadable {
+            self.end_what_was_cut_off().await;
+        }
+    }
+
+    /// Applies what a process that is gone had begun, or gives it up where its policy is another by now.
+    async fn end_what_was_cut_off(&mut self) {
+        for status in self.runs().await.into_iter().filter(|run| run.state == RunState::AwaitingUsage) {
+            let Ok(run) = status.run.parse::<RunId>() else { continue };
+            let policy = self.policy(&status.policy_uid).map(|policy| policy.source.clone());
+            let same = policy.filter(|source| source.generation == status.generation && !source.spec.suspend);
+            let name = status.policy.clone();
+            let ended = match same {
+                Some(policy) => self.carry_on(&policy, &run, status, None).await,
+                None => {
+                    let reason = "it was cut off, and the policy was changed, suspended or removed since";
+                    self.registry.runs.interrupt(&run, reason).await.map_err(anyhow::Error::new)
+                }
+            };
+            let words = match ended {
+                Ok(status) => format!("a run that was cut off: {}", outcome(&status, ANNOTATION)),
+                Err(error) => format!("a run that was cut off did not go on: {error:#}"),
+            };
+            // A terminal that is gone must not stop a policy.
+            let _ = output::print(&format!("policy {name}: {words}"));
         }
     }
 
@@ -355,7 +383,7 @@ impl<'a> PolicyLoop<'a> {
 /// Why a run that began with `policy` may not go on, by the policies as they are now.
 fn objection(policy: &PolicySource, now: &DeclaredPolicies) -> Option<&'static str> {
     if now.is_unreadable {
-        return Some("a file cannot be read any more; what was not deleted yet stays");
+        return Some("a file cannot be read any more, or is wrong; what was not deleted yet stays");
     }
     let Some(by_now) = now.all.iter().find(|known| known.source.uid == policy.uid) else {
         return Some("the policy was removed; what was not deleted yet stays");
@@ -504,6 +532,40 @@ mod tests {
             let deleted = status.result.unwrap().deleted_tags;
             assert!(deleted >= 3 && deleted + tags.len() as u64 == TAGS, "{deleted} of {TAGS}, {} left", tags.len());
             assert!(tags.contains(&"t79".to_owned()), "{word}: it went on to the end");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_cut_off_goes_on_with_the_same_policy_only() {
+        for (extra, left) in [(json!({}), 0), (json!({"suspend": true}), TAGS)] {
+            let folder = tempfile::tempdir().unwrap();
+            let registry = open(folder.path()).await;
+            let repository = registry.catalog.repository(&app());
+            push_tags(&repository).await;
+            let policy = source(&json!({}));
+            let run: RunId = "default.p.1".parse().unwrap();
+            let request = RunRequest {
+                run: run.to_string(),
+                policy: policy.uid.clone(),
+                policies: vec![policy.clone()],
+                approval: policy.spec.approval,
+            };
+            registry.runs.start(request).await.unwrap();
+            assert_eq!(registry.runs.settled(&run).await.unwrap().state, RunState::AwaitingUsage);
+
+            let policies = DeclaredPolicies {
+                all: vec![SitePolicy { source: source(&extra), run_at: None, approve: None }],
+                is_unreadable: false,
+            };
+            let (_sender, declared) = watch::channel(policies.clone());
+            let clocks = BTreeMap::new();
+            let mut policy_loop = PolicyLoop { registry: &registry, declared, policies, taken: 0, heard: 0, clocks };
+            policy_loop.take();
+            policy_loop.step().await;
+            drop(policy_loop);
+            assert!(registry.runs.status(&run).await.unwrap().state.is_over());
+            assert_eq!(count_tags(&repository).await, left, "{extra}");
+            registry.close().await;
         }
     }
 

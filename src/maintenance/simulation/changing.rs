@@ -79,9 +79,10 @@ impl Change<'_> {
         self.world.profile.skew.unsigned_abs() * 2
     }
 
-    /// Whether every clock says that it can be restored.
+    /// Whether every clock says that it can be restored. A blob whose push broke off had no content when it was deleted.
     fn is_surely_restorable(&self, entry: &Tombstone) -> bool {
-        entry.restorable_until > self.world.time.wall() + self.world.profile.skew.abs()
+        let had_content = entry.kind != TombstoneKind::Blob || entry.size.is_some();
+        had_content && entry.restorable_until > self.world.time.wall() + self.world.profile.skew.abs()
     }
 
     /// Brings an entry back, by its id or by what it was.

@@ -6,7 +6,7 @@ use super::{NONE, five};
 use crate::retention::fixtures::{
     DAY, HOUR, ago, annotations, digest, labels, plan, platforms, policy, pulled_last, repository, types, versions,
 };
-use crate::retention::{Criterion, ImageFacts, PullsKnown};
+use crate::retention::{Criterion, ImageFacts, ManifestSnapshot, PullsKnown, RepositorySnapshot};
 
 #[test]
 fn pulls_keep_and_what_was_never_pulled_counts_from_its_push() {
@@ -61,13 +61,16 @@ fn pulls_that_are_not_known_keep_what_they_may_have_been_of() {
 
 #[test]
 fn versions_stay_by_range_and_number_and_others_are_said_to_be_none() {
-    let tags = ["1.0.0", "1.0.1", "1.0.2", "v1.1.0", "2.0.0", "latest"];
+    let tags = ["1.0.0", "1.0.1", "1.0.2", "1.0.3-rc.1", "v1.1.0", "2.0.0", "latest"];
     let repository = tags.iter().fold(repository(), |repository, tag| repository.tagged(tag, DAY));
     let plan = plan(&[policy("p").keeping("semver", "*", &[versions("<2.0.0", 2)])], &repository);
-    assert_eq!(plan.tags_that_go(), ["1.0.0", "2.0.0", "latest"]);
+    assert_eq!(plan.tags_that_go(), ["1.0.0", "1.0.3-rc.1", "2.0.0", "latest"]);
     let missed = "not a version in <2.0.0 among the 2 highest of its minor version";
     assert_eq!(plan.reason("1.0.0"), missed);
     assert_eq!(plan.reason("latest"), format!("{missed} (it is no version such as 1.2.3)"));
+    assert_eq!(plan.reason("2.0.0"), format!("{missed} (it is not in the range)"));
+    let pre_release = format!("{missed} (it is a pre-release, of which the range names none)");
+    assert_eq!(plan.reason("1.0.3-rc.1"), pre_release);
     assert_eq!(plan.reason("1.0.2"), "a version in <2.0.0 among the 2 highest of its minor version");
 }
 
@@ -117,10 +120,39 @@ fn content_that_could_not_be_read_or_is_not_there_keeps() {
         .manifest("v1", |manifest| manifest.content.as_mut().unwrap().image = ImageFacts::Unknown)
         .manifest("v2", |manifest| manifest.content.as_mut().unwrap().image = ImageFacts::None)
         .manifest("v3", |manifest| manifest.content.as_mut().unwrap().children = vec![digest("not there")]);
-    for criterion in [labels(&[("keep", "true")]), platforms(&["linux/amd64"])] {
+    for criterion in [labels(&[("keep", "true")]), platforms(&["linux/arm64"])] {
         let plan = plan(&[policy("p").keeping("rule", "v*", std::slice::from_ref(&criterion))], &repository);
         assert_eq!(plan.tags_that_go(), ["v2", "v4", "v5"], "{criterion}");
     }
+}
+
+#[test]
+fn a_platform_that_is_not_said_keeps_and_an_index_says_it_of_what_it_lists() {
+    let listed = |repository: RepositorySnapshot, name: &str, platform: &str| {
+        repository.manifest(name, |manifest| {
+            manifest.content.as_mut().unwrap().platforms = vec![platform.parse().unwrap()];
+        })
+    };
+    let artifact = |manifest: &mut ManifestSnapshot| manifest.content.as_mut().unwrap().image = ImageFacts::None;
+    let repository = repository()
+        .tagged("silent", DAY)
+        .config("silent", |config| config.platform = None)
+        .tagged("any-arm", DAY)
+        .config("any-arm", |config| config.platform = Some("linux/arm".parse().unwrap()))
+        .tagged("intel", DAY)
+        .tagged("artifact", DAY)
+        .manifest("artifact", artifact)
+        .image("wasm", DAY)
+        .manifest("wasm", artifact)
+        .index("wasm-arm", &["wasm"], DAY)
+        .tag("wasm-arm", "wasm-arm", DAY)
+        .index("wasm-intel", &["wasm"], DAY)
+        .tag("wasm-intel", "wasm-intel", DAY);
+    let repository = listed(listed(repository, "wasm-arm", "linux/arm/v7"), "wasm-intel", "linux/amd64");
+    let plan = plan(&[policy("p").keeping("rule", "*", &[platforms(&["linux/arm/v7"])])], &repository);
+    assert_eq!(plan.tags_that_go(), ["artifact", "intel", "wasm-intel"]);
+    assert_eq!(plan.reason("silent"), "not known whether it is for linux/arm/v7");
+    assert_eq!(plan.reason("wasm-arm"), "for linux/arm/v7");
 }
 
 #[test]

@@ -158,6 +158,7 @@ pub(in crate::storage) fn blob_descriptor(digest: Digest, size: u64) -> Descript
         artifact_type: None,
         urls: Vec::new(),
         annotations: BTreeMap::new(),
+        platform: None,
     }
 }
 

@@ -29,7 +29,10 @@ impl Collection {
         self.remove_expired_trash(&store).await
     }
 
+    /// A tombstone whose delete has not ended stays however long that takes: it says that the delete is to be finished.
     async fn remove_expired_trash(&self, store: &Arc<Store>) -> Result<(), Error> {
+        let mut deletes = store.pending_ids().await?;
+        deletes.extend(store.pendings().await?.into_iter().filter_map(|(_, pending)| pending.resumes));
         let mut walk = RepositoryWalk::begin_in(store, PathSpec::AllTrash, None);
         while let Some(name) = walk.next().await? {
             for text in store.names(PathSpec::TombstonedDigests(&name)).await? {
@@ -37,6 +40,7 @@ impl Collection {
                 let names = store.names(PathSpec::Tombstones(&name, &digest)).await?;
                 for batch in names.chunks(BATCH) {
                     let ids = batch.iter().filter_map(|text| Ulid::from_string(text).ok());
+                    let ids = ids.filter(|id| !deletes.contains(id));
                     let looks: Vec<_> = ids.map(|id| self.expire(store, &name, &digest, id)).collect();
                     concurrently(looks.into_iter()).await?;
                 }

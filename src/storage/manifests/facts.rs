@@ -86,7 +86,7 @@ impl Store {
         self.lenient_record(PathSpec::Fact(name, digest)).await
     }
 
-    /// Notes that a tag moved away from a manifest, or was deleted.
+    /// Notes that a tag moved away from a manifest, or was deleted; or what listed it, or what it says something about, was.
     pub(in crate::storage) async fn put_untagged(
         &self,
         name: &RepositoryName,
@@ -96,8 +96,26 @@ impl Store {
         self.put_record(PathSpec::Untagged(name, digest), &Moment { at }, Durability::Durable).await
     }
 
-    /// When a tag last moved away from a manifest.
-    #[cfg(test)]
+    /// Since when no tag points to a manifest that none points to; `None` where that is not known.
+    pub(in crate::storage) async fn untagged_since(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Timestamp>, Error> {
+        let pushed_at = match self.revision_fact(name, digest).await? {
+            Lenient::Read(fact) => Some(fact.pushed_at),
+            Lenient::Absent => self.age(PathSpec::RevisionLink(name, digest)).await?,
+            Lenient::Unreadable => None,
+        };
+        let untagged = match self.untagged_at(name, digest).await? {
+            Lenient::Unreadable => return Ok(None),
+            untagged => untagged.read(),
+        };
+        let restored = self.restored_at(name, digest).await?.read();
+        Ok(pushed_at.map(|pushed_at| [untagged, restored].into_iter().flatten().fold(pushed_at, Timestamp::max)))
+    }
+
+    /// When a manifest was last left by a tag, or by what reached it.
     pub(in crate::storage) async fn untagged_at(
         &self,
         name: &RepositoryName,

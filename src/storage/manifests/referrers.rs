@@ -197,6 +197,7 @@ fn referrer(digest: &Digest, manifest: &Manifest, size: u64) -> Descriptor {
         artifact_type: manifest.referrer_type(),
         urls: Vec::new(),
         annotations: manifest.annotations.clone(),
+        platform: None,
     }
 }
 
@@ -216,6 +217,7 @@ mod tests {
             artifact_type: None,
             urls: Vec::new(),
             annotations: BTreeMap::from([("a".to_owned(), "x".repeat(annotation_bytes))]),
+            platform: None,
         }
     }
 

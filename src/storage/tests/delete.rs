@@ -1,16 +1,19 @@
 //! Deleting.
 
+use std::time::Duration;
+
 use crate::{
     oci::Reference,
     storage::{
-        DeletionMode, Error, TombstoneKind, TombstoneState,
+        Clock as _, DeletionMode, Error, TombstoneKind, TombstoneState,
         fixtures::{World, name, sha256},
         layout::PathSpec,
     },
 };
 
 use super::{
-    assert_consistent, by, cause, image, is_there, paths_below, pending_count, reference, seed_blob, tag, tags,
+    assert_consistent, by, cause, image, index, is_there, paths_below, pending_count, put, reference, seed_blob, tag,
+    tags,
 };
 
 #[tokio::test]
@@ -164,4 +167,31 @@ async fn a_manifest_that_cannot_be_read_can_be_deleted_and_restored() {
     assert!(!is_there(&repository, &by(&digest)).await);
     catalog.trash().restore(&tombstone.id, crate::storage::Conflict::Fail, "restorer").await.unwrap();
     assert!(is_there(&repository, &Reference::Digest(digest)).await);
+}
+
+#[tokio::test]
+async fn what_only_the_deleted_reached_is_untagged_since_then_or_since_that_was() {
+    for had_tag in [true, false] {
+        let world = World::new();
+        let repository = world.repository("app").await;
+        let child = image("child");
+        child.push(&repository, None).await.unwrap();
+        let index = index(&[&child]);
+        let digest = repository.put_manifest(put(&index, Some("latest"))).await.unwrap();
+        let signature = image("signature").about(&digest);
+        signature.push(&repository, None).await.unwrap();
+        world.clock.advance(Duration::from_secs(60));
+        let moved_at = world.clock.now();
+        if !had_tag {
+            image("other").push(&repository, Some("latest")).await.unwrap();
+        }
+        world.clock.advance(Duration::from_secs(60));
+        repository.delete_manifest(&by(&digest), cause()).await.unwrap();
+        let since = if had_tag { world.clock.now() } else { moved_at };
+        let inventory = repository.inventory().await.unwrap();
+        for image in [&child, &signature] {
+            let entry = inventory.revisions.iter().find(|entry| entry.digest == image.digest()).unwrap();
+            assert_eq!(entry.untagged_since, Some(since), "with a tag until then: {had_tag}");
+        }
+    }
 }

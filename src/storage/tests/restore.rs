@@ -7,7 +7,7 @@ use futures::future;
 use crate::{
     oci::Digest,
     storage::{
-        Audience, Catalog, Conflict, DeleteCause, Error, Repository, Tombstone,
+        Audience, Catalog, Conflict, DeleteCause, Error, Repository, Tombstone, TombstoneState,
         driver::{StorageDriver as _, faulty::Fault},
         fixtures::{World, name, sha256},
         layout::PathSpec,
@@ -49,6 +49,21 @@ async fn a_restored_manifest_has_its_bytes_tags_and_push_times() {
     assert!(matches!(catalog.trash().get(&tombstone.id).await, Err(Error::TombstoneUnknown { .. })));
     let again = catalog.trash().restore(&tombstone.id, Conflict::Fail, "restorer").await;
     assert!(matches!(again, Err(Error::TombstoneUnknown { .. })));
+}
+
+#[tokio::test]
+async fn a_child_that_comes_back_with_its_index_is_not_offered_for_restore() {
+    let world = World::new();
+    let (catalog, repository) = opened(&world).await;
+    let child = image("child");
+    child.push(&repository, None).await.unwrap();
+    let index = index(&[&child]);
+    let digest = repository.put_manifest(put(&index, Some("v1"))).await.unwrap();
+    let of_index = delete(&repository, &digest).await;
+    let of_child = delete(&repository, &child.digest()).await;
+    catalog.trash().restore(&of_index.id, Conflict::Fail, "test").await.unwrap();
+    assert!(is_there(&repository, &by(&child.digest())).await);
+    assert_eq!(catalog.trash().get(&of_child.id).await.unwrap().state, TombstoneState::Revived);
 }
 
 #[tokio::test]

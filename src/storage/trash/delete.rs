@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::oci::{Digest, Reference, Tag};
+use crate::oci::{Digest, Manifest, Reference, Tag};
 
 use super::planned::PlannedDelete;
 use crate::storage::{
@@ -15,7 +15,7 @@ use crate::storage::{
         pending::{Operation, Pending, Subject},
     },
     layout::PathSpec,
-    manifests::facts::RevisionFact,
+    manifests::{closure::Closure, facts::RevisionFact},
     records::record::Lenient,
     store::Store,
     tags::pushes::TagPush,
@@ -256,6 +256,9 @@ impl Repository {
         } else {
             let closure = store.closure(name, digest, &[]).await?;
             media_type = self.keep_facts(digest, closure.root.as_ref()).await?;
+            if target.kind == TombstoneKind::Manifest {
+                self.note_unreached(&target, &closure, now).await?;
+            }
             (closure.digests(), closure.manifests.first().and_then(|root| root.size))
         };
         self.keep_history(&target).await?;
@@ -287,7 +290,7 @@ impl Repository {
     async fn keep_facts(
         &self,
         digest: &Digest,
-        manifest: Option<&crate::oci::Manifest>,
+        manifest: Option<&Manifest>,
     ) -> Result<Option<crate::oci::MediaType>, Error> {
         let store = &self.store;
         let Some(stored) = store.read_revision(&self.name, digest).await? else { return Ok(None) };
@@ -304,6 +307,29 @@ impl Repository {
 }
 
 impl Repository {
+    /// Notes since when no tag reaches what only the deleted manifest may have been reached by: what it lists, and what says
+    /// something about it. That is now if it has a tag, and else as long as it had none itself.
+    async fn note_unreached(&self, target: &Target, closure: &Closure, now: Timestamp) -> Result<(), Error> {
+        let (store, name) = (&self.store, &self.name);
+        let is_pushed = |child: &Digest| closure.manifests.iter().any(|manifest| manifest.digest == *child);
+        let listed = closure.root.iter().flat_map(Manifest::children).map(|child| &child.digest);
+        let mut unreached: BTreeSet<Digest> = listed.filter(|child| is_pushed(child)).cloned().collect();
+        unreached.extend(store.referrer_names(name, &target.digest).await?);
+        if unreached.is_empty() {
+            return Ok(());
+        }
+        let since = if target.tags.is_empty() { store.untagged_since(name, &target.digest).await? } else { Some(now) };
+        let since = since.unwrap_or(now);
+        let notes = unreached.iter().map(|digest| async move {
+            let known = if since == now { Lenient::Absent } else { store.untagged_at(name, digest).await? };
+            match known.read() {
+                Some(known) if known >= since => Ok(()),
+                _ => store.put_untagged(name, digest, since).await,
+            }
+        });
+        all_written(notes).await
+    }
+
     /// Makes sure that the time of a tag's push outlives its link, whose age it is where another registry pushed.
     async fn keep_history(&self, target: &Target) -> Result<(), Error> {
         let kept = target.tags.iter().map(|tag| async move {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
-use crate::api::FieldError;
+use crate::api::{Duration, FieldError};
 use crate::oci::Platform;
 use crate::retention::{Criterion, Rule, RuleError, TagPatterns, VersionRule};
 
@@ -33,9 +33,9 @@ impl KeepRule {
         criteria.extend(pushed.map(Criterion::MostRecentlyPushed));
         let pulled = number(self.most_recently_pulled, path, "mostRecentlyPulled")?;
         criteria.extend(pulled.map(Criterion::MostRecentlyPulled));
-        criteria.extend(self.pushed_within.as_ref().map(|age| Criterion::PushedWithin(age.as_std())));
-        criteria.extend(self.pulled_within.as_ref().map(|age| Criterion::PulledWithin(age.as_std())));
-        criteria.extend(self.created_within.as_ref().map(|age| Criterion::CreatedWithin(age.as_std())));
+        criteria.extend(age(self.pushed_within.as_ref(), path, "pushedWithin")?.map(Criterion::PushedWithin));
+        criteria.extend(age(self.pulled_within.as_ref(), path, "pulledWithin")?.map(Criterion::PulledWithin));
+        criteria.extend(age(self.created_within.as_ref(), path, "createdWithin")?.map(Criterion::CreatedWithin));
         Ok(())
     }
 
@@ -60,7 +60,10 @@ impl KeepRule {
             let platforms = platforms.iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
             criteria.push(Criterion::Platforms(platforms.into()));
         }
-        criteria.extend(self.within_size.as_ref().map(|size| Criterion::WithinSize(size.as_bytes())));
+        if let Some(size) = &self.within_size {
+            let bytes = Some(size.as_bytes()).filter(|bytes| *bytes > 0);
+            criteria.push(Criterion::WithinSize(bytes.ok_or_else(|| keeps_nothing(path, "withinSize", "20Gi"))?));
+        }
         Ok(())
     }
 }
@@ -85,6 +88,18 @@ fn number(count: Option<u32>, path: &str, field: &str) -> Result<Option<NonZeroU
     let check =
         |count| NonZeroU32::new(count).ok_or_else(|| FieldError::new(format!("{path}.{field}"), "must be at least 1"));
     count.map(check).transpose()
+}
+
+fn age(given: Option<&Duration>, path: &str, field: &str) -> Result<Option<std::time::Duration>, FieldError> {
+    match given.map(Duration::as_std) {
+        Some(age) if age.is_zero() => Err(keeps_nothing(path, field, "720h")),
+        age => Ok(age),
+    }
+}
+
+fn keeps_nothing(path: &str, field: &str, example: &str) -> FieldError {
+    let message = format!("keeps nothing when it is 0: write something such as {example}, or leave it out");
+    FieldError::new(format!("{path}.{field}"), message)
 }
 
 /// Of an empty list or map it cannot be told whether all or nothing is meant.
@@ -147,6 +162,11 @@ mod tests {
             ("{name: a, tags: ['*'], mostRecentlyPulled: 0}", "spec.keep[3].mostRecentlyPulled", "at least 1"),
             ("{name: a, tags: ['*'], platforms: [linux/arm64, linux]}", "spec.keep[3].platforms[1]", "linux/amd64"),
             ("{name: a, tags: ['*'], labels: {}}", "spec.keep[3].labels", "an entry"),
+            ("{name: a, tags: ['*'], pushedWithin: 0h}", "spec.keep[3].pushedWithin", "720h"),
+            ("{name: a, tags: ['*'], pulledWithin: 0s}", "spec.keep[3].pulledWithin", "720h"),
+            ("{name: a, tags: ['*'], createdWithin: 0s}", "spec.keep[3].createdWithin", "720h"),
+            ("{name: a, tags: ['*'], withinSize: '0'}", "spec.keep[3].withinSize", "20Gi"),
+            ("{name: a, tags: ['!v1'], always: {}}", "spec.keep[3].tags", "no name has"),
             ("{name: a, tags: ['*'], artifactTypes: []}", "spec.keep[3].artifactTypes", "an entry"),
             ("{name: a, tags: ['*']}", "spec.keep[3]", "needs a criterion"),
         ] {

@@ -15,6 +15,9 @@ use crate::api::{Duration, Quantity};
 #[schemars(extend("x-kubernetes-validations" = rules(&[(
     "has(self.always) || has(self.mostRecentlyPushed) || has(self.mostRecentlyPulled) || has(self.pushedWithin) || has(self.pulledWithin) || has(self.createdWithin) || has(self.semver) || has(self.labels) || has(self.annotations) || has(self.artifactTypes) || has(self.platforms) || has(self.withinSize)",
     "a keep rule needs a criterion, such as always: {}, mostRecentlyPushed, pushedWithin, pulledWithin or semver; without one it would delete every tag that it matches"
+), (
+    "(!has(self.pushedWithin) || duration(self.pushedWithin) > duration('0s')) && (!has(self.pulledWithin) || duration(self.pulledWithin) > duration('0s')) && (!has(self.createdWithin) || duration(self.createdWithin) > duration('0s'))",
+    "pushedWithin, pulledWithin and createdWithin are times such as 720h; 0s keeps nothing, so the rule would delete every tag that it matches"
 )])))]
 pub struct KeepRule {
     /// The rule's name, which the reasons of a plan use.

@@ -108,14 +108,23 @@ impl Root {
     }
 }
 
+/// How often a folder is made again that somebody took away while what is to be in it was made.
+const ATTEMPTS: usize = 8;
+
 fn create_durably(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create_durably(path.parent().ok_or(error)?)?;
-            fs::create_dir(path)?;
+    for attempt in 1.. {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt == 1 => return Ok(()),
+            // Somebody made it just now, and may not have synced it yet.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {
+                create_durably(path.parent().ok_or(error)?)?;
+            }
+            created => {
+                created?;
+                break;
+            }
         }
-        created => created?,
     }
     // The parent of a relative path of one component is the empty path.
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -142,6 +151,26 @@ mod tests {
             assert_eq!(open("a/b/file/x").unwrap_err(), Errno::NOTDIR);
             assert_eq!(open("a/link").unwrap_err(), Errno::LOOP);
             assert!(open("a/link/file").is_err());
+        }
+    }
+
+    #[test]
+    fn folders_beside_each_other_are_made_at_the_same_time() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let start = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                let made = ["a", "b", "c", "d"].map(|name| {
+                    let (path, start) = (folder.path().join("new/namespace").join(name), &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        create_durably(&path)
+                    })
+                });
+                for made in made {
+                    made.join().unwrap().unwrap();
+                }
+            });
         }
     }
 

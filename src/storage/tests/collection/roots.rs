@@ -2,7 +2,11 @@
 
 use crate::{
     oci::Algorithm,
-    storage::{Audience, Conflict, TrashFilter, tests::paths_below},
+    storage::{
+        Audience, Conflict, TrashFilter,
+        guard::pending::{Operation, Pending, Subject},
+        tests::paths_below,
+    },
 };
 
 use super::*;
@@ -36,6 +40,38 @@ async fn an_age_that_lies_in_the_future_counts_as_young() {
     let catalog = world.open().await;
     assert_eq!(collect(&catalog).await.removed_blobs.get(), 0);
     assert!(has_bytes(&catalog, &by_link).await && has_bytes(&catalog, &by_data).await);
+}
+
+#[tokio::test]
+async fn a_tombstone_stays_until_its_delete_has_ended() {
+    let world = World::new();
+    let repository = world.repository("app").await;
+    let image = image("a");
+    image.push(&repository, Some("v1")).await.unwrap();
+    let tombstone = repository.delete_manifest(&by(&image.digest()), cause()).await.unwrap();
+    let catalog = aged(&world).await;
+    world.clock.advance(Duration::from_secs(24 * 60 * 60) * 2);
+    for (id, resumes) in [(tombstone.id.0, None), (ulid::Ulid::from_parts(1, 1), Some(tombstone.id.0))] {
+        let pending = Pending {
+            operation: Operation::Delete,
+            repository: Some(name("app")),
+            subject: Some(Subject { kind: tombstone.kind, digest: image.digest() }),
+            manifests: Vec::new(),
+            tags: tombstone.tags.clone(),
+            blobs: Vec::new(),
+            policy: None,
+            replica: None,
+            resumes,
+        };
+        catalog.store.put_pending(id, &pending).await.unwrap();
+        assert_eq!(
+            collect(&catalog).await.tombstones_expired.get(),
+            0,
+            "who ends the delete finds out by it that it began"
+        );
+        catalog.store.remove_pending(id).await.unwrap();
+    }
+    assert_eq!(collect(&catalog).await.tombstones_expired.get(), 1);
 }
 
 #[tokio::test]
