@@ -171,12 +171,11 @@ impl<'a> PolicyLoop<'a> {
             let policy = self.policy(&status.policy_uid).map(|policy| policy.source.clone());
             let same = policy.filter(|source| source.generation == status.generation && !source.spec.suspend);
             let name = status.policy.clone();
-            let ended = match same {
-                Some(policy) => self.carry_on(&policy, &run, status, None).await,
-                None => {
-                    let reason = "it was cut off, and the policy was changed, suspended or removed since";
-                    self.registry.runs.interrupt(&run, reason).await.map_err(anyhow::Error::new)
-                }
+            let ended = if let Some(policy) = same {
+                self.carry_on(&policy, &run, status, None).await
+            } else {
+                let reason = "it was cut off, and the policy was changed, suspended or removed since";
+                self.registry.runs.interrupt(&run, reason).await.map_err(anyhow::Error::new)
             };
             let words = match ended {
                 Ok(status) => format!("a run that was cut off: {}", outcome(&status, ANNOTATION)),
