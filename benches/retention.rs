@@ -22,9 +22,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use lagan::oci::{Algorithm, Digest, ImageConfig};
 use lagan::retention::{
-    Blob, Criterion, ImageFacts, InUseProtection, Limits, ManifestContent, ManifestSnapshot, Mode, OrphanedReferrers,
-    Plan, Planning, Policy, PolicyId, PullsKnown, RepositoryPatterns, RepositorySnapshot, Rule, TagPatterns,
-    TagSnapshot, UnmatchedTags, Untagged, UntaggedAction, Usage, VersionRule, plan_repository,
+    Blob, Criterion, Granularity, ImageFacts, InUseProtection, Limits, ManifestContent, ManifestSnapshot, Mode,
+    OrphanedReferrers, Plan, Planning, Policy, PolicyId, PullsKnown, RepositoryPatterns, RepositorySnapshot, Rule,
+    TagPatterns, TagSnapshot, UnmatchedTags, Untagged, UntaggedAction, Usage, VersionRule, plan_repository,
 };
 
 const REPOSITORIES: u32 = 10_000;
@@ -45,6 +45,7 @@ fn policy() -> Policy {
     let versions = VersionRule { keep_per_major: Some(count(2)), ..VersionRule::default() };
     let labels = BTreeMap::from([("keep".to_owned(), "true".to_owned())]);
     Policy {
+        granularity: Granularity::Tag,
         id: PolicyId { namespace: "ns".into(), name: "p".into(), uid: "u".into(), generation: 1 },
         mode: Mode::Enforce,
         suspended: false,

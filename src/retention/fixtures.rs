@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use crate::oci::{Algorithm, Digest, ImageConfig, RepositoryName};
 
 use super::{
-    Blob, Criterion, Hold, ImageFacts, ImmutableTags, InUseProtection, Limits, ManifestContent, ManifestSnapshot, Mode,
-    OrphanedReferrers, Planning, Policy, PolicyId, PullsKnown, RepositoryPatterns, RepositoryPlan, RepositorySnapshot,
-    Rule, TagPatterns, TagSnapshot, UnmatchedTags, Untagged, UntaggedAction, Usage, VersionRule, plan_repository,
+    Blob, Criterion, Granularity, Hold, ImageFacts, ImmutableTags, InUseProtection, Limits, ManifestContent,
+    ManifestSnapshot, Mode, OrphanedReferrers, Planning, Policy, PolicyId, PullsKnown, RepositoryPatterns,
+    RepositoryPlan, RepositorySnapshot, Rule, TagPatterns, TagSnapshot, UnmatchedTags, Untagged, UntaggedAction, Usage,
+    VersionRule, plan_repository,
 };
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -41,6 +42,7 @@ pub(super) fn policy(name: &str) -> Policy {
         repositories: RepositoryPatterns::new(&["**".into()], &[]).unwrap(),
         minimum_age: Duration::ZERO,
         unmatched_tags: UnmatchedTags::Ignore,
+        granularity: Granularity::Tag,
         keep: Vec::new(),
         untagged: Untagged { action: UntaggedAction::Keep, minimum_age: Duration::ZERO },
         orphaned: OrphanedReferrers::Delete,
@@ -54,6 +56,12 @@ impl Policy {
     /// Tags that no rule matches go.
     pub(super) fn deleting_unmatched(mut self) -> Self {
         self.unmatched_tags = UnmatchedTags::Delete;
+        self
+    }
+
+    /// The tags of an image stay together.
+    pub(super) fn of_images(mut self) -> Self {
+        self.granularity = Granularity::Image;
         self
     }
 

@@ -11,6 +11,9 @@
 //! - What keeps, beats every wish to delete, whichever policy of the Registry says it, in a dry run or suspended too:
 //!   a hold, use by the cluster, immutability, a criterion, the `minimumAge` of any policy whose repositories it is among, a
 //!   restore less than a restore window ago, a fact that is missing or unreadable.
+//! - A policy whose granularity is Image looks at the tags of one manifest together: they are as young, and as lately
+//!   pulled, as the youngest and the last pulled of them; they share one place where tags are counted; and what keeps one
+//!   of them keeps all. Tags of which the policy says nothing keep no others.
 //! - A *manifest* follows only if `untagged` of the running policy is Delete, no tag points to it, no kept index
 //!   lists it, its subject is not kept, and no tag has pointed to it for `untagged.minimumAge`. With 0s it goes in
 //!   the same run as its last tag. Referrers go with their subject, unless `referrers.orphaned` is Keep.
@@ -54,7 +57,8 @@ pub use pattern::{PatternError, RepositoryPatterns, TagPatterns};
 pub use plan::{LimitExceeded, Plan, PreventedBy, Remark};
 pub use planning::Planning;
 pub use policy::{
-    InUseProtection, Limits, Mode, OrphanedReferrers, Policy, PolicyId, UnmatchedTags, Untagged, UntaggedAction,
+    Granularity, InUseProtection, Limits, Mode, OrphanedReferrers, Policy, PolicyId, UnmatchedTags, Untagged,
+    UntaggedAction,
 };
 pub use reason::Reason;
 pub use repository_plan::{Prevented, RepositoryPlan, plan_repository};

@@ -41,6 +41,15 @@ pub enum UnmatchedTags {
     Delete,
 }
 
+/// What a policy counts, and what it keeps together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granularity {
+    /// Each tag by itself.
+    Tag,
+    /// The tags of a manifest together: one place for all of them, all as young as the youngest, and all stay if one does.
+    Image,
+}
+
 /// What becomes of manifests that no tag reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UntaggedAction {
@@ -101,6 +110,8 @@ pub struct Policy {
     pub minimum_age: Duration,
     /// Tags that no rule matches.
     pub unmatched_tags: UnmatchedTags,
+    /// What is counted, and what stays together.
+    pub granularity: Granularity,
     /// What stays.
     pub keep: Vec<Rule>,
     /// Manifests that no tag reaches.

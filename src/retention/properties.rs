@@ -187,9 +187,9 @@ fn any_policy(which: &'static str) -> impl Strategy<Value = Policy> {
     let rules = vec((pattern(), vec(criterion(), 1..3)), 0..3);
     let holds = vec(reference(), 0..2);
     let scope = prop_oneof![9 => Just("**"), 1 => Just("team/*")];
-    let flags = (any::<bool>(), proptest::bool::weighted(0.2));
+    let flags = (any::<bool>(), proptest::bool::weighted(0.2), any::<bool>());
     (rules, holds, age(), flags, option::weighted(0.8, age()), scope).prop_map(
-        move |(rules, holds, floor, (delete_unmatched, keep_orphans), untagged, scope)| {
+        move |(rules, holds, floor, (delete_unmatched, keep_orphans, of_images), untagged, scope)| {
             let mut result = policy(which).with_floor(floor).only_for(scope);
             for (at, (pattern, criteria)) in rules.into_iter().enumerate() {
                 result = result.keeping(&format!("rule-{at}"), pattern, &criteria);
@@ -199,6 +199,9 @@ fn any_policy(which: &'static str) -> impl Strategy<Value = Policy> {
             }
             if keep_orphans {
                 result.orphaned = OrphanedReferrers::Keep;
+            }
+            if of_images {
+                result = result.of_images();
             }
             if delete_unmatched {
                 result = result.deleting_unmatched();
@@ -290,11 +293,12 @@ proptest! {
     #[test]
     fn another_rule_to_keep_never_deletes_more(
         policies in policies(), snapshot in snapshot(), usage in usage(),
-        pattern in pattern(), criteria in vec(criterion(), 1..3)
+        pattern in pattern(), criteria in vec(criterion(), 1..3), of_images in any::<bool>()
     ) {
         let before = gone(&plan_with_usage(&policies, &snapshot, &usage));
         let mut elsewhere = policies.clone();
-        elsewhere.push(policy("another").keeping("more", pattern, &criteria));
+        let another = policy("another").keeping("more", pattern, &criteria);
+        elsewhere.push(if of_images { another.of_images() } else { another });
         let mut here = policies;
         // A rule also says that the tags it does not keep are to go. Only one that keeps all it matches just keeps.
         here[0] = here[0].clone().keeping("more", pattern, &[Criterion::Always]);

@@ -57,6 +57,13 @@ pub enum Reason {
         /// The other policy that it is from; `None`: the one that runs.
         policy: Option<String>,
     },
+    /// Stays: another tag of the same manifest does, and the policy's granularity is Image.
+    OtherTag {
+        /// That tag.
+        tag: Tag,
+        /// The other policy that it is from; `None`: the one that runs.
+        policy: Option<String>,
+    },
     /// Stays: no rule matches it, and the policy says nothing of such tags.
     NotCovered,
     /// Stays: nobody knows when it was pushed.
@@ -159,7 +166,7 @@ impl Reason {
             Self::TooYoung { .. } => "TooYoung",
             Self::Immutable => "Immutable",
             Self::Unclear { .. } | Self::PushTimeUnknown | Self::Unreadable | Self::MayBeReferred { .. } => "Unknown",
-            Self::Kept { .. } => "Kept",
+            Self::Kept { .. } | Self::OtherTag { .. } => "Kept",
             Self::NotCovered => "NotCovered",
             Self::Tagged { .. } | Self::ChildOf { .. } | Self::ReferrerOf { .. } => "Referenced",
             Self::UntaggedKept | Self::OrphanKept | Self::UntaggedTooShort { .. } => "Untagged",
@@ -173,9 +180,10 @@ impl Reason {
     pub(super) fn policy(&self) -> Option<&str> {
         match self {
             Self::Held { policy, .. } => Some(policy),
-            Self::TooYoung { policy, .. } | Self::Kept { policy, .. } | Self::Unclear { policy, .. } => {
-                policy.as_deref()
-            }
+            Self::TooYoung { policy, .. }
+            | Self::Kept { policy, .. }
+            | Self::Unclear { policy, .. }
+            | Self::OtherTag { policy, .. } => policy.as_deref(),
             _ => None,
         }
     }
@@ -204,6 +212,10 @@ impl fmt::Display for Reason {
             }
             Self::Kept { criterion, policy } => {
                 criterion.fmt(f)?;
+                by_policy(f, policy.as_deref())
+            }
+            Self::OtherTag { tag, policy } => {
+                write!(f, "another tag of the image stays: {tag}")?;
                 by_policy(f, policy.as_deref())
             }
             Self::NotCovered => f.write_str("no rule matches it, and unmatchedTags is Ignore"),

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use crate::oci::{Digest, ImageConfig, Platform, Reference, Tag};
 
 use super::{
-    Criterion, ImageFacts, ImmutableTags, ManifestContent, ManifestSnapshot, OrphanedReferrers, Policy, PullsKnown,
-    RepositorySnapshot, Rule, TagSnapshot, UnmatchedTags, UntaggedAction, Usage, VersionRule,
+    Criterion, Granularity, ImageFacts, ImmutableTags, ManifestContent, ManifestSnapshot, OrphanedReferrers, Policy,
+    PullsKnown, RepositorySnapshot, Rule, TagSnapshot, UnmatchedTags, UntaggedAction, Usage, VersionRule,
 };
 
 /// The question; the first policy runs.
@@ -39,6 +39,13 @@ impl Question<'_> {
         }
         let manifests = self.snapshot.manifests.iter().map(|m| m.digest.clone()).filter(|d| !kept.contains(d));
         (gone, manifests.collect())
+    }
+
+    /// The tags that a policy looks at together with one: all of the same image, or itself.
+    fn together(&self, granularity: Granularity, tag: &TagSnapshot) -> Vec<&TagSnapshot> {
+        let tags = self.snapshot.tags.iter();
+        tags.filter(|t| if granularity == Granularity::Image { t.digest == tag.digest } else { t.tag == tag.tag })
+            .collect()
     }
 
     fn younger(&self, since: Timestamp, age: Duration) -> bool {
@@ -127,8 +134,41 @@ impl Question<'_> {
         }
     }
 
+    /// When a tag, or its image, was last pushed.
+    fn last_pushed(&self, granularity: Granularity, tag: &TagSnapshot) -> Timestamp {
+        self.together(granularity, tag).iter().filter_map(|tag| tag.pushed_at).max().unwrap()
+    }
+
+    /// When a tag, or its image, was last pulled or pushed.
+    fn last_used(&self, granularity: Granularity, tag: &TagSnapshot) -> Timestamp {
+        let together = self.together(granularity, tag);
+        together.iter().filter_map(|tag| Some(self.tag_last_used(tag, tag.pushed_at?))).max().unwrap()
+    }
+
+    /// How many places are taken by what `time` says came later than a tag, among the tags that its rule matches.
+    fn places_after(
+        &self,
+        rule: &Rule,
+        granularity: Granularity,
+        own: &TagSnapshot,
+        is_later: impl Fn((&TagSnapshot, &Tag), (&TagSnapshot, &Tag)) -> bool,
+    ) -> usize {
+        let matched = self.matched(rule);
+        // The name that tells apart what came at the same time: that of the tag, or the last of its image's.
+        let name = |tag: &TagSnapshot| -> Tag {
+            let together = self.together(granularity, tag);
+            let names = matched.iter().filter(|(other, _)| together.iter().any(|t| t.tag == other.tag));
+            names.map(|(other, _)| other.tag.clone()).max().unwrap()
+        };
+        let later = matched.iter().filter(|(other, _)| is_later((other, &name(other)), (own, &name(own))));
+        match granularity {
+            Granularity::Tag => later.count(),
+            Granularity::Image => later.map(|(other, _)| &other.digest).collect::<BTreeSet<_>>().len(),
+        }
+    }
+
     /// When a tag was last pulled, by its name, by its digest or by that of something that it lists; or pushed.
-    fn last_used(&self, tag: &TagSnapshot, pushed_at: Timestamp) -> Timestamp {
+    fn tag_last_used(&self, tag: &TagSnapshot, pushed_at: Timestamp) -> Timestamp {
         let reached = self.reached(tag);
         let by_digest =
             self.snapshot.manifests.iter().filter(|m| reached.contains(&m.digest)).filter_map(|m| m.pulled_at);
@@ -202,10 +242,11 @@ impl Question<'_> {
     }
 
     /// The bytes of a tag and of all that were pushed after it.
-    fn size_down_to(&self, rule: &Rule, tag: &TagSnapshot, pushed_at: Timestamp) -> u64 {
+    fn size_down_to(&self, rule: &Rule, granularity: Granularity, tag: &TagSnapshot) -> u64 {
         let mut sizes = std::collections::BTreeMap::new();
-        for (other, at) in self.matched(rule) {
-            if (at, &other.tag) >= (pushed_at, &tag.tag) {
+        for (other, _) in self.matched(rule) {
+            let (at, own) = (self.last_pushed(granularity, other), self.last_pushed(granularity, tag));
+            if (at, &other.tag) >= (own, &tag.tag) {
                 for manifest in self.reached(other).iter().filter_map(|digest| self.find(digest)) {
                     sizes.insert((true, manifest.digest.clone()), manifest.size);
                     let blobs = manifest.content.iter().flat_map(|content| &content.blobs);
@@ -216,7 +257,7 @@ impl Question<'_> {
         sizes.values().sum()
     }
 
-    fn criterion_holds(&self, rule: &Rule, criterion: &Criterion, tag: &TagSnapshot, pushed_at: Timestamp) -> bool {
+    fn criterion_holds(&self, granularity: Granularity, rule: &Rule, criterion: &Criterion, tag: &TagSnapshot) -> bool {
         let image = |ask: &dyn Fn(&ImageConfig) -> bool| {
             self.any(tag, |content| match &content.image {
                 ImageFacts::Known(image) => Some(ask(image)),
@@ -226,24 +267,26 @@ impl Question<'_> {
         };
         match criterion {
             Criterion::Always => true,
-            Criterion::PushedWithin(age) => self.younger(pushed_at, *age),
+            Criterion::PushedWithin(age) => self.younger(self.last_pushed(granularity, tag), *age),
             Criterion::MostRecentlyPushed(count) => {
-                let matched = self.matched(rule);
-                let later = matched.iter().filter(|(other, at)| (*at, &other.tag) > (pushed_at, &tag.tag));
-                later.count() < count.get() as usize
+                let at = |tag: &TagSnapshot| self.last_pushed(granularity, tag);
+                let later = self
+                    .places_after(rule, granularity, tag, |(a, a_name), (b, b_name)| (at(a), a_name) > (at(b), b_name));
+                later < count.get() as usize
             }
             Criterion::PulledWithin(age) => {
                 self.snapshot.pulls == PullsKnown::Nothing
-                    || self.younger(self.last_used(tag, pushed_at).max(self.missing_until()), *age)
+                    || self.younger(self.last_used(granularity, tag).max(self.missing_until()), *age)
             }
             Criterion::MostRecentlyPulled(count) => {
-                let own = (self.last_used(tag, pushed_at), &tag.tag);
-                let matched = self.matched(rule);
-                let used: Vec<_> = matched.iter().map(|(other, at)| (self.last_used(other, *at), &other.tag)).collect();
+                let at = |tag: &TagSnapshot| self.last_used(granularity, tag);
+                let own = at(tag);
                 // It may have been used as late as anything could be that is not known.
-                let surely_later = used.iter().filter(|(at, _)| *at > own.0.max(self.missing_until())).count();
-                let later = used.iter().filter(|other| **other > own).count();
-                let is_doubtful = own.0 <= self.missing_until();
+                let surely_later = self
+                    .places_after(rule, granularity, tag, |(other, _), _| at(other) > own.max(self.missing_until()));
+                let later = self
+                    .places_after(rule, granularity, tag, |(a, a_name), (b, b_name)| (at(a), a_name) > (at(b), b_name));
+                let is_doubtful = own <= self.missing_until();
                 (if is_doubtful { surely_later.min(later) } else { later }) < count.get() as usize
             }
             Criterion::CreatedWithin(age) => self.created_within(tag, *age),
@@ -267,24 +310,35 @@ impl Question<'_> {
             Criterion::ArtifactTypes(types) => {
                 self.any(tag, |content| Some(types.iter().any(|t| content.artifact_type.as_ref() == Some(t))))
             }
-            Criterion::WithinSize(bytes) => self.size_down_to(rule, tag, pushed_at) <= *bytes,
+            Criterion::WithinSize(bytes) => self.size_down_to(rule, granularity, tag) <= *bytes,
         }
     }
 
+    /// Whether a rule of a policy keeps a tag, or one that the policy looks at together with it.
+    fn rules_keep(&self, policy: &Policy, tag: &TagSnapshot) -> bool {
+        let granularity = policy.granularity;
+        let keeps = |rule: &Rule, tag: &TagSnapshot| {
+            let holds = |criterion| self.criterion_holds(granularity, rule, criterion, tag);
+            rule.tags().matches(&tag.tag) && tag.pushed_at.is_some() && rule.criteria().iter().any(holds)
+        };
+        self.together(granularity, tag).iter().any(|tag| policy.keep.iter().any(|rule| keeps(rule, tag)))
+    }
+
+    /// Whether something keeps a tag, itself or one that the running policy looks at together with it.
     fn keeps_tag(&self, tag: &TagSnapshot) -> bool {
+        let running = &self.policies[0];
+        let is_matched = running.keep.iter().any(|rule| rule.tags().matches(&tag.tag));
+        self.together(running.granularity, tag).iter().any(|tag| self.something_keeps(tag))
+            || (!is_matched && running.unmatched_tags == UnmatchedTags::Ignore)
+    }
+
+    fn something_keeps(&self, tag: &TagSnapshot) -> bool {
         let Some(pushed_at) = tag.pushed_at else { return true };
         let Some(manifest) = self.find(&tag.digest) else { return true };
         let named = |reference: &Reference| match reference {
             Reference::Tag(name) => *name == tag.tag,
             Reference::Digest(digest) => *digest == tag.digest,
         };
-        let matching = |policy: &Policy| policy.keep.iter().filter(|rule| rule.tags().matches(&tag.tag)).count();
-        let kept_by = |policy: &Policy| {
-            policy.keep.iter().filter(|rule| rule.tags().matches(&tag.tag)).any(|rule| {
-                rule.criteria().iter().any(|criterion| self.criterion_holds(rule, criterion, tag, pushed_at))
-            })
-        };
-        let running = &self.policies[0];
         self.hold_references().any(named)
             || self.usage.tags.contains_key(&tag.tag)
             || self.used().contains(&tag.digest)
@@ -293,8 +347,7 @@ impl Question<'_> {
             || self.recently_restored(manifest.restored_at)
             || manifest.content.is_none()
             || self.below_a_floor(pushed_at)
-            || self.applying().any(kept_by)
-            || (matching(running) == 0 && running.unmatched_tags == UnmatchedTags::Ignore)
+            || self.applying().any(|policy| self.rules_keep(policy, tag))
     }
 
     fn keeps_manifest(&self, manifest: &ManifestSnapshot, gone: &BTreeSet<Tag>, kept: &Digests) -> bool {

@@ -108,7 +108,7 @@ fn plan_with(
     let others: Vec<&Policy> = applying.iter().copied().filter(|p| p.id != planning.running().id).collect();
     let protection = Protection::new(planning, &applying, snapshot, graph, usage);
     let tags = TagJudge::new(planning, graph, &protection, &others, snapshot);
-    let decisions: HashMap<&Tag, Decision> = snapshot.tags.iter().map(|tag| (&tag.tag, tags.decide(tag))).collect();
+    let decisions: HashMap<&Tag, Decision> = tags.decisions();
     let dropped = decisions.iter().filter(|(_, d)| d.action == Action::Delete).map(|(tag, _)| *tag).collect();
     let judge = ManifestJudge { planning, graph, protection: &protection, dropped: &dropped };
     let kept = judge.kept();

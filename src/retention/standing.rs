@@ -14,7 +14,7 @@ use crate::oci::{Digest, ImageConfig, Platform, Tag};
 
 use super::graph::{Graph, Node};
 use super::planning::is_younger;
-use super::{Criterion, ImageFacts, ManifestContent, PullsKnown, RepositorySnapshot, Rule, TagSnapshot};
+use super::{Criterion, Granularity, ImageFacts, ManifestContent, PullsKnown, RepositorySnapshot, Rule, TagSnapshot};
 
 /// Where a manifest that has no config says when it was made (OCI image-spec, `annotations.md`).
 pub(super) const CREATED: &str = "org.opencontainers.image.created";
@@ -37,16 +37,54 @@ pub(super) struct Facts<'a> {
     now: Timestamp,
     /// When what a manifest reaches was last pulled by digest.
     pulled: HashMap<Node, Timestamp>,
+    /// When what tags point to was last pushed, and used, by any of them. Empty where no policy asks.
+    images: HashMap<&'a Digest, Times>,
+}
+
+/// When something was last pushed, and when it was last pulled or pushed.
+#[derive(Clone, Copy)]
+struct Times {
+    pushed: Timestamp,
+    used: Timestamp,
 }
 
 impl<'a> Facts<'a> {
     pub(super) fn new(snapshot: &'a RepositorySnapshot, graph: &'a Graph<'a>, now: Timestamp) -> Self {
         let pulled = newest(graph, graph.iter().filter_map(|(node, manifest)| Some((node, manifest.pulled_at?))));
-        Self { snapshot, graph, now, pulled }
+        Self { snapshot, graph, now, pulled, images: HashMap::new() }
+    }
+
+    /// The same, for policies that look at whole images.
+    pub(super) fn with_images(mut self) -> Self {
+        let mut images: HashMap<&'a Digest, Times> = HashMap::new();
+        for tag in &self.snapshot.tags {
+            let Some(pushed) = tag.pushed_at else { continue };
+            let used = self.tag_used_at(tag, pushed);
+            let times = images.entry(&tag.digest).or_insert(Times { pushed, used });
+            *times = Times { pushed: times.pushed.max(pushed), used: times.used.max(used) };
+        }
+        self.images = images;
+        self
+    }
+
+    /// When a tag was pushed, or the last of all tags of its image.
+    fn pushed_at(&self, tag: &TagSnapshot, own: Timestamp, granularity: Granularity) -> Timestamp {
+        match granularity {
+            Granularity::Tag => own,
+            Granularity::Image => self.images.get(&tag.digest).map_or(own, |times| times.pushed),
+        }
+    }
+
+    /// When a tag was last used, or the last of all tags of its image.
+    fn used_at(&self, tag: &TagSnapshot, pushed_at: Timestamp, granularity: Granularity) -> Timestamp {
+        match self.images.get(&tag.digest).filter(|_| granularity == Granularity::Image) {
+            Some(times) => times.used,
+            None => self.tag_used_at(tag, pushed_at),
+        }
     }
 
     /// When a tag was last used, as far as that is known: pulled by its name or its digest, or pushed.
-    fn used_at(&self, tag: &TagSnapshot, pushed_at: Timestamp) -> Timestamp {
+    fn tag_used_at(&self, tag: &TagSnapshot, pushed_at: Timestamp) -> Timestamp {
         let by_digest = self.graph.node(&tag.digest).and_then(|node| self.pulled.get(&node).copied());
         [tag.pulled_at, by_digest].into_iter().flatten().fold(pushed_at, Timestamp::max)
     }
@@ -60,8 +98,8 @@ impl<'a> Facts<'a> {
 
 /// How tags stand by one criterion of a rule.
 pub(super) enum Standing<'a> {
-    /// Each by itself.
-    Alone,
+    /// Each by itself, or with its image.
+    Alone(Granularity),
     /// It holds for some of them; of others it is not known.
     Tags { holds: HashSet<&'a Tag>, unknown: HashSet<&'a Tag> },
     /// It holds for what points to these manifests.
@@ -70,17 +108,19 @@ pub(super) enum Standing<'a> {
 
 impl<'a> Standing<'a> {
     /// How the tags stand that a rule matches. What it costs is in proportion to the repository, and to its logarithm.
-    pub(super) fn new(criterion: &Criterion, rule: &Rule, facts: &Facts<'a>) -> Self {
+    pub(super) fn new(criterion: &Criterion, rule: &Rule, granularity: Granularity, facts: &Facts<'a>) -> Self {
         let some = |holds| Self::Tags { holds, unknown: HashSet::new() };
         match criterion {
-            Criterion::Always | Criterion::PushedWithin(_) | Criterion::PulledWithin(_) => Self::Alone,
-            Criterion::MostRecentlyPushed(count) => some(first(newest_first(facts.matched(rule)), *count)),
-            Criterion::MostRecentlyPulled(count) => most_recently_pulled(*count, rule, facts),
+            Criterion::Always | Criterion::PushedWithin(_) | Criterion::PulledWithin(_) => Self::Alone(granularity),
+            Criterion::MostRecentlyPushed(count) => {
+                some(first(&newest_first(pushed(rule, granularity, facts)), *count, granularity))
+            }
+            Criterion::MostRecentlyPulled(count) => most_recently_pulled(*count, rule, granularity, facts),
             Criterion::Version(versions) => {
                 let matched = facts.snapshot.tags.iter().map(|tag| &tag.tag).filter(|tag| rule.tags().matches(tag));
                 some(versions.kept(matched))
             }
-            Criterion::WithinSize(bytes) => some(within_size(*bytes, rule, facts)),
+            Criterion::WithinSize(bytes) => some(within_size(*bytes, rule, granularity, facts)),
             Criterion::CreatedWithin(age) => created_within(*age, facts),
             Criterion::Labels(wanted) => {
                 any(facts, |content| with_image(content, |image| contains(&image.labels, wanted)))
@@ -102,7 +142,7 @@ impl<'a> Standing<'a> {
         facts: &Facts<'_>,
     ) -> Verdict {
         match self {
-            Self::Alone => alone(criterion, tag, pushed_at, facts),
+            Self::Alone(granularity) => alone(criterion, tag, pushed_at, *granularity, facts),
             Self::Tags { holds, unknown } => among(&&tag.tag, holds, unknown),
             Self::Manifests { holds, unknown } => match facts.graph.node(&tag.digest) {
                 Some(node) => among(&node, holds, unknown),
@@ -126,12 +166,19 @@ fn among<K: Hash + Eq>(key: &K, holds: &HashSet<K>, unknown: &HashSet<K>) -> Ver
     }
 }
 
-fn alone(criterion: &Criterion, tag: &TagSnapshot, pushed_at: Timestamp, facts: &Facts<'_>) -> Verdict {
+fn alone(
+    criterion: &Criterion,
+    tag: &TagSnapshot,
+    pushed_at: Timestamp,
+    granularity: Granularity,
+    facts: &Facts<'_>,
+) -> Verdict {
+    let within = |at: Timestamp, age: &Duration| is_younger(at, *age, facts.now);
     match criterion {
-        Criterion::PushedWithin(age) => verdict(is_younger(pushed_at, *age, facts.now)),
-        Criterion::PulledWithin(age) if is_younger(facts.used_at(tag, pushed_at), *age, facts.now) => Verdict::Holds,
+        Criterion::PushedWithin(age) => verdict(within(facts.pushed_at(tag, pushed_at, granularity), age)),
+        Criterion::PulledWithin(age) if within(facts.used_at(tag, pushed_at, granularity), age) => Verdict::Holds,
         Criterion::PulledWithin(age) => match facts.snapshot.pulls {
-            PullsKnown::Until(missing) if !is_younger(missing, *age, facts.now) => Verdict::Fails,
+            PullsKnown::Until(missing) if !within(missing, age) => Verdict::Fails,
             PullsKnown::All => Verdict::Fails,
             PullsKnown::Nothing | PullsKnown::Until(_) => Verdict::Unknown,
         },
@@ -139,22 +186,52 @@ fn alone(criterion: &Criterion, tag: &TagSnapshot, pushed_at: Timestamp, facts: 
     }
 }
 
-type Dated<'a> = (Timestamp, &'a Tag);
+/// A tag, and when it was pushed or used.
+type Dated<'a> = (Timestamp, &'a TagSnapshot);
 
-fn newest_first<'a>(tags: impl Iterator<Item = (&'a TagSnapshot, Timestamp)>) -> Vec<Dated<'a>> {
-    let mut tags: Vec<Dated<'a>> = tags.map(|(tag, at)| (at, &tag.tag)).collect();
-    tags.sort_unstable_by(|a, b| b.cmp(a));
+/// The tags that a rule matches, each with the time of its push, or of that of its image.
+fn pushed<'a>(rule: &Rule, granularity: Granularity, facts: &Facts<'a>) -> impl Iterator<Item = Dated<'a>> {
+    facts.matched(rule).map(move |(tag, pushed_at)| (facts.pushed_at(tag, pushed_at, granularity), tag))
+}
+
+fn newest_first<'a>(tags: impl Iterator<Item = Dated<'a>>) -> Vec<Dated<'a>> {
+    let mut tags: Vec<Dated<'a>> = tags.collect();
+    tags.sort_unstable_by(|(a_at, a), (b_at, b)| (b_at, &b.tag).cmp(&(a_at, &a.tag)));
     tags
 }
 
-fn first(tags: Vec<Dated<'_>>, count: NonZeroU32) -> HashSet<&Tag> {
+/// The tags in the first places. Where images are counted, tags of one share the place of the first of them.
+fn first<'a>(tags: &[Dated<'a>], count: NonZeroU32, granularity: Granularity) -> HashSet<&'a Tag> {
     let count = usize::try_from(count.get()).unwrap_or(usize::MAX);
-    tags.into_iter().take(count).map(|(_, tag)| tag).collect()
+    if granularity == Granularity::Tag {
+        return tags.iter().take(count).map(|(_, tag)| &tag.tag).collect();
+    }
+    let mut images = HashSet::new();
+    for (_, tag) in tags {
+        if images.len() == count {
+            break;
+        }
+        images.insert(&tag.digest);
+    }
+    tags.iter().filter(|(_, tag)| images.contains(&tag.digest)).map(|(_, tag)| &tag.tag).collect()
+}
+
+/// How many places some tags take.
+fn places<'a>(tags: impl Iterator<Item = &'a TagSnapshot>, granularity: Granularity) -> usize {
+    match granularity {
+        Granularity::Tag => tags.count(),
+        Granularity::Image => tags.map(|tag| &tag.digest).collect::<HashSet<_>>().len(),
+    }
 }
 
 /// What may have been pulled while nobody noted it is out only if so many others were surely pulled later.
-fn most_recently_pulled<'a>(count: NonZeroU32, rule: &Rule, facts: &Facts<'a>) -> Standing<'a> {
-    let used = facts.matched(rule).map(|(tag, pushed_at)| (tag, facts.used_at(tag, pushed_at)));
+fn most_recently_pulled<'a>(
+    count: NonZeroU32,
+    rule: &Rule,
+    granularity: Granularity,
+    facts: &Facts<'a>,
+) -> Standing<'a> {
+    let used = facts.matched(rule).map(|(tag, pushed_at)| (facts.used_at(tag, pushed_at, granularity), tag));
     let used = newest_first(used);
     let missing = match facts.snapshot.pulls {
         PullsKnown::All => None,
@@ -162,24 +239,22 @@ fn most_recently_pulled<'a>(count: NonZeroU32, rule: &Rule, facts: &Facts<'a>) -
         PullsKnown::Nothing => Some(Timestamp::MAX),
     };
     let is_doubtful = |at: Timestamp| missing.is_some_and(|missing| at <= missing);
-    let surely_later = used.iter().filter(|(at, _)| !is_doubtful(*at)).count();
-    let places = usize::try_from(count.get()).unwrap_or(usize::MAX);
-    let unknown = if surely_later < places {
-        used.iter().filter(|(at, _)| is_doubtful(*at)).map(|(_, tag)| *tag).collect()
+    let surely_later = used.iter().filter(|(at, _)| !is_doubtful(*at)).map(|(_, tag)| *tag);
+    let unknown = if places(surely_later, granularity) < usize::try_from(count.get()).unwrap_or(usize::MAX) {
+        used.iter().filter(|(at, _)| is_doubtful(*at)).map(|(_, tag)| &tag.tag).collect()
     } else {
         HashSet::new()
     };
-    Standing::Tags { holds: first(used, count), unknown }
+    Standing::Tags { holds: first(&used, count, granularity), unknown }
 }
 
 /// The newest tags that fit, up to the first that does not.
-fn within_size<'a>(bytes: u64, rule: &Rule, facts: &Facts<'a>) -> HashSet<&'a Tag> {
-    let targets: HashMap<&Tag, &Digest> = facts.snapshot.tags.iter().map(|tag| (&tag.tag, &tag.digest)).collect();
+fn within_size<'a>(bytes: u64, rule: &Rule, granularity: Granularity, facts: &Facts<'a>) -> HashSet<&'a Tag> {
     let (mut seen, mut blobs) = (HashSet::new(), HashSet::new());
     let mut sum = 0_u64;
     let mut fitting = HashSet::new();
-    for (_, tag) in newest_first(facts.matched(rule)) {
-        let mut open: Vec<Node> = targets.get(tag).and_then(|digest| facts.graph.node(digest)).into_iter().collect();
+    for (_, tag) in newest_first(pushed(rule, granularity, facts)) {
+        let mut open: Vec<Node> = facts.graph.node(&tag.digest).into_iter().collect();
         while let Some(node) = open.pop() {
             let Some(manifest) = facts.graph.manifest(node).filter(|_| seen.insert(node)) else { continue };
             let content = manifest.content.iter().flat_map(|content| &content.blobs);
@@ -190,7 +265,7 @@ fn within_size<'a>(bytes: u64, rule: &Rule, facts: &Facts<'a>) -> HashSet<&'a Ta
         if sum > bytes {
             break;
         }
-        fitting.insert(tag);
+        fitting.insert(&tag.tag);
     }
     fitting
 }

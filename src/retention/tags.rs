@@ -4,14 +4,14 @@ use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
 
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference, Tag};
 
 use super::graph::Graph;
 use super::protection::Protection;
 use super::standing::{Facts, Standing, Verdict};
 use super::{
-    Action, Criterion, Decision, Planning, Policy, Reason, RepositorySnapshot, Rule, TagSnapshot, UnmatchedTags,
-    VersionMiss,
+    Action, Criterion, Decision, Granularity, Planning, Policy, Reason, RepositorySnapshot, Rule, TagSnapshot,
+    UnmatchedTags, VersionMiss,
 };
 
 /// A rule, with what its criteria say of all tags.
@@ -21,9 +21,9 @@ struct RankedRule<'a> {
 }
 
 impl<'a> RankedRule<'a> {
-    fn new(rule: &'a Rule, facts: &Facts<'a>) -> Self {
-        let standings = rule.criteria().iter().map(|criterion| (criterion, Standing::new(criterion, rule, facts)));
-        Self { rule, standings: standings.collect() }
+    fn new(rule: &'a Rule, granularity: Granularity, facts: &Facts<'a>) -> Self {
+        let standing = |criterion| (criterion, Standing::new(criterion, rule, granularity, facts));
+        Self { rule, standings: rule.criteria().iter().map(standing).collect() }
     }
 
     /// The first criterion that holds for a tag which the rule matches; else the first of which that is not known.
@@ -67,7 +67,28 @@ struct RankedPolicy<'a> {
 
 impl<'a> RankedPolicy<'a> {
     fn new(policy: &'a Policy, facts: &Facts<'a>) -> Self {
-        Self { policy, rules: policy.keep.iter().map(|rule| RankedRule::new(rule, facts)).collect() }
+        let rules = policy.keep.iter().map(|rule| RankedRule::new(rule, policy.granularity, facts));
+        Self { policy, rules: rules.collect() }
+    }
+
+    /// Of each image of which a rule keeps a tag, the first by name, and the rule; none, unless images stay together.
+    fn kept_images(
+        &self,
+        snapshot: &'a RepositorySnapshot,
+        facts: &Facts<'_>,
+    ) -> HashMap<&'a Digest, (&'a Tag, &'a Rule)> {
+        let mut kept = HashMap::new();
+        if self.policy.granularity == Granularity::Tag {
+            return kept;
+        }
+        for tag in &snapshot.tags {
+            let Some(Stance::Keep(rule, ..)) = tag.pushed_at.map(|at| self.stance(tag, at, facts)) else { continue };
+            let first = kept.entry(&tag.digest).or_insert((&tag.tag, rule));
+            if tag.tag < *first.0 {
+                *first = (&tag.tag, rule);
+            }
+        }
+        kept
     }
 
     fn stance(&self, tag: &TagSnapshot, pushed_at: Timestamp, facts: &Facts<'_>) -> Stance<'a> {
@@ -88,6 +109,36 @@ fn kept(criterion: &Criterion, verdict: Verdict, policy: Option<String>) -> Reas
     if verdict == Verdict::Unknown { Reason::Unclear { criterion, policy } } else { Reason::Kept { criterion, policy } }
 }
 
+/// Another policy that applies, and of what images it keeps a tag.
+struct Other<'a> {
+    ranked: RankedPolicy<'a>,
+    images: HashMap<&'a Digest, (&'a Tag, &'a Rule)>,
+}
+
+impl<'a> Other<'a> {
+    fn new(policy: &'a Policy, snapshot: &'a RepositorySnapshot, facts: &Facts<'a>) -> Self {
+        let ranked = RankedPolicy::new(policy, facts);
+        let images = ranked.kept_images(snapshot, facts);
+        Self { ranked, images }
+    }
+
+    /// The rule that keeps a tag, and why.
+    fn keeps(&self, tag: &TagSnapshot, pushed_at: Timestamp, facts: &Facts<'_>) -> Option<(String, Reason)> {
+        let policy = self.ranked.policy.id.to_string();
+        let named = |rule: &Rule| format!("{policy}/{}", rule.name());
+        match self.ranked.stance(tag, pushed_at, facts) {
+            Stance::Keep(rule, criterion, verdict) => {
+                Some((named(rule), kept(criterion, verdict, Some(policy.clone()))))
+            }
+            Stance::Drop(_) | Stance::Unmatched => {
+                let (other, rule) = self.images.get(&tag.digest)?;
+                let reason = Reason::OtherTag { tag: (*other).clone(), policy: Some(policy.clone()) };
+                Some((named(rule), reason))
+            }
+        }
+    }
+}
+
 /// Decides about the tags of a repository.
 pub(super) struct TagJudge<'a> {
     planning: &'a Planning<'a>,
@@ -96,7 +147,7 @@ pub(super) struct TagJudge<'a> {
     snapshot: &'a RepositorySnapshot,
     facts: Facts<'a>,
     running: RankedPolicy<'a>,
-    others: Vec<RankedPolicy<'a>>,
+    others: Vec<Other<'a>>,
     /// The criteria of some of the running policy's rules, by their places.
     criteria: RefCell<HashMap<Vec<usize>, Arc<[Criterion]>>>,
 }
@@ -111,13 +162,48 @@ impl<'a> TagJudge<'a> {
         snapshot: &'a RepositorySnapshot,
     ) -> Self {
         let facts = Facts::new(snapshot, graph, planning.now());
+        let mut policies = others.iter().copied().chain([planning.running()]);
+        let asks_for_images = policies.any(|policy| policy.granularity == Granularity::Image);
+        let facts = if asks_for_images { facts.with_images() } else { facts };
         let running = RankedPolicy::new(planning.running(), &facts);
-        let others = others.iter().map(|policy| RankedPolicy::new(policy, &facts)).collect();
+        let others = others.iter().map(|policy| Other::new(policy, snapshot, &facts)).collect();
         Self { planning, graph, protection, snapshot, facts, running, others, criteria: RefCell::default() }
     }
 
-    /// What becomes of a tag. The first reason to keep that applies is given.
-    pub(super) fn decide(&self, tag: &TagSnapshot) -> Decision {
+    /// What becomes of each tag.
+    pub(super) fn decisions(&self) -> HashMap<&'a Tag, Decision> {
+        let tags = &self.snapshot.tags;
+        let mut decisions = tags.iter().map(|tag| (&tag.tag, self.decide(tag))).collect();
+        if self.planning.running().granularity == Granularity::Image {
+            self.keep_together(&mut decisions);
+        }
+        decisions
+    }
+
+    /// Keeps the tags of images of which another one stays. What the policy says nothing of keeps no others.
+    fn keep_together(&self, decisions: &mut HashMap<&'a Tag, Decision>) {
+        let mut keepers: HashMap<&Digest, &Tag> = HashMap::new();
+        let stays = |d: &&Decision| d.action == Action::Keep && d.reason != Reason::NotCovered;
+        for tag in self.snapshot.tags.iter().filter(|tag| decisions.get(&tag.tag).filter(stays).is_some()) {
+            let first = keepers.entry(&tag.digest).or_insert(&tag.tag);
+            *first = (&tag.tag).min(*first);
+        }
+        for tag in &self.snapshot.tags {
+            let Some(keeper) = keepers.get(&tag.digest).filter(|keeper| **keeper != &tag.tag) else { continue };
+            let Some((rule, policy)) =
+                decisions.get(*keeper).map(|d| (d.rule.clone(), d.reason.policy().map(str::to_owned)))
+            else {
+                continue;
+            };
+            if let Some(decision) = decisions.get_mut(&tag.tag).filter(|decision| decision.action == Action::Delete) {
+                let reason = Reason::OtherTag { tag: (*keeper).clone(), policy };
+                *decision = Decision { reference: decision.reference.clone(), action: Action::Keep, rule, reason };
+            }
+        }
+    }
+
+    /// What becomes of a tag by itself. The first reason to keep that applies is given.
+    fn decide(&self, tag: &TagSnapshot) -> Decision {
         let reference = Reference::Tag(tag.tag.clone());
         let keep = |rule, reason| Decision { reference: reference.clone(), action: Action::Keep, rule, reason };
         if let Some(reason) = self.protection.held_tag(tag) {
@@ -185,12 +271,6 @@ impl<'a> TagJudge<'a> {
     }
 
     fn kept_by_others(&self, tag: &TagSnapshot, pushed_at: Timestamp) -> Option<(String, Reason)> {
-        self.others.iter().find_map(|other| match other.stance(tag, pushed_at, &self.facts) {
-            Stance::Keep(rule, criterion, verdict) => {
-                let policy = other.policy.id.to_string();
-                Some((format!("{policy}/{}", rule.name()), kept(criterion, verdict, Some(policy))))
-            }
-            Stance::Drop(_) | Stance::Unmatched => None,
-        })
+        self.others.iter().find_map(|other| other.keeps(tag, pushed_at, &self.facts))
     }
 }

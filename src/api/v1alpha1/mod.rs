@@ -21,9 +21,9 @@ pub use registry::{
     default_max_manifest_size, default_restore_window, default_storage_size, default_upload_expiry, grace_period,
 };
 pub use retention_policy::{
-    Always, Approval, CustomResourceImages, ExtraImages, FieldPath, FieldPathError, Hold, HoldState, HoldStatus,
-    ImageListReference, InUseProtection, InUseScope, InUseSpec, KeepRule, LastRun, LimitsSpec as PolicyLimitsSpec,
-    Misfit, Mode, OrphanedReferrers, PlanDecision, PlanSample, PlanStatus, PreventedDeletions, ReferrersSpec,
-    RegistryReference, RepositorySelector, RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus, RolloutHistory,
-    RunOutcome, SemverCriterion, UnmatchedTags, UntaggedAction, UntaggedSpec,
+    Always, Approval, CustomResourceImages, ExtraImages, FieldPath, FieldPathError, Granularity, Hold, HoldState,
+    HoldStatus, ImageListReference, InUseProtection, InUseScope, InUseSpec, KeepRule, LastRun,
+    LimitsSpec as PolicyLimitsSpec, Misfit, Mode, OrphanedReferrers, PlanDecision, PlanSample, PlanStatus,
+    PreventedDeletions, ReferrersSpec, RegistryReference, RepositorySelector, RetentionPolicy, RetentionPolicySpec,
+    RetentionPolicyStatus, RolloutHistory, RunOutcome, SemverCriterion, UnmatchedTags, UntaggedAction, UntaggedSpec,
 };

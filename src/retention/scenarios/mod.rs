@@ -1,6 +1,7 @@
 //! What the engine decides, case by case.
 
 mod criteria;
+mod images;
 mod manifests;
 mod plans;
 mod tags;

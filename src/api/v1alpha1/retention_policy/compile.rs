@@ -6,7 +6,8 @@ use crate::oci::{Reference, RepositoryName};
 use crate::retention;
 
 use super::{
-    Hold, InUseProtection, Mode, OrphanedReferrers, RetentionPolicySpec, UnmatchedTags, UntaggedAction, UntaggedSpec,
+    Granularity, Hold, InUseProtection, Mode, OrphanedReferrers, RetentionPolicySpec, UnmatchedTags, UntaggedAction,
+    UntaggedSpec,
 };
 
 impl TryFrom<&PolicySource> for retention::Policy {
@@ -56,6 +57,7 @@ impl RetentionPolicySpec {
             repositories,
             minimum_age: self.minimum_age.as_std(),
             unmatched_tags: self.unmatched_tags.into(),
+            granularity: self.granularity.into(),
             keep,
             untagged: (&self.untagged).into(),
             orphaned: self.referrers.orphaned.into(),
@@ -128,6 +130,15 @@ impl From<UnmatchedTags> for retention::UnmatchedTags {
     }
 }
 
+impl From<Granularity> for retention::Granularity {
+    fn from(granularity: Granularity) -> Self {
+        match granularity {
+            Granularity::Tag => Self::Tag,
+            Granularity::Image => Self::Image,
+        }
+    }
+}
+
 impl From<&UntaggedSpec> for retention::Untagged {
     fn from(untagged: &UntaggedSpec) -> Self {
         let action = match untagged.action {
@@ -171,6 +182,7 @@ mod tests {
         let policy = compile("registryRef: {name: main}").unwrap();
         assert_eq!(policy.mode, retention::Mode::DryRun);
         assert_eq!(policy.unmatched_tags, retention::UnmatchedTags::Ignore);
+        assert_eq!(policy.granularity, retention::Granularity::Tag);
         assert_eq!(policy.untagged.action, retention::UntaggedAction::Keep);
         assert_eq!(policy.in_use, retention::InUseProtection::Enabled);
         assert_eq!(policy.minimum_age.as_secs(), 3600);

@@ -22,7 +22,7 @@ pub use in_use::{
 pub use keep::{
     Always, Hold, KeepRule, OrphanedReferrers, ReferrersSpec, SemverCriterion, UntaggedAction, UntaggedSpec,
 };
-pub use scope::{LimitsSpec, RegistryReference, RepositorySelector, UnmatchedTags};
+pub use scope::{Granularity, LimitsSpec, RegistryReference, RepositorySelector, UnmatchedTags};
 pub use status::{
     HoldState, HoldStatus, LastRun, PlanDecision, PlanSample, PlanStatus, PreventedDeletions, RetentionPolicyStatus,
     RunOutcome,
@@ -99,6 +99,10 @@ pub struct RetentionPolicySpec {
     /// are deleted.
     #[serde(default)]
     pub unmatched_tags: UnmatchedTags,
+    /// Tag: each tag is counted and decided by itself. Image: the tags of one image are counted once, by the latest push or
+    /// pull of any of them, and all of them stay if one does, as in Harbor and ECR.
+    #[serde(default)]
+    pub granularity: Granularity,
     /// What stays. A tag stays if any criterion of any rule that matches it holds; a tag that a rule matches
     /// and none keeps is deleted.
     #[schemars(length(max = 64))]

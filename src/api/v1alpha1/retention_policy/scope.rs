@@ -42,6 +42,16 @@ pub enum UnmatchedTags {
     Delete,
 }
 
+/// What is counted, and what stays together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Granularity {
+    /// Each tag by itself.
+    #[default]
+    Tag,
+    /// The tags of an image together.
+    Image,
+}
+
 /// How much one run may delete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
