@@ -135,6 +135,8 @@ impl Draft {
         // The other systems have no floor.
         fields.push(("minimumAge", duration(0)));
         fields.push(("unmatchedTags", if self.deletes_unmatched { "Delete" } else { "Ignore" }.into()));
+        // Harbor and ECR take and count whole images; zot dates a tag as its image.
+        fields.push(("granularity", "Image".into()));
         if !self.keep.is_empty() {
             fields.push(("keep", Value::Sequence(self.keep.iter().map(rule).collect())));
         }

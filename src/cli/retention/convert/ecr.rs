@@ -1,7 +1,7 @@
 //! Lifecycle policies of Amazon ECR ("Lifecycle policy properties in Amazon ECR", "Examples of lifecycle policies").
 //!
 //! Its rules say what goes. The first rule, by priority, whose tags match an image is the only one that may take it; but
-//! each counts what it matches, whether an earlier one takes it or not. A rule that takes what is not among the newest N
+//! each counts what it matches, whether an earlier one takes it or not. An image goes with all of its tags. A rule that takes what is not among the newest N
 //! keeps the newest N; what no rule matches stays.
 
 use serde::Deserialize;
@@ -10,6 +10,7 @@ use super::{
     Translation,
     draft::{Draft, KeepDraft, Keeps, ScheduleDraft, UntaggedDraft},
     pattern::{Word, everything_but, is_of_tag, may_overlap},
+    remark_on_first_pushes,
 };
 
 const DAY: u64 = 24 * 3600;
@@ -106,8 +107,8 @@ pub(super) fn translate(text: &str, repositories: &[String]) -> Result<Translati
         return Err("rules: there is none, so there is nothing to translate".to_owned());
     }
     let mut translation = Translation::default();
-    let words =
-        "ECR takes an image with all of its tags, and counts images; here each tag is decided and counted by itself";
+    let words = "ECR takes an image with all of its tags, and leaves one that several rules match to the first of them; here it \
+                 stays if a rule keeps it, and a tag that no rule is about stays as well, which keeps more";
     translation.remark("rules", words);
     let mut numbered: Vec<(usize, Rule)> = policy.rules.drain(..).enumerate().collect();
     numbered.sort_by_key(|(_, rule)| rule.priority);
@@ -261,6 +262,9 @@ fn keep(rules: &[Read], at: usize, translation: &mut Translation) -> Option<Keep
             );
             translation.remark(&rule.place, words);
         }
+    }
+    if rule.keeps.is_rank() {
+        remark_on_first_pushes(&rule.place, "ECR", translation);
     }
     if rule.images == Images::All && rule.keeps.is_rank() {
         translation.remark(&rule.place, "images without a tag take no places here: more of the others may stay");

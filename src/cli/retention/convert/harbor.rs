@@ -1,8 +1,8 @@
 //! Harbor's tag retention, as its API has it (`RetentionPolicy` of `api/v2.0/swagger.yaml`).
 //!
-//! In each repository that a rule's scope selects, an artifact stays if one of these rules retains it, and all others
-//! go. So the rules of one scope are one policy whose unmatched tags go; and where scopes overlap, what one policy keeps
-//! the other does not delete.
+//! In each repository that a rule's scope selects, an artifact stays with all of its tags if one of these rules retains
+//! it, and all others go. So the rules of one scope are one policy whose unmatched tags go; and where scopes overlap, what
+//! one policy keeps the other does not delete.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     Translation,
     draft::{Draft, KeepDraft, Keeps, ScheduleDraft, UntaggedDraft},
+    has_empty_alternative, of_a_rank_by_pulls,
     pattern::{Word, everything_but},
 };
 
@@ -103,9 +104,6 @@ pub(super) fn translate(text: &str, project: Option<&str>) -> Result<Translation
         let words = "Harbor names its project by a number: the policy is for every project, unless --project names it";
         translation.remark("scope", words);
     }
-    let words = "Harbor retains an image with all of its tags if one of them is retained, and counts images; here each tag is \
-                 decided and counted by itself";
-    translation.remark("rules", words);
     let schedule = schedule(policy.trigger.as_ref(), &mut translation)?;
     let enabled = policy.rules.iter().enumerate().filter(|(_, rule)| !rule.disabled);
     let mut groups: BTreeMap<Repositories, (Vec<KeepDraft>, UntaggedDraft)> = BTreeMap::new();
@@ -188,6 +186,12 @@ impl Rule {
         for (number, selector) in self.scope_selectors.get("repository").into_iter().flatten().enumerate() {
             let place = format!("rules[{at}].scope_selectors.repository[{number}]");
             selector.is_doublestar(&place)?;
+            if has_empty_alternative(&selector.pattern) {
+                return Err(format!(
+                    "{place}: {:?} has an alternative of nothing, which cannot be told here",
+                    selector.pattern
+                ));
+            }
             let everything = selector.pattern.is_empty() || selector.pattern == "**";
             let pattern = if everything { "**" } else { selector.pattern.as_str() };
             match selector.decoration.as_str() {
@@ -225,9 +229,12 @@ impl Rule {
         }
         let keeps = self.keeps(at, translation)?;
         let selected = self.tags(at)?;
-        let (Some(keeps), Some(selected)) = (keeps, selected) else { return Ok((None, UntaggedDraft::DeleteAfter(0))) };
+        let Some(keeps) = keeps else { return Ok((None, UntaggedDraft::DeleteAfter(0))) };
         let untagged =
             if selected.with_untagged { untagged(&keeps, &place, translation) } else { UntaggedDraft::DeleteAfter(0) };
+        if selected.patterns.is_empty() {
+            return Ok((None, untagged));
+        }
         let keeps = match (&selected.inexact, keeps.is_rank()) {
             (None, _) => keeps,
             (Some(why), false) => {
@@ -254,16 +261,15 @@ impl Rule {
             "always" => Keeps::Always,
             "latestPushedK" => Keeps::MostRecentlyPushed(count?),
             "latestActiveK" => Keeps::MostRecentlyPulled(count?),
-            "latestPulledN" => {
-                let words = "an image that was never pulled comes last in Harbor; here its push counts as a use";
-                translation.remark(&place, words);
-                Keeps::MostRecentlyPulled(count?)
-            }
+            "latestPulledN" => match count? {
+                0 => return Ok(None),
+                count => of_a_rank_by_pulls(&place, "Harbor", count, translation),
+            },
             "nDaysSinceLastPush" => Keeps::PushedWithin(days? * DAY),
             "lastXDays" => Keeps::PushedWithin(self.number(at, DEFAULT_COUNT)? * DAY),
             "nDaysSinceLastPull" => {
-                let words =
-                    "Harbor does not retain what was never pulled, however new it is; here its push counts as a use";
+                let words = "Harbor does not retain what was never pulled, however new it is; here its push counts as a use, which \
+                     keeps more";
                 translation.remark(&place, words);
                 Keeps::PulledWithin(days? * DAY)
             }
@@ -294,18 +300,18 @@ impl Rule {
         whole.ok_or_else(|| format!("rules[{at}].params.{}: {value} is no whole number from 0 on", self.template))
     }
 
-    /// The tags that all selectors select; `None`: none.
-    fn tags(&self, at: usize) -> Result<Option<Selected>, String> {
+    /// The tags that all selectors select.
+    fn tags(&self, at: usize) -> Result<Selected, String> {
         let everything = Selected { patterns: vec!["**".to_owned()], with_untagged: true, inexact: None };
         let mut selected = everything;
         for (number, selector) in self.tag_selectors.iter().enumerate() {
             let place = format!("rules[{at}].tag_selectors[{number}]");
-            let Some(one) = selector.tags(&place)? else { return Ok(None) };
+            let one = selector.tags(&place)?;
             let with_untagged = selected.with_untagged && one.with_untagged;
             let is_everything = |some: &Selected| some.patterns == ["**"] && some.inexact.is_none();
-            selected = if is_everything(&selected) {
+            selected = if is_everything(&selected) || one.patterns.is_empty() {
                 one
-            } else if is_everything(&one) {
+            } else if is_everything(&one) || selected.patterns.is_empty() {
                 selected
             } else {
                 Selected {
@@ -315,12 +321,13 @@ impl Rule {
             };
             selected.with_untagged = with_untagged;
         }
-        Ok(Some(selected))
+        Ok(selected)
     }
 }
 
 /// The tags that a selector selects.
 struct Selected {
+    /// None: it is only about images without a tag, if at all.
     patterns: Vec<String>,
     with_untagged: bool,
     /// Why the patterns match more than it does, if they do.
@@ -336,7 +343,7 @@ impl Selector {
         }
     }
 
-    fn tags(&self, place: &str) -> Result<Option<Selected>, String> {
+    fn tags(&self, place: &str) -> Result<Selected, String> {
         self.is_doublestar(place)?;
         let everything = self.pattern.is_empty() || self.pattern.chars().all(|c| c == '*');
         let pattern = if everything { "**" } else { self.pattern.as_str() };
@@ -350,22 +357,25 @@ impl Selector {
         // Harbor: without a word about it, both kinds of selectors select images without a tag.
         let says_untagged = self.says_untagged().unwrap_or(!excludes);
         let with_untagged = says_untagged != excludes;
+        let all_tags = |why: &str| Selected {
+            patterns: vec!["**".to_owned()],
+            with_untagged,
+            inexact: Some(format!("tags that {why} {pattern:?} cannot be told here")),
+        };
+        if !excludes && has_empty_alternative(pattern) {
+            return Ok(all_tags("match"));
+        }
         if !excludes {
-            return Ok(Some(Selected { patterns: vec![pattern.to_owned()], with_untagged, inexact: None }));
+            return Ok(Selected { patterns: vec![pattern.to_owned()], with_untagged, inexact: None });
         }
         if everything {
-            // It selects no tag. Images without one are a rule of their own in Harbor; nothing here is like that.
-            return Ok(None);
+            return Ok(Selected { patterns: Vec::new(), with_untagged, inexact: None });
         }
         let words: Option<Vec<Word>> = alternatives(pattern).iter().map(|glob| Word::of_glob(glob)).collect();
-        Ok(Some(match words.and_then(|words| everything_but(&words)) {
+        Ok(match words.and_then(|words| everything_but(&words)) {
             Some(others) => Selected { patterns: vec![others], with_untagged, inexact: None },
-            None => Selected {
-                patterns: vec!["**".to_owned()],
-                with_untagged,
-                inexact: Some(format!("tags that do not match {pattern:?} cannot be told here")),
-            },
-        }))
+            None => all_tags("do not match"),
+        })
     }
 
     fn says_untagged(&self) -> Option<bool> {

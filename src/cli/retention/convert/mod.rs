@@ -2,7 +2,7 @@
 //!
 //! *Guarantees*: what comes out is what an API server takes. It decides as the other system does, but for what its
 //! remarks say, and but for what Lagan always does: a dry run first, limits, and nothing that is in use. Where
-//! something cannot be said exactly, what comes out keeps more.
+//! something cannot be said exactly, what comes out keeps more; a remark says so where that is not so.
 
 mod draft;
 mod duration;
@@ -24,7 +24,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::exit::InvalidUsage;
 use crate::cli::output;
 
-use draft::{Draft, Remark};
+use draft::{Draft, Keeps, Remark};
 
 /// The largest policy that is read, in bytes. Harbor's and ECR's have a few kilobytes; a whole configuration of zot
 /// has not much more.
@@ -92,6 +92,31 @@ impl Translation {
             self.remarks.push(remark);
         }
     }
+}
+
+/// What is said of a rank by pulls alone, which is none here.
+fn of_a_rank_by_pulls(place: &str, system: &str, count: u64, translation: &mut Translation) -> Keeps {
+    let words = format!(
+        "{system} ranks by pulls alone, and what was never pulled comes last; here a push counts as a use, so that new images \
+         would take the places of pulled ones, which would go. So all of the rule's tags stay; mostRecentlyPulled: {count} is \
+         for those who accept that"
+    );
+    translation.remark(place, words);
+    Keeps::Always
+}
+
+/// Says what a rank by pushes goes by here, where the system goes by an image's first push.
+fn remark_on_first_pushes(place: &str, system: &str, translation: &mut Translation) {
+    let words = format!(
+        "{system} goes by when an image was pushed first, and here it is when it was pushed last, by any of its tags: one that \
+         gets a tag later is a new one here, and takes the place of another, which goes. This DELETES MORE"
+    );
+    translation.remark(place, words);
+}
+
+/// Whether a glob has an alternative of nothing, as in `v1{,-rc}`, which no glob here has.
+fn has_empty_alternative(glob: &str) -> bool {
+    ["{,", ",,", ",}", "{}"].iter().any(|empty| glob.contains(empty))
 }
 
 /// Prints the policies.

@@ -1,7 +1,8 @@
 //! zot's `storage.retention` (`pkg/api/config`, `pkg/retention`; documented in its article on retention policies).
 //!
 //! The first policy whose patterns match a repository is the one that counts for it, and of that the first entry of
-//! `keepTags` whose patterns match a tag; a tag that matches none goes. Expressions match anywhere in a tag.
+//! `keepTags` whose patterns match a tag; a tag that matches none goes. Expressions match anywhere in a tag. A tag is as old,
+//! and as lately pulled, as its image.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,6 +11,7 @@ use super::{
     Translation,
     draft::{Draft, KeepDraft, Keeps, ScheduleDraft, UntaggedDraft},
     duration::go_seconds,
+    has_empty_alternative, of_a_rank_by_pulls, remark_on_first_pushes,
 };
 use crate::retention::TagPatterns;
 
@@ -156,6 +158,15 @@ impl Policy {
     }
 
     fn translate(&self, at: usize, delay: u64, translation: &mut Translation) -> Result<Draft, String> {
+        if let Some(odd) = self.repositories.iter().find(|pattern| has_empty_alternative(pattern)) {
+            let place = format!("policies[{at}].repositories");
+            return Err(format!("{place}: {odd:?} has an alternative of nothing, which cannot be told here"));
+        }
+        if !self.keep_tags.is_empty() {
+            let words = "zot counts tags, and takes them one by one; here those of one image take one place, and all of them stay \
+                         if one does, which keeps more";
+            translation.remark(format!("policies[{at}].keepTags"), words);
+        }
         let mut keep = Vec::new();
         for (number, entry) in self.keep_tags.iter().enumerate() {
             let place = format!("policies[{at}].keepTags[{number}]");
@@ -218,15 +229,15 @@ impl KeepTags {
         };
         let mut keeps = Vec::new();
         if self.most_recently_pushed_count > 0 {
+            remark_on_first_pushes(&format!("{place}.mostRecentlyPushedCount"), "zot", translation);
             keeps.push(Keeps::MostRecentlyPushed(self.most_recently_pushed_count));
-        }
-        if self.most_recently_pulled_count > 0 {
-            let words = "what was pushed after its last pull, or never pulled, comes later in zot; here its push counts as a use";
-            translation.remark(format!("{place}.mostRecentlyPulledCount"), words);
-            keeps.push(Keeps::MostRecentlyPulled(self.most_recently_pulled_count));
         }
         keeps.extend(seconds("pulledWithin", &self.pulled_within)?.map(Keeps::PulledWithin));
         keeps.extend(seconds("pushedWithin", &self.pushed_within)?.map(Keeps::PushedWithin));
+        if self.most_recently_pulled_count > 0 {
+            let (place, count) = (format!("{place}.mostRecentlyPulledCount"), self.most_recently_pulled_count);
+            keeps = vec![of_a_rank_by_pulls(&place, "zot", count, translation)];
+        }
         if keeps.is_empty() {
             keeps.push(Keeps::Always);
         }

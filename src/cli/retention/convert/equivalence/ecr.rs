@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::cli::retention::convert::{Arguments, System, convert};
 
-use super::{Image, Stays, arguments, compare, glob, image, kept, newest, tags, translated};
+use super::{ALL_KINDS, Image, Stays, UNPULLED, arguments, compare, glob, image, kept, newest, tags, translated};
 
-/// ECR: by priority, the first rule whose tags match an image may take it; each counts all that it matches.
+/// ECR: by priority, the first rule whose tags match an image may take it, with all of its tags; each counts all that it
+/// matches, which has a tag for each pattern.
 fn ecr(policy: &Value, _: &str, images: &[Image]) -> BTreeSet<String> {
     let mut rules: Vec<&Value> = policy["rules"].as_array().unwrap().iter().collect();
     rules.sort_by_key(|rule| rule["rulePriority"].as_u64());
@@ -16,7 +17,8 @@ fn ecr(policy: &Value, _: &str, images: &[Image]) -> BTreeSet<String> {
         let selection = &rule["selection"];
         let all = |key: &str, suffix: &str| {
             let list = selection[key].as_array().cloned().unwrap_or_default();
-            list.iter().all(|pattern| glob(&format!("{}{suffix}", pattern.as_str().unwrap()), &image.tag))
+            let pattern = |pattern: &Value| format!("{}{suffix}", pattern.as_str().unwrap());
+            list.iter().map(pattern).all(|pattern| image.has_a_tag(|tag| glob(&pattern, tag)))
         };
         selection["tagStatus"] == "any"
             || selection["tagStatus"] == "tagged" && all("tagPatternList", "") && all("tagPrefixList", "*")
@@ -29,14 +31,14 @@ fn ecr(policy: &Value, _: &str, images: &[Image]) -> BTreeSet<String> {
         let expires = match rule["selection"]["countType"].as_str().unwrap() {
             "imageCountMoreThan" => {
                 let all: Vec<&Image> = images.iter().filter(|image| matches(image, rule)).collect();
-                !newest(all, number, |image| image.pushed).iter().any(|newer| newer.tag == image.tag)
+                !newest(all, number, |image| image.pushed).iter().any(|newer| newer.tags == image.tags)
             }
             "sinceImagePushed" => image.pushed > hours,
             "sinceImagePulled" => image.pulled.unwrap_or(image.pushed) > hours,
             other => panic!("{other}"),
         };
         if expires && rule["action"]["type"] == "expire" {
-            stay.remove(&image.tag);
+            image.tags.iter().for_each(|tag| drop(stay.remove(tag)));
         }
     }
     stay
@@ -80,8 +82,35 @@ fn policies_of_ecr_decide_as_ecr_does() {
             ecr_rule(2, &tagged("beta-*"), "sinceImagePushed", 3)
         ]),
     ] {
-        compare(System::Ecr, &json!({"rules": rules}), Stays::Same, true, ecr);
+        compare(System::Ecr, &json!({"rules": rules}), Stays::Same, UNPULLED, ecr);
+        compare(System::Ecr, &json!({"rules": rules}), Stays::NoLess, ALL_KINDS, ecr);
     }
+    for count in ["imageCountMoreThan", "sinceImagePushed", "sinceImagePulled"] {
+        compare(System::Ecr, &json!({"rules": [ecr_rule(1, &any, count, 4)]}), Stays::Same, ALL_KINDS, ecr);
+    }
+}
+
+#[test]
+fn images_of_ecr_are_counted_once_and_stay_with_all_of_their_tags() {
+    let any = json!({"tagStatus": "any"});
+    let images: Vec<Image> =
+        (1..=5).map(|n| image(&[&format!("v1.0.{n}"), &format!("sha-{n}")], 100 - n, None)).collect();
+    let (policies, _) =
+        translated(System::Ecr, &json!({"rules": [ecr_rule(1, &any, "imageCountMoreThan", 4)]}).to_string());
+    assert_eq!(kept(&policies, "app", &images), tags(&images[1..]));
+    let rules = [ecr_rule(1, &tagged("prod*"), "imageCountMoreThan", 1), ecr_rule(2, &any, "sinceImagePushed", 14)];
+    let (policies, remarks) = translated(System::Ecr, &json!({"rules": rules}).to_string());
+    let images = [image(&["prod-2", "latest"], 999, None), image(&["dev"], 998, None)];
+    assert_eq!(kept(&policies, "app", &images), tags(&images[..1]));
+    assert!(remarks.iter().any(|remark| remark.contains("DELETES MORE")), "{remarks:#?}");
+}
+
+#[test]
+fn a_tag_of_which_no_rule_of_ecr_is_stays_where_its_image_goes_there() {
+    let policy = json!({"rules": [ecr_rule(1, &tagged("prod*"), "imageCountMoreThan", 1)]});
+    compare(System::Ecr, &policy, Stays::More, ALL_KINDS, ecr);
+    let (_, remarks) = translated(System::Ecr, &policy.to_string());
+    assert!(remarks.iter().any(|remark| remark.contains("no rule is about stays")), "{remarks:#?}");
 }
 
 #[test]
@@ -96,9 +125,19 @@ fn rules_of_ecr_that_select_the_same_keep_more_and_say_so() {
             json!([ecr_rule(1, &tagged("*-prod"), "sinceImagePushed", 3), ecr_rule(2, &any, "sinceImagePushed", 30)]),
             "if either keeps",
         ),
+        (
+            json!([ecr_rule(
+                1,
+                &json!({"tagStatus": "tagged", "tagPatternList": ["v*", "*prod*"]}),
+                "sinceImagePushed",
+                9
+            )]),
+            "a tag for each of the patterns",
+        ),
     ] {
         let policy = json!({"rules": rules});
-        compare(System::Ecr, &policy, Stays::More, true, ecr);
+        compare(System::Ecr, &policy, Stays::More, UNPULLED, ecr);
+        compare(System::Ecr, &policy, Stays::More, ALL_KINDS, ecr);
         let (_, remarks) = translated(System::Ecr, &policy.to_string());
         assert!(remarks.iter().any(|remark| remark.contains(words)), "{remarks:#?}");
     }
@@ -112,7 +151,7 @@ fn images_of_ecr_that_go_to_the_archive_stay() {
         ecr_rule(2, &json!({"tagStatus": "any", "storageClass": "archive"}), "sinceImageTransitioned", 2);
     archived["selection"]["countUnit"] = "days".into();
     let (policies, remarks) = translated(System::Ecr, &json!({"rules": [rule, archived]}).to_string());
-    let images = [image("old", 999, None)];
+    let images = [image(&["old"], 999, None)];
     assert_eq!(kept(&policies, "app", &images), tags(&images));
     assert_eq!(remarks.iter().filter(|remark| remark.contains("archive")).count(), 2, "{remarks:#?}");
 }

@@ -43,6 +43,16 @@ fn wrong_input_is_told_with_its_place() {
         (System::Harbor, rule(|rule| rule["tag_selectors"][0]["pattern"] = "{v".into()), "no glob"),
         (System::Harbor, rule(|_| ()).replace("\"or\"", "\"and\""), "algorithm: \"and\""),
         (System::Harbor, rule(|_| ()).replace("0 30 2 * * *", "30 2 * * *"), "trigger.settings.cron"),
+        (
+            System::Harbor,
+            rule(|rule| rule["scope_selectors"]["repository"][0]["pattern"] = "a{,b}".into()),
+            "rules[0].scope_selectors.repository[0]: \"a{,b}\" has an alternative of nothing",
+        ),
+        (
+            System::Zot,
+            zot_config(&json!([{"repositories": ["a{b,}"], "keepTags": []}])).to_string(),
+            "policies[0].repositories: \"a{b,}\"",
+        ),
         (System::Zot, "{]".to_owned(), "neither JSON nor YAML"),
         (System::Zot, "{}".to_owned(), "no storage.retention"),
         (System::Zot, zot_config(&json!([])).to_string(), "there is none"),

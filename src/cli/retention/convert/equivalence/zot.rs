@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::cli::retention::convert::{System, duration::go_seconds};
 
-use super::{Image, Stays, compare, glob, image, kept, newest, tags, translated};
+use super::{ALL_KINDS, Image, PLAIN, Stays, UNPULLED, compare, glob, image, kept, newest, tags, translated};
 
-/// zot: the first policy for a repository, of that the first entry for a tag, each entry with the tags that are its own.
+/// zot: the first policy for a repository, of that the first entry for a tag, each entry with the tags that are its own. The
+/// times of a tag are those of its image (`retention/candidate.go`).
 fn zot(config: &Value, repository: &str, images: &[Image]) -> BTreeSet<String> {
     let policies = config["storage"]["retention"]["policies"].as_array().unwrap();
     let texts = |value: &Value| -> Vec<String> {
@@ -28,14 +29,17 @@ fn zot(config: &Value, repository: &str, images: &[Image]) -> BTreeSet<String> {
         .iter()
         .map(|entry| texts(&entry["patterns"]).iter().map(|pattern| regex::Regex::new(pattern).unwrap()).collect())
         .collect();
-    let is_of = |image: &Image, patterns: &[regex::Regex]| {
-        patterns.is_empty() || patterns.iter().any(|pattern| pattern.is_match(&image.tag))
+    let is_of = |tag: &str, patterns: &[regex::Regex]| {
+        patterns.is_empty() || patterns.iter().any(|pattern| pattern.is_match(tag))
     };
+    // Each tag is a candidate, as old as its image.
+    let candidates: Vec<Image> =
+        images.iter().flat_map(|one| one.tags.iter().map(|tag| image(&[tag], one.pushed, one.pulled))).collect();
     let mut stay = BTreeSet::new();
     for (at, entry) in entries.iter().enumerate() {
-        let own: Vec<&Image> = images
+        let own: Vec<&Image> = candidates
             .iter()
-            .filter(|image| compiled.iter().position(|patterns| is_of(image, patterns)) == Some(at))
+            .filter(|one| compiled.iter().position(|patterns| is_of(&one.tags[0], patterns)) == Some(at))
             .collect();
         let hours =
             |field: &str| entry[field].as_str().map(|text| i64::try_from(go_seconds(text).unwrap() / 3600).unwrap());
@@ -50,7 +54,7 @@ fn zot(config: &Value, repository: &str, images: &[Image]) -> BTreeSet<String> {
         ];
         let is_ruled = rules.iter().any(Option::is_some);
         let kept: Vec<&Image> = if is_ruled { rules.into_iter().flatten().flatten().collect() } else { own.clone() };
-        stay.extend(kept.into_iter().map(|image| image.tag.clone()));
+        stay.extend(kept.into_iter().flat_map(|image| image.tags.clone()));
     }
     stay
 }
@@ -63,13 +67,13 @@ pub(super) fn zot_config(policies: &Value) -> Value {
 #[test]
 fn policies_of_zot_decide_as_zot_does() {
     for policies in [
-        // As zot's article has it: all settings for some, and a default for the others.
+        // As zot's article has it, but for the count of pulls: settings for some, and a default for the others.
         json!([
             {"repositories": ["infra/*", "tmp/**"], "deleteReferrers": false, "deleteUntagged": true, "keepTags": [
-                {"patterns": ["v2.*", ".*-prod"], "mostRecentlyPushedCount": 3, "mostRecentlyPulledCount": 2,
+                {"patterns": ["v2.*", ".*-prod"], "mostRecentlyPushedCount": 3,
                     "pulledWithin": "170h", "pushedWithin": "170h"}]},
             {"repositories": ["**"], "deleteReferrers": true, "deleteUntagged": true, "keepTags": [
-                {"mostRecentlyPushedCount": 4, "mostRecentlyPulledCount": 4, "pulledWithin": "121h", "pushedWithin": "121h"}]},
+                {"mostRecentlyPushedCount": 4, "pulledWithin": "121h", "pushedWithin": "121h"}]},
         ]),
         // What one entry keeps, another one that is for all others does not decide.
         json!([{"repositories": ["**"], "keepTags": [{"patterns": ["v2.*", ".*-prod"]}, {"pulledWithin": "170h"}]}]),
@@ -78,8 +82,20 @@ fn policies_of_zot_decide_as_zot_does() {
         // Without keepTags all tags stay; the second policy is not for what the first one is for.
         json!([{"repositories": ["infra/**"]}, {"repositories": ["infra/web", "library/**"], "keepTags": [{"patterns": ["^v"]}]}]),
     ] {
-        compare(System::Zot, &zot_config(&policies), Stays::Same, false, zot);
+        compare(System::Zot, &zot_config(&policies), Stays::Same, PLAIN, zot);
+        compare(System::Zot, &zot_config(&policies), Stays::Same, UNPULLED, zot);
+        compare(System::Zot, &zot_config(&policies), Stays::More, ALL_KINDS, zot);
     }
+}
+
+#[test]
+fn all_of_an_entry_stays_where_zot_counts_pulls() {
+    let entry = json!({"patterns": ["^v", "^p"], "mostRecentlyPushedCount": 2, "mostRecentlyPulledCount": 2});
+    let config = zot_config(&json!([{"repositories": ["**"], "keepTags": [entry]}]));
+    compare(System::Zot, &config, Stays::More, PLAIN, zot);
+    compare(System::Zot, &config, Stays::More, ALL_KINDS, zot);
+    let (_, remarks) = translated(System::Zot, &config.to_string());
+    assert!(remarks.iter().any(|remark| remark.contains("all of the rule's tags stay")), "{remarks:#?}");
 }
 
 #[test]
@@ -89,7 +105,8 @@ fn zots_entries_that_cannot_be_told_apart_keep_more_and_say_so() {
         (json!([{"patterns": ["v"]}, {"mostRecentlyPushedCount": 2}]), "all of its tags stay"),
     ] {
         let config = zot_config(&json!([{"repositories": ["**"], "keepTags": entries}]));
-        compare(System::Zot, &config, Stays::More, false, zot);
+        compare(System::Zot, &config, Stays::More, PLAIN, zot);
+        compare(System::Zot, &config, Stays::More, ALL_KINDS, zot);
         let (_, remarks) = translated(System::Zot, &config.to_string());
         assert!(remarks.iter().any(|remark| remark.contains(words)), "{remarks:#?}");
     }
@@ -102,7 +119,7 @@ fn zots_configuration_is_read_in_yaml_and_in_parts() {
     let (whole, _) = translated(System::Zot, yaml);
     let part = json!({"policies": [{"repositories": ["**"], "keepTags": [{"patterns": ["^v"]}]}]});
     let (part, _) = translated(System::Zot, &part.to_string());
-    let images = [image("v1", 2, None), image("dev", 2, None)];
+    let images = [image(&["v1"], 2, None), image(&["dev"], 2, None)];
     assert_eq!(kept(&whole, "app", &images), BTreeSet::from(["v1".to_owned()]));
     assert_eq!(kept(&part, "app", &images), BTreeSet::from(["v1".to_owned()]));
 }
