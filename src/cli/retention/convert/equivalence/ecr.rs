@@ -38,7 +38,9 @@ fn ecr(policy: &Value, _: &str, images: &[Image]) -> BTreeSet<String> {
             other => panic!("{other}"),
         };
         if expires && rule["action"]["type"] == "expire" {
-            image.tags.iter().for_each(|tag| drop(stay.remove(tag)));
+            for tag in &image.tags {
+                stay.remove(tag);
+            }
         }
     }
     stay
