@@ -1,13 +1,14 @@
-//! What the operator counts. No object's name is ever a label: their number has no bound.
+//! What the operator counts. No object's name is a label of it: their number has no bound.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
-use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry as MetricsRegistry,
 };
+
+use super::policy_metrics::PolicyMetrics;
 
 /// One of the controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -68,7 +69,8 @@ pub struct Metrics {
     deleted: Family<DeletedLabels, Counter>,
     deleted_bytes: Counter,
     protected: Family<ProtectedLabels, Counter>,
-    last_success: Gauge,
+    /// What is told of each policy.
+    pub policies: PolicyMetrics,
     collections: Family<RunLabels, Counter>,
     leader: Gauge<u64, AtomicU64>,
 }
@@ -86,14 +88,13 @@ impl Default for Metrics {
         registry.register("reconcile_seconds", "How long reconciliations took", reconcile_seconds.clone());
         registry.register("retention_runs", "Ended runs of retention policies, by result", runs.clone());
         let (deleted, deleted_bytes, protected) = (Family::default(), Counter::default(), Family::default());
-        let last_success = Gauge::default();
         registry.register("retention_deleted", "What runs of policies put into the trash, by kind", deleted.clone());
         let help = "Bytes that can be reclaimed of what runs of policies put into the trash";
         registry.register("retention_deleted_bytes", help, deleted_bytes.clone());
         let help = "Tags and manifests that plans of policies kept, by kind of reason, counted with each plan";
         registry.register("retention_protected", help, protected.clone());
-        let help = "When a run of a policy last ended well";
-        registry.register("retention_last_success_timestamp_seconds", help, last_success.clone());
+        let policies = PolicyMetrics::default();
+        registry.register_collector(Box::new(policies.clone()));
         registry.register("collections", "Ended collections of garbage, by result", collections.clone());
         registry.register("leader", "1 on the replica that leads", leader.clone());
         Self {
@@ -104,7 +105,7 @@ impl Default for Metrics {
             deleted,
             deleted_bytes,
             protected,
-            last_success,
+            policies,
             collections,
             leader,
         }
@@ -133,11 +134,6 @@ impl Metrics {
     /// Counts what a plan kept for one kind of reason.
     pub fn retention_protected(&self, reason: &str, count: u64) {
         self.protected.get_or_create(&ProtectedLabels { reason: reason.to_owned() }).inc_by(count);
-    }
-
-    /// Notes that a run ended well.
-    pub fn retention_succeeded(&self, at: Timestamp) {
-        self.last_success.set(at.as_second());
     }
 
     /// Counts the end of a collection of garbage.
@@ -173,7 +169,6 @@ mod tests {
         metrics.run_ended("Completed");
         metrics.retention_deleted(2, 1, 70);
         metrics.retention_protected("InUse", 3);
-        metrics.retention_succeeded(Timestamp::from_second(1_800_000_000).unwrap());
         metrics.collection_ended("Halted");
         metrics.set_leader(true);
         let text = metrics.encode().unwrap();
@@ -183,7 +178,6 @@ mod tests {
             "lagan_operator_retention_deleted_total{kind=\"tag\"} 2",
             "lagan_operator_retention_deleted_bytes_total 70",
             "lagan_operator_retention_protected_total{reason=\"InUse\"} 3",
-            "lagan_operator_retention_last_success_timestamp_seconds 1800000000",
             "lagan_operator_collections_total{result=\"Halted\"} 1",
             "lagan_operator_leader 1",
         ] {

@@ -30,6 +30,7 @@ pub mod in_use;
 pub mod labels;
 mod leadership;
 pub mod metrics;
+pub mod policy_metrics;
 pub mod registries;
 pub mod registry;
 pub mod registry_client;

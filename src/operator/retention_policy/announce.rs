@@ -23,9 +23,6 @@ pub async fn run_ended(context: &Context, policy: &RetentionPolicy, status: &Ret
     for (reason, count) in ending.plan.iter().filter(|_| !was_approved).flat_map(|plan| &plan.keeps_by_reason) {
         context.metrics.retention_protected(reason, *count);
     }
-    if outcome == RunOutcome::Completed {
-        context.metrics.retention_succeeded(context.now());
-    }
     let planned = status.plan.as_ref().filter(|plan| plan.run == run.run);
     let counts = planned.map(|plan| {
         format!("{} to delete, {} to keep, {} of them in use", plan.deletes, plan.keeps, plan.protected_in_use)

@@ -46,6 +46,12 @@ impl Assessment {
     pub fn has_work(&self) -> bool {
         self.step != Step::Wait || self.holds_are_due
     }
+
+    /// Whether no run looks after the holds: the policy is suspended or blocked, or a plan of it waits.
+    #[must_use]
+    pub fn awaits_no_run(&self) -> bool {
+        self.next.is_none() || self.ready.reason == Reason::AwaitingApproval
+    }
 }
 
 /// The policy as the registry is told about it.

@@ -20,7 +20,10 @@ use crate::operator::{
     trigger_backoff::TriggerBackoff,
 };
 
-use super::reconcile::{Error, Reconciler};
+use super::{
+    hold_looks::HoldLooks,
+    reconcile::{Error, Reconciler},
+};
 
 /// A failed reconciliation is tried again after this: long enough not to burden an API server that is down.
 const RETRY: Duration = Duration::from_secs(5);
@@ -45,8 +48,14 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
         .trigger_backoff(TriggerBackoff);
     let store = controller.store();
     let (of_registry, of_policy) = (store.clone(), store.clone());
+    let _told = context.metrics.policies.watch(store.clone());
     let reconciler = Arc::new(Guarded {
-        reconciler: Reconciler { context, policies: store, registries: Registries::ByName },
+        reconciler: Reconciler {
+            context,
+            policies: store,
+            registries: Registries::ByName,
+            looks: HoldLooks::default(),
+        },
         stop: stop.clone(),
     });
     controller

@@ -16,12 +16,15 @@ pub mod assess;
 pub mod controller;
 pub mod decide;
 mod endings;
+mod hold_looks;
 pub mod holds;
 pub mod live;
 pub mod reconcile;
 pub mod run;
+mod siblings;
 pub mod status;
 #[cfg(test)]
 mod tests;
 
 pub use endings::Endings;
+pub use hold_looks::HoldLooks;

@@ -14,7 +14,7 @@ use kube::{
 use serde_json::json;
 
 use crate::api::v1alpha1::{HoldState, Registry, RetentionPolicy, RetentionPolicyStatus, RunOutcome};
-use crate::api::wire::RunRequest;
+use crate::api::wire::{RunRequest, RunStatus};
 use crate::operator::{
     context::Context,
     labels,
@@ -26,10 +26,11 @@ use super::{
     announce,
     assess::{Assessment, assess, invalid_sibling},
     decide::Step,
+    hold_looks::HoldLooks,
     holds,
     live::LivePolicies,
     run::{Ending, Progress, Run},
-    status::{approve, begin, conclude, end, go_on, set_aside},
+    status::{accept, approve, begin, conclude, end, go_on, set_aside},
 };
 
 /// A policy is looked at this often without a cause, for watches miss things.
@@ -69,6 +70,8 @@ pub struct Reconciler {
     pub policies: Store<RetentionPolicy>,
     /// How registries are reached.
     pub registries: Registries,
+    /// When holds were looked at that no run looks after.
+    pub looks: HoldLooks,
 }
 
 impl Reconciler {
@@ -86,33 +89,23 @@ impl Reconciler {
             return self.rest(&cached, cached.status.clone().unwrap_or_default(), &assessment).await;
         }
         // What is acted on is what the API server has: the cache may not have this controller's own last write.
-        let api = self.api(&cached);
-        let live = api.get_opt(&cached.name_any()).await.map_err(Error::api("read the policy"))?;
-        let Some(policy) = live else { return Ok(Action::await_change()) };
+        let Some(policy) = self.live(&cached).await? else { return Ok(Action::await_change()) };
         let assessment = self.assess(&policy, registry.as_ref());
         // Boxed: what a run holds is too much for the stacks of those who wait for it.
         Box::pin(self.act(policy, registry.as_ref(), &assessment)).await
     }
 
     fn assess(&self, policy: &RetentionPolicy, registry: Option<&Registry>) -> Assessment {
-        let siblings = self.siblings(policy);
-        assess(policy, registry, siblings.iter().map(AsRef::as_ref), self.context.now())
+        let (siblings, now) = (self.siblings(policy), self.context.now());
+        let mut assessment = assess(policy, registry, siblings.iter().map(AsRef::as_ref), now);
+        let nobody_looks = assessment.awaits_no_run() && !assessment.holds.is_empty();
+        assessment.holds_are_due |= nobody_looks && self.looks.are_due(&policy.uid().unwrap_or_default(), now);
+        assessment
     }
 
-    fn siblings(&self, policy: &RetentionPolicy) -> Vec<Arc<RetentionPolicy>> {
-        self.policies.state_filter(|other| {
-            other.metadata.namespace == policy.metadata.namespace && other.spec.registry_ref == policy.spec.registry_ref
-        })
-    }
-
-    /// Another policy of the Registry that is being run.
-    fn running_sibling(&self, policy: &RetentionPolicy) -> Option<String> {
-        let others = self.siblings(policy).into_iter().filter(|other| other.uid() != policy.uid());
-        let is_running = |other: &Arc<RetentionPolicy>| {
-            let last = other.status.as_ref().and_then(|status| status.last_run.as_ref());
-            last.is_some_and(|last| last.completion_time.is_none())
-        };
-        others.filter(is_running).map(|other| other.name_any()).next()
+    /// A policy as the API server has it.
+    pub(super) async fn live(&self, policy: &RetentionPolicy) -> Result<Option<RetentionPolicy>, Error> {
+        self.api(policy).get_opt(&policy.name_any()).await.map_err(Error::api("read the policy"))
     }
 
     fn api(&self, policy: &RetentionPolicy) -> Api<RetentionPolicy> {
@@ -142,8 +135,14 @@ impl Reconciler {
         }
         let registry = self.connect(&policy).await;
         let starts = matches!(assessment.step, Step::Start(_));
+        if let Ok(registry) = registry.as_ref()
+            && starts
+        {
+            self.restore_for_siblings(&policy, registry).await?;
+        }
         if assessment.holds_are_due || starts {
             let now = self.context.now();
+            self.looks.note(&policy.uid().unwrap_or_default(), now);
             status.holds = holds::restore(registry.as_ref(), &assessment.holds, &status.holds, now).await;
             if let Some(running) = self.running_sibling(&policy) {
                 holds::leave_open(&mut status.holds, &running);
@@ -184,10 +183,8 @@ impl Reconciler {
         registry: Result<RegistryClient, registry_client::Error>,
         (run, words): (&str, &str),
     ) -> Result<Action, Error> {
-        if let Ok(registry) = registry
-            && let Err(error) = registry.interrupt_run(run, words.to_owned()).await
-        {
-            tracing::warn!(run, error = error.in_words(), "could not tell the registry that a plan is void");
+        if let Ok(registry) = registry {
+            interrupt(&registry, run, words).await;
         }
         set_aside(&mut status, words);
         let again = self.rest(policy, status, assessment).await?;
@@ -206,13 +203,18 @@ impl Reconciler {
         run: &str,
     ) -> Result<Action, Error> {
         let client = registry.as_ref().ok().cloned();
-        let progress = match (self.context.endings.of(run), registry) {
-            (Some(ending), _) => Ok(Progress::Ended(Box::new(ending))),
-            (None, Ok(registry)) => self.drive(policy, assessment, &registry, run).await?,
-            (None, Err(error)) => Err(error),
-        };
         let age = self.age(&status);
-        let in_the_way = match progress {
+        let driven = match (self.context.endings.of(run), registry) {
+            (Some(ending), _) => Driven { last: None, progress: Ok(Progress::Ended(Box::new(ending))) },
+            (None, Ok(registry)) => {
+                self.drive(policy, assessment, &registry, run, self.may_start(policy, &status)).await?
+            }
+            (None, Err(error)) => Driven { last: None, progress: Err(error) },
+        };
+        if driven.last.is_some() {
+            accept(&mut status, self.context.now());
+        }
+        let in_the_way = match driven.progress {
             Ok(Progress::Ended(ending)) => {
                 // What came to be held while the plan was being applied may have gone after it was looked at.
                 if let Some(registry) = client.as_ref().filter(|_| assessment.holds_are_due) {
@@ -222,8 +224,13 @@ impl Reconciler {
                 return self.end_run(policy, object, status, *ending).await;
             }
             Ok(Progress::Going) => None,
-            Err(error) => Some(match obstacle(&error, age > policy.spec.starting_deadline.as_std()) {
-                Obstacle::End(ending) => return self.end_run(policy, object, status, *ending).await,
+            Err(error) => Some(match obstacle(&error, !self.may_start(policy, &status)) {
+                Obstacle::End(outcome, words) => {
+                    if let Some(registry) = client.as_ref().filter(|_| driven.last.is_some()) {
+                        interrupt(registry, run, &words).await;
+                    }
+                    return self.end_run(policy, object, status, Ending::short(outcome, words, driven.last)).await;
+                }
                 Obstacle::Later(outcome, words) => (outcome, words),
             }),
         };
@@ -239,21 +246,36 @@ impl Reconciler {
         since.and_then(|since| Duration::try_from(since).ok()).unwrap_or_default()
     }
 
-    /// Asks the registry how far a run is, asks it to start where it does not know it, and does what is next. The
-    /// inner error is the registry's.
+    /// Whether the run in progress is not too late to begin, or has begun: what the registry took on goes on, however
+    /// long it takes.
+    fn may_start(&self, policy: &RetentionPolicy, status: &RetentionPolicyStatus) -> bool {
+        let was_accepted = status.last_run.as_ref().is_some_and(|run| run.accepted_time.is_some());
+        was_accepted || self.age(status) <= policy.spec.starting_deadline.as_std()
+    }
+
+    /// Asks the registry how far a run is, asks it to start where it does not know it, and does what is next.
     async fn drive(
         &self,
         policy: &RetentionPolicy,
         assessment: &Assessment,
         registry: &RegistryClient,
         run: &str,
-    ) -> Result<Result<Progress, registry_client::Error>, Error> {
+        may_start: bool,
+    ) -> Result<Driven, Error> {
+        let over = |outcome, words: String| Driven {
+            last: None,
+            progress: Ok(Progress::ended(Ending::early(outcome, words))),
+        };
         let stop = || self.stop(policy, assessment);
         let policies = LivePolicies::new(self.api(policy), policy);
         let status = match registry.run(run).await {
             Err(registry_client::Error::NotFound { .. }) => {
                 if let Some(words) = stop() {
-                    return Ok(Ok(Progress::Ended(Box::new(Ending::early(RunOutcome::Interrupted, words)))));
+                    return Ok(over(RunOutcome::Interrupted, words));
+                }
+                if !may_start {
+                    let words = "the registry could not be asked to run it within startingDeadline";
+                    return Ok(over(RunOutcome::RegistryUnavailable, words.to_owned()));
                 }
                 let policies = policies.to_start_with().await.map_err(Error::api("list the policies"))?;
                 let uid = policy.uid().unwrap_or_default();
@@ -268,16 +290,17 @@ impl Reconciler {
             }
             known => known,
         };
-        let status = match status {
+        let mut status = match status {
             Ok(status) => status,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Driven { last: None, progress: Err(error) }),
         };
         let namespace = policy.namespace().unwrap_or_default();
         let (client, watched, in_use) = (&self.context.client, &self.context.config.scope, &policy.spec.in_use);
         let known = policy.status.as_ref();
         let approved = known.and_then(|status| status.last_handled_approval.as_deref());
         let run = Run { id: run, namespace: &namespace, approved, in_use, watched, client, policies, registry, stop };
-        Ok(run.advance(status).await)
+        let progress = run.advance(&mut status).await;
+        Ok(Driven { last: Some(status), progress })
     }
 
     /// Why a plan that was made for `policy` must not be applied, in words, if it must not by now.
@@ -337,7 +360,11 @@ impl Reconciler {
     }
 
     /// Writes a status if it is not the one that is there, and only over the object that it was made from.
-    async fn write(&self, policy: &RetentionPolicy, status: RetentionPolicyStatus) -> Result<RetentionPolicy, Error> {
+    pub(super) async fn write(
+        &self,
+        policy: &RetentionPolicy,
+        status: RetentionPolicyStatus,
+    ) -> Result<RetentionPolicy, Error> {
         if policy.status.as_ref() == Some(&status) {
             return Ok(policy.clone());
         }
@@ -360,33 +387,43 @@ impl Reconciler {
     }
 }
 
+/// How far a run came.
+struct Driven {
+    /// What the registry said of it last, if it knows it.
+    last: Option<RunStatus>,
+    /// The error is the registry's.
+    progress: Result<Progress, registry_client::Error>,
+}
+
+/// Tells the registry that a run is over; one that does not answer finds out by itself, with the next run.
+async fn interrupt(registry: &RegistryClient, run: &str, words: &str) {
+    if let Err(error) = registry.interrupt_run(run, words.to_owned()).await {
+        tracing::warn!(run, error = error.in_words(), "could not tell the registry that a run is over");
+    }
+}
+
 /// What an error of the registry means for a run.
 enum Obstacle {
     /// It is over.
-    End(Box<Ending>),
+    End(RunOutcome, String),
     /// It is tried again. What that is called, if it is more than waiting, and in words.
     Later(Option<RunOutcome>, String),
 }
 
-/// `late`: the run has been waiting for longer than a run may be late.
+/// `late`: the run did not begin, and has been waiting for longer than a run may be late.
 fn obstacle(error: &registry_client::Error, late: bool) -> Obstacle {
     use registry_client::Error as E;
     let words = error.in_words();
     let outcome = match error {
-        E::Unsupported { .. } => return Obstacle::End(Box::new(Ending::early(RunOutcome::DeletionUnavailable, words))),
-        E::Refused { .. } | E::Malformed { .. } => {
-            return Obstacle::End(Box::new(Ending::early(RunOutcome::Failed, words)));
-        }
+        E::Unsupported { .. } => return Obstacle::End(RunOutcome::DeletionUnavailable, words),
+        E::Refused { .. } | E::Malformed { .. } => return Obstacle::End(RunOutcome::Failed, words),
         // Another policy's run is in progress; or the registry was restarted while it planned, and forgot the run.
         E::Conflict { .. } | E::NotFound { .. } => None,
         E::Secret { .. } | E::Credentials { .. } | E::Unreachable { .. } | E::Failing { .. } => {
             Some(RunOutcome::RegistryUnavailable)
         }
     };
-    if late {
-        return Obstacle::End(Box::new(Ending::early(RunOutcome::RegistryUnavailable, words)));
-    }
-    Obstacle::Later(outcome, words)
+    if late { Obstacle::End(RunOutcome::RegistryUnavailable, words) } else { Obstacle::Later(outcome, words) }
 }
 
 /// How long it is until a time, at least a moment.

@@ -35,6 +35,14 @@ pub enum Progress {
     Going,
 }
 
+impl Progress {
+    /// It is over.
+    #[must_use]
+    pub fn ended(ending: Ending) -> Self {
+        Self::Ended(Box::new(ending))
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ending {
@@ -55,6 +63,15 @@ impl Ending {
     #[must_use]
     pub fn early(outcome: RunOutcome, message: impl Into<String>) -> Self {
         Self { outcome, message: Some(message.into()), plan: None, result: RunResult::default(), awaits: None }
+    }
+
+    /// The end of a run that cannot go on: with what was done, where the registry said so.
+    #[must_use]
+    pub fn short(outcome: RunOutcome, message: String, last: Option<RunStatus>) -> Self {
+        match last {
+            Some(last) => Self::cut(outcome, message, last),
+            None => Self::early(outcome, message),
+        }
     }
 
     /// The end of a run that is not to go on from where it is.
@@ -87,7 +104,8 @@ pub struct Run<'a, C> {
 }
 
 impl<C: Fn() -> Option<String>> Run<'_, C> {
-    /// Does what is next, until the run is over or has taken long enough for now.
+    /// Does what is next, until the run is over or has taken long enough for now. `status` is what the registry said
+    /// last, then and in the end.
     ///
     /// # Guarantees
     /// The registry is told to apply only after every list of the cluster was read to its end, with the policies as
@@ -98,31 +116,31 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
     ///
     /// # Errors
     /// When the registry does not do what it is asked.
-    pub async fn advance(&self, mut status: RunStatus) -> Result<Progress, Error> {
+    pub async fn advance(&self, status: &mut RunStatus) -> Result<Progress, Error> {
         let until = Instant::now() + STAY;
         let mut pause = FIRST_PAUSE;
         loop {
             match status.state {
                 RunState::Planning | RunState::Applying => {}
                 RunState::AwaitingUsage => {
-                    if let Some(ending) = self.apply(&status, None).await? {
-                        return Ok(Progress::Ended(Box::new(ending)));
+                    if let Some(ending) = self.apply(status, None).await? {
+                        return Ok(Progress::ended(ending));
                     }
                 }
                 RunState::AwaitingApproval => {
                     let hash = status.plan.as_ref().map(|plan| plan.hash.as_str());
                     let Some(hash) = self.approved.filter(|approved| Some(*approved) == hash) else {
-                        return Ok(Progress::Ended(Box::new(self.ending(status))));
+                        return Ok(Progress::ended(self.ending(status.clone())));
                     };
-                    if let Some(ending) = self.apply(&status, Some(hash)).await? {
+                    if let Some(ending) = self.apply(status, Some(hash)).await? {
                         // It must not go on saying that it waits; nobody can approve it any more.
                         let words = ending.message.clone().unwrap_or_default();
                         self.registry.interrupt_run(self.id, words).await?;
-                        return Ok(Progress::Ended(Box::new(ending)));
+                        return Ok(Progress::ended(ending));
                     }
                 }
                 RunState::Completed | RunState::LimitExceeded | RunState::Interrupted | RunState::Failed => {
-                    return Ok(Progress::Ended(Box::new(self.ending(status))));
+                    return Ok(Progress::ended(self.ending(status.clone())));
                 }
             }
             if Instant::now() >= until {
@@ -130,7 +148,7 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            status = self.registry.run(self.id).await?;
+            *status = self.registry.run(self.id).await?;
         }
     }
 

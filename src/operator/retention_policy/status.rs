@@ -37,6 +37,7 @@ pub fn begin(status: &mut RetentionPolicyStatus, trigger: &Trigger, run: String,
         run,
         mode,
         start_time: Time(now),
+        accepted_time: None,
         completion_time: None,
         result: None,
         message: None,
@@ -48,6 +49,13 @@ pub fn begin(status: &mut RetentionPolicyStatus, trigger: &Trigger, run: String,
     });
 }
 
+/// The registry knows the run in progress.
+pub fn accept(status: &mut RetentionPolicyStatus, now: Timestamp) {
+    if let Some(run) = &mut status.last_run {
+        run.accepted_time.get_or_insert(Time(now));
+    }
+}
+
 /// The plan that waits was approved: its run goes on. From here on that stands in the status, and whoever reads it goes
 /// on with it.
 pub fn approve(status: &mut RetentionPolicyStatus, hash: &str, now: Timestamp) {
@@ -57,6 +65,7 @@ pub fn approve(status: &mut RetentionPolicyStatus, hash: &str, now: Timestamp) {
     }
     if let Some(run) = &mut status.last_run {
         run.start_time = Time(now);
+        run.accepted_time = Some(Time(now));
         run.completion_time = None;
         run.result = None;
         run.message = None;

@@ -138,6 +138,9 @@ pub struct LastRun {
     pub mode: Mode,
     /// When it began; of a plan that waited, when it was approved.
     pub start_time: Time,
+    /// When the registry had taken it on; from then on it goes on, however long that takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_time: Option<Time>,
     /// When it ended; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,

@@ -2,6 +2,8 @@
 //! real cluster (`tests/road`).
 
 mod approval;
+mod deadline;
+mod holds;
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +18,10 @@ use crate::operator::{
     registry_client::RegistryClient,
 };
 
-use super::reconcile::{Error, Reconciler};
+use super::{
+    hold_looks::HoldLooks,
+    reconcile::{Error, Reconciler},
+};
 
 const NOW: &str = "2026-07-01T12:00:00Z";
 const POLICIES: &str = "/apis/lagan.dev/v1alpha1/namespaces/shop/retentionpolicies";
@@ -27,6 +32,7 @@ struct World {
     policy: Arc<Mutex<Value>>,
     cluster: Cluster,
     reconciler: Reconciler,
+    now: Arc<Mutex<Timestamp>>,
 }
 
 impl World {
@@ -70,12 +76,14 @@ impl World {
                 (method, path) => panic!("{method} {path} was not expected"),
             }
         });
-        let now: Timestamp = NOW.parse().unwrap();
-        let context = context(&cluster, move || now);
+        let now: Arc<Mutex<Timestamp>> = Arc::new(Mutex::new(NOW.parse().unwrap()));
+        let clock = Arc::clone(&now);
+        let context = context(&cluster, move || *clock.lock().unwrap());
         let (policies, mut writer) = reflector::store();
         writer.apply_watcher_event(&watcher::Event::Apply(of(&policy)));
-        let reconciler = Reconciler { context, policies, registries: Registries::Always(registry) };
-        Self { policy, cluster, reconciler }
+        let reconciler =
+            Reconciler { context, policies, registries: Registries::Always(registry), looks: HoldLooks::default() };
+        Self { policy, cluster, reconciler, now }
     }
 
     async fn reconcile(&self) -> Result<Action, Error> {
@@ -359,32 +367,6 @@ async fn plan_is_applied_with_the_policies_as_they_stand_after_the_cluster_was_l
 }
 
 #[tokio::test]
-async fn hold_that_came_while_a_plan_was_applied_is_looked_at_again_after_the_run() {
-    let registry = RegistryStub::answering(|request| match (request.method.as_str(), request.path()) {
-        ("POST", "/v2/_lagan/restore") => {
-            let digest = format!("sha256:{}", "a".repeat(64));
-            Answer::ok(json!({"repository": "app", "digest": digest, "tags": ["v1"], "manifests": [digest],
-                "alreadyPresent": request.earlier() == 0}))
-        }
-        ("GET", path) => Answer::ok(run_status(path.rsplit('/').next().unwrap(), "Completed")),
-        (method, path) => panic!("{method} {path} was not expected"),
-    })
-    .await;
-    let mut spec = enforced();
-    spec["holds"] = json!([{"repository": "app", "reference": "v1"}]);
-    let world = World::new(registry.client(), &spec, pods(&[]));
-    let last = json!({"run": "u-1.7", "mode": "Enforce", "startTime": NOW});
-    {
-        let mut policy = world.policy.lock().unwrap();
-        policy["status"] = json!({"observedGeneration": 1, "lastHandledRunAt": "now", "lastRun": last});
-        policy["metadata"]["generation"] = json!(2);
-    }
-    world.reconcile().await.unwrap();
-    assert_eq!(world.status()["holds"][0]["state"], "Restored");
-    assert_eq!(world.condition("LastRunSucceeded").1, "Completed");
-}
-
-#[tokio::test]
 async fn policy_that_changed_during_its_run_is_not_applied() {
     let registry = obedient_registry().await;
     let world = World::new(registry.client(), &enforced(), pods(&[]));
@@ -398,29 +380,6 @@ async fn policy_that_changed_during_its_run_is_not_applied() {
     assert_eq!(applications(&registry), Vec::<Value>::new());
     assert_eq!(world.condition("LastRunSucceeded").1, "Interrupted");
     assert_eq!(world.status()["observedGeneration"], 2);
-}
-
-#[tokio::test]
-async fn registry_that_does_not_answer_is_tried_again_and_the_run_stays_open() {
-    // A port that nobody listens on: it was free a moment ago.
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let world = World::new(plain_client(address), &enforced(), pods(&[]));
-    world.reconcile().await.unwrap();
-    let (status, reason, message) = world.condition("LastRunSucceeded");
-    assert_eq!((status.as_str(), reason.as_str()), ("False", "RegistryUnavailable"));
-    assert!(message.contains("does not answer"), "{message}");
-    assert_eq!(world.status()["lastRun"]["completionTime"], Value::Null);
-
-    // The same again is no write, and longer than a run may be late is its end.
-    let writes = world.writes();
-    world.reconcile().await.unwrap();
-    assert_eq!(world.writes(), writes);
-    world.policy.lock().unwrap()["status"]["lastRun"]["startTime"] = json!("2026-07-01T10:59:00Z");
-    world.reconcile().await.unwrap();
-    assert_eq!(world.status()["lastRun"]["result"], "RegistryUnavailable");
-    assert_eq!(world.status()["lastRun"]["completionTime"], NOW);
 }
 
 #[tokio::test]
