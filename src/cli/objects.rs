@@ -23,6 +23,8 @@ pub(super) struct Declared<T> {
     pub(super) object: T,
     /// As it is written.
     pub(super) given: Value,
+    /// Its file, and which of its documents.
+    pub(super) place: String,
 }
 
 /// Everything in the files.
@@ -54,12 +56,13 @@ impl Objects {
             // Editors of some systems begin a file with a mark that is no part of it.
             let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             for (at, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
-                let wrong = |what: String| InvalidUsage(format!("{}: document {}: {what}", file.display(), at + 1));
+                let place = format!("{}: document {}", file.display(), at + 1);
+                let wrong = |what: String| InvalidUsage(format!("{place}: {what}"));
                 // JSON's values take the last of a key that is there twice; YAML's refuse it.
                 let value = serde_yaml::Value::deserialize(document).map_err(|error| wrong(error.to_string()))?;
                 let value = serde_json::to_value(value).map_err(|error| wrong(error.to_string()))?;
                 if !value.is_null() {
-                    objects.add(value, validator, before).map_err(wrong)?;
+                    objects.add(value, validator, before, &place).map_err(wrong)?;
                 }
             }
         }
@@ -81,7 +84,13 @@ impl Objects {
         self.config_maps.get(&(namespace.to_owned(), name.to_owned()))?.get(key).map(Vec::as_slice)
     }
 
-    fn add(&mut self, mut value: Value, validator: &Validator, before: Option<&Self>) -> Result<(), String> {
+    fn add(
+        &mut self,
+        mut value: Value,
+        validator: &Validator,
+        before: Option<&Self>,
+        place: &str,
+    ) -> Result<(), String> {
         let text = |value: &Value, path| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (version, kind) = (text(&value, "/apiVersion"), text(&value, "/kind"));
         if kind.is_empty() || version.is_empty() {
@@ -101,7 +110,15 @@ impl Objects {
             if self.validated.insert(id, valid.clone()).is_some() {
                 return Err(named("it is there twice".to_owned()));
             }
-            self.declare(&kind, key.clone(), valid, value).map_err(named)
+            let place = place.to_owned();
+            if kind == "Registry" {
+                let object = object(valid).map_err(named)?;
+                self.registries.push((key.clone(), Declared { object, given: value, place }));
+            } else {
+                let object = object(valid).map_err(named)?;
+                self.policies.insert(key.clone(), Declared { object, given: value, place });
+            }
+            Ok(())
         } else if version.starts_with("lagan.dev/") {
             Err(named(format!(
                 "there is no kind {kind} in {version}: lagan.dev/v1alpha1 has Registry and RetentionPolicy"
@@ -119,15 +136,6 @@ impl Objects {
             self.remarks.push(format!("{kind} {} is of a kind that does nothing here", key.1));
             Ok(())
         }
-    }
-
-    fn declare(&mut self, kind: &str, key: Key, valid: Value, given: Value) -> Result<(), String> {
-        if kind == "Registry" {
-            self.registries.push((key, Declared { object: object(valid)?, given }));
-        } else {
-            self.policies.insert(key, Declared { object: object(valid)?, given });
-        }
-        Ok(())
     }
 }
 

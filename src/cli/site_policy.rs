@@ -25,7 +25,7 @@ pub(super) struct SitePolicy {
 /// Names the policy, the field and what would be right.
 pub(super) fn policies(objects: &Objects, registry: &Key) -> Result<Vec<SitePolicy>, InvalidUsage> {
     let mut policies = Vec::new();
-    for ((namespace, name), Declared { object, .. }) in &objects.policies {
+    for ((namespace, name), Declared { object, place, .. }) in &objects.policies {
         if *namespace != registry.0 || object.spec.registry_ref.name != registry.1 {
             continue;
         }
@@ -36,7 +36,7 @@ pub(super) fn policies(objects: &Objects, registry: &Key) -> Result<Vec<SitePoli
             generation: generation(&object.spec),
             spec: object.spec.clone(),
         };
-        let wrong = |reason: String| InvalidUsage(format!("RetentionPolicy {namespace}/{name}: {reason}"));
+        let wrong = |reason: String| InvalidUsage(format!("{place}: RetentionPolicy {name}: {reason}"));
         Policy::try_from(&source).map_err(|error| wrong(error.to_string()))?;
         source.spec.compile_schedule().map_err(|error| wrong(error.to_string()))?;
         let annotations = object.metadata.annotations.as_ref();

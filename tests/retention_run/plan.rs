@@ -6,7 +6,7 @@ use lagan::api::v1alpha1::PlanDecision;
 use lagan::api::wire::{PlanLine, PlanRequest};
 use lagan::maintenance::{Error, RunId};
 use lagan::oci::Reference;
-use lagan::storage::DeletionMode;
+use lagan::storage::{DeleteCause, DeletionMode};
 
 use crate::world::{World, five_images, in_use, keep_two, repository_name, request};
 
@@ -127,6 +127,28 @@ async fn an_image_is_explained_by_its_plans_and_by_what_the_policies_say_now() {
     assert_eq!(explained.digest, Some(digest));
     let lines: Vec<_> = explained.now.iter().map(|verdict| &*verdict.line.reference).collect();
     assert_eq!(lines, ["team/app:v3", "team/app:v3-again"]);
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_there_is_explained_by_the_hold_that_brings_it_back() {
+    let world = World::new(DeletionMode::Soft).await;
+    five_images(&world).await;
+    let mut spec = keep_two("DryRun");
+    spec["holds"] = json!([{"repository": repository_name(), "reference": "v1", "reason": "for the auditors"}]);
+    world.planned(request("r1", spec)).await;
+    for tag in ["v1", "v2"] {
+        let cause = DeleteCause { actor: "a".into(), reason: "on purpose".into(), policy: None, group: None };
+        world.repository().delete_manifest(&tag.parse().unwrap(), cause).await.unwrap();
+    }
+
+    let held = world.runs.explain(&repository_name(), &"v1".parse().unwrap()).await.unwrap();
+    assert_eq!(held.digest, None);
+    let [verdict] = held.now.as_slice() else { panic!("{held:?}") };
+    assert_eq!((verdict.policy.as_str(), verdict.line.decision), ("team/p", PlanDecision::Keep));
+    let reason = &verdict.line.reason;
+    assert!(reason.starts_with("held by policy team/p: for the auditors; it is restored"), "{reason}");
+    let free = world.runs.explain(&repository_name(), &"v2".parse().unwrap()).await.unwrap();
+    assert_eq!((free.now, free.policies_of), (Vec::new(), None));
 }
 
 #[tokio::test]

@@ -21,7 +21,8 @@ pub(super) async fn show(
     let reference = image.reference.to_string();
     let query = [("repository", image.repository.as_str()), ("reference", reference.as_str())];
     let explanation: Explanation = client.get(&["retention", "why"], &query).await?;
-    if explanation.digest.is_none() && explanation.trash.is_empty() && explanation.planned.is_empty() {
+    let Explanation { digest, planned, now, trash, .. } = &explanation;
+    if digest.is_none() && trash.is_empty() && planned.is_empty() && now.is_empty() {
         bail!("{image} is not there, the trash has nothing of it, and no plan names it");
     }
     format.print(&explanation, |explanation| text(image, explanation, flags))

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +21,9 @@ use crate::storage::{Clock, Conflict, Error};
 
 /// How long to sleep at most: a machine that was suspended, or whose clock was set, is then no later than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// Holds of policies without runs are looked at this often, as the operator does.
+const LOOK_AT_HOLDS_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
 /// The policies of a registry, as far as files tell.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,18 +45,28 @@ pub(super) struct PolicyLoop<'a> {
     /// How often they had been taken when all were looked through for what they ask for at once.
     heard: u64,
     clocks: BTreeMap<String, PolicyClock>,
+    /// When the holds of policies without runs were looked at.
+    looked_at: Timestamp,
+    /// What was said last of a hold that holds nothing, by policy and image: it is said once.
+    said: BTreeMap<(String, String), String>,
 }
 
 impl<'a> PolicyLoop<'a> {
+    fn new(registry: &'a OpenRegistry, declared: watch::Receiver<DeclaredPolicies>) -> Self {
+        let policies = DeclaredPolicies { all: Vec::new(), is_unreadable: false };
+        let (clocks, said, looked_at) = (BTreeMap::new(), BTreeMap::new(), SystemClock.now());
+        let mut policy_loop = Self { registry, declared, policies, taken: 0, heard: 0, clocks, looked_at, said };
+        policy_loop.take();
+        policy_loop
+    }
+
     /// Runs policies until `stop` is cancelled; they may change meanwhile, also while one runs.
     pub(super) async fn run(
         registry: &'a OpenRegistry,
         declared: watch::Receiver<DeclaredPolicies>,
         stop: &CancellationToken,
     ) {
-        let policies = DeclaredPolicies { all: Vec::new(), is_unreadable: false };
-        let mut policy_loop = Self { registry, declared, policies, taken: 0, heard: 0, clocks: BTreeMap::new() };
-        policy_loop.take();
+        let mut policy_loop = Self::new(registry, declared);
         tokio::select! {
             () = stop.cancelled() => {}
             () = policy_loop.keep_running() => {}
@@ -114,6 +127,7 @@ impl<'a> PolicyLoop<'a> {
             self.heard = self.taken;
             self.hear().await;
         }
+        self.look_at_holds(SystemClock.now()).await;
         let mut sleep = LONGEST_SLEEP;
         for uid in self.uids() {
             // They may have changed while another one ran.
@@ -127,7 +141,10 @@ impl<'a> PolicyLoop<'a> {
                     }
                     match self.waiting(&uid).await {
                         // The schedule does not replace what somebody may be reading.
-                        Some(waiting) => say(&policy, &outcome(&waiting, ANNOTATION)),
+                        Some(waiting) => {
+                            self.restore_all_holds().await;
+                            say(&policy, &outcome(&waiting, ANNOTATION));
+                        }
                         None => self.run_policy(&policy, &scheduled.as_second().to_string()).await,
                     }
                 }
@@ -241,7 +258,7 @@ impl<'a> PolicyLoop<'a> {
                 &format!("annotation lagan.dev/approve approves nothing: no plan with hash {hash} waits"),
             );
         };
-        self.restore_holds(policy).await;
+        self.restore_all_holds().await;
         match self.carry_on(policy, &run, status, Some(hash.to_owned())).await {
             Ok(status) => say(policy, &outcome(&status, ANNOTATION)),
             Err(error) => say(policy, &format!("its plan was not applied: {error:#}")),
@@ -249,7 +266,7 @@ impl<'a> PolicyLoop<'a> {
     }
 
     async fn run_policy(&mut self, policy: &PolicySource, trigger: &str) {
-        self.restore_holds(policy).await;
+        self.restore_all_holds().await;
         match self.try_run(policy, trigger).await {
             Ok(Some(status)) => say(policy, &outcome(&status, ANNOTATION)),
             Ok(None) => {}
@@ -301,7 +318,7 @@ impl<'a> PolicyLoop<'a> {
         let Ok(run) = format!("{}.asked-{}", policy.uid, SystemClock.now().as_millisecond()).parse::<RunId>() else {
             return wish.refuse("the policy's name is too long");
         };
-        self.restore_holds(&policy).await;
+        self.restore_all_holds().await;
         let begun = self.begin(&policy, &run).await;
         let is_begun = begun.is_ok();
         wish.answer(begun);
@@ -339,9 +356,7 @@ impl<'a> PolicyLoop<'a> {
             registry.runs.apply(run, request).await?;
             status = self.settled(run).await?;
             if taken != self.taken {
-                for held in self.sources() {
-                    self.restore_holds(&held).await;
-                }
+                self.restore_all_holds().await;
             } else if (status.state, status.result) == (before.state, before.result) {
                 break;
             }
@@ -361,7 +376,25 @@ impl<'a> PolicyLoop<'a> {
         }
     }
 
-    async fn restore_holds(&self, source: &PolicySource) {
+    /// Restores what suspended policies hold, from time to time: they have no runs that would.
+    async fn look_at_holds(&mut self, now: Timestamp) {
+        if self.policies.is_unreadable || now.duration_since(self.looked_at) < LOOK_AT_HOLDS_EVERY {
+            return;
+        }
+        self.looked_at = now;
+        for source in self.sources().into_iter().filter(|source| source.spec.suspend) {
+            self.restore_holds(&source).await;
+        }
+    }
+
+    /// Restores what any policy holds, for those that are suspended have no runs of their own.
+    async fn restore_all_holds(&mut self) {
+        for source in self.sources() {
+            self.restore_holds(&source).await;
+        }
+    }
+
+    async fn restore_holds(&mut self, source: &PolicySource) {
         let Ok(policy) = Policy::try_from(source) else { return };
         let now = SystemClock.now();
         let trash = self.registry.catalog.trash();
@@ -369,11 +402,20 @@ impl<'a> PolicyLoop<'a> {
             let actor = format!("policy {}", policy.id);
             let restored = trash.restore_reference(&hold.repository, &hold.reference, Conflict::Fail, &actor).await;
             let image = format!("{} {}", hold.repository, hold.reference);
-            match restored {
-                Ok(restored) if restored.already_present => {}
-                Ok(_) => say(source, &format!("restored {image}, which it holds")),
-                Err(Error::NotInTrash { .. }) => say(source, &format!("holds {image}, which is not there")),
-                Err(error) => say(source, &format!("could not restore {image}: {:#}", anyhow::Error::new(error))),
+            let key = (source.uid.clone(), image.clone());
+            let in_vain = match restored {
+                Ok(restored) => {
+                    self.said.remove(&key);
+                    if !restored.already_present {
+                        say(source, &format!("restored {image}, which it holds"));
+                    }
+                    continue;
+                }
+                Err(Error::NotInTrash { .. }) => format!("holds {image}, which is not there"),
+                Err(error) => format!("could not restore {image}: {:#}", anyhow::Error::new(error)),
+            };
+            if self.said.insert(key, in_vain.clone()).as_ref() != Some(&in_vain) {
+                say(source, &in_vain);
             }
         }
     }
@@ -415,8 +457,8 @@ mod tests {
     use super::*;
     use crate::cli::registry::{Medium, options};
     use crate::cli::up::site::Place;
-    use crate::oci::{Manifest, RepositoryName};
-    use crate::storage::{PutManifest, Repository, StorageMetrics};
+    use crate::oci::{Manifest, Reference, RepositoryName};
+    use crate::storage::{DeleteCause, PutManifest, Repository, StorageMetrics};
 
     /// So many that a change is there long before the last one is deleted.
     const TAGS: u64 = 80;
@@ -576,10 +618,8 @@ mod tests {
         push_tags(&repository).await;
         let unreadable = DeclaredPolicies { is_unreadable: true, ..declared(&json!({})) };
         let (sender, declared) = watch::channel(unreadable.clone());
-        let (policies, clocks) = (unreadable.clone(), BTreeMap::new());
-        let mut policy_loop = PolicyLoop { registry: &registry, declared, policies, taken: 0, heard: 0, clocks };
+        let mut policy_loop = PolicyLoop::new(&registry, declared);
 
-        policy_loop.take();
         policy_loop.step().await;
         assert_eq!(count_tags(&repository).await, TAGS);
 
@@ -591,16 +631,50 @@ mod tests {
         registry.close().await;
     }
 
+    async fn delete(repository: &Repository, tag: &Reference) {
+        let cause = DeleteCause { actor: "test".into(), reason: "on purpose".into(), policy: None, group: None };
+        repository.delete_manifest(tag, cause).await.unwrap();
+        assert_eq!(count_tags(repository).await, TAGS - 1);
+    }
+
+    #[tokio::test]
+    async fn suspended_policys_hold_comes_back_with_a_run_of_another_one_and_from_time_to_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = open(folder.path()).await;
+        let repository = registry.catalog.repository(&app());
+        push_tags(&repository).await;
+        let held = json!([{"repository": "app", "reference": "t00"}]);
+        let mut both = declared(&json!({"mode": "DryRun"}));
+        let mut holder = both.all[0].clone();
+        holder.source = source(&json!({"suspend": true, "unmatchedTags": "Ignore", "holds": held}));
+        (holder.source.uid, holder.source.name, holder.run_at) = ("default.h".into(), "h".into(), None);
+        both.all.push(holder);
+        let (sender, changes) = watch::channel(both.clone());
+        let mut policy_loop = PolicyLoop::new(&registry, changes);
+        policy_loop.step().await;
+
+        let tag: Reference = "t00".parse().unwrap();
+        delete(&repository, &tag).await;
+        let runner = policy_loop.sources().remove(0);
+        policy_loop.run_policy(&runner, "again").await;
+        assert_eq!(count_tags(&repository).await, TAGS, "the run of another policy restores it");
+
+        delete(&repository, &tag).await;
+        let now = SystemClock.now();
+        policy_loop.look_at_holds(now).await;
+        assert_eq!(count_tags(&repository).await, TAGS - 1, "it was looked at a moment ago");
+        policy_loop.look_at_holds(now + SignedDuration::from_mins(11)).await;
+        assert_eq!(count_tags(&repository).await, TAGS);
+        drop((policy_loop, sender));
+        registry.close().await;
+    }
+
     /// A policy whose plan waits for approval, and the loop that runs it.
     async fn waiting_plan<'a>(
         registry: &'a OpenRegistry,
-        declared: &DeclaredPolicies,
         changes: watch::Receiver<DeclaredPolicies>,
     ) -> (PolicyLoop<'a>, RunStatus) {
-        let policies = declared.clone();
-        let clocks = BTreeMap::new();
-        let mut policy_loop = PolicyLoop { registry, declared: changes, policies, taken: 0, heard: 0, clocks };
-        policy_loop.take();
+        let mut policy_loop = PolicyLoop::new(registry, changes);
         policy_loop.step().await;
         let waiting = policy_loop.waiting("default.p").await.unwrap();
         (policy_loop, waiting)
@@ -622,7 +696,7 @@ mod tests {
         push_tags(&repository).await;
         let first = declared(&json!({"approval": "Manual"}));
         let (sender, changes) = watch::channel(first.clone());
-        let (mut policy_loop, waiting) = waiting_plan(&registry, &first, changes).await;
+        let (mut policy_loop, waiting) = waiting_plan(&registry, changes).await;
         let hash = waiting.plan.clone().unwrap().hash;
         assert!(
             outcome(&waiting, ANNOTATION).contains(&format!("lagan.dev/approve: {hash}")),

@@ -113,10 +113,11 @@ impl Place {
     /// Names the object, the field and what would be right.
     pub(super) fn sites(&self, objects: &Objects) -> Result<Vec<Site>, InvalidUsage> {
         let mut sites = Vec::new();
-        for (key, Declared { object, .. }) in objects.registries.iter().filter(|(_, r)| r.object.spec.replicas > 0) {
+        let served = objects.registries.iter().filter(|(_, declared)| declared.object.spec.replicas > 0);
+        for (key, Declared { object, place, .. }) in served {
             let listen = nth_address("--listen", self.listen, sites.len())?;
             let site = self.site(key, object, listen, objects);
-            let mut site = site.map_err(|reason| InvalidUsage(format!("Registry {}/{}: {reason}", key.0, key.1)))?;
+            let mut site = site.map_err(|reason| InvalidUsage(format!("{place}: Registry {}: {reason}", key.1)))?;
             let health = self.health_listen.map(|first| nth_address("--health-listen", first, sites.len()));
             site.health = health.transpose()?;
             self.check_exposure(&site)?;
@@ -197,7 +198,7 @@ impl Site {
 /// If a policy is for a Registry that is not there.
 pub(super) fn remarks(objects: &Objects) -> Result<Vec<String>, InvalidUsage> {
     let mut remarks = objects.remarks.clone();
-    for ((namespace, name), Declared { object, given }) in &objects.registries {
+    for ((namespace, name), Declared { object, given, .. }) in &objects.registries {
         let fields = CLUSTER_FIELDS.iter().filter(|field| given.pointer(&format!("/spec/{field}")).is_some());
         let dotted = fields.map(|field| field.replace('/', "."));
         remarks.extend(dotted.map(|field| format!("Registry {namespace}/{name}: spec.{field} does nothing here")));
@@ -211,11 +212,11 @@ pub(super) fn remarks(objects: &Objects) -> Result<Vec<String>, InvalidUsage> {
             remarks.push(format!("Registry {namespace}/{name} has no replicas, and is not served"));
         }
     }
-    for ((namespace, name), Declared { object, given }) in &objects.policies {
+    for ((namespace, name), Declared { object, given, place }) in &objects.policies {
         let registry = &object.spec.registry_ref.name;
         if !objects.registries.iter().any(|((of, known), _)| of == namespace && known == registry) {
             return Err(InvalidUsage(format!(
-                "RetentionPolicy {namespace}/{name}: spec.registryRef: no file has a Registry {registry} in namespace {namespace}"
+                "{place}: RetentionPolicy {name}: spec.registryRef: no file has a Registry {registry} in namespace {namespace}"
             )));
         }
         if given.pointer("/spec/inUse").is_some() {
@@ -303,7 +304,23 @@ mod tests {
         assert_eq!(collection.grace_period.as_ref().map(ToString::to_string).as_deref(), Some("2h"));
         let nightly = objects(&registry("images", "{garbageCollection: {schedule: nightly}}"));
         let InvalidUsage(message) = place("127.0.0.1:5000", false).sites(&nightly).unwrap_err();
-        assert!(message.contains("spec.garbageCollection.schedule") && message.contains("nightly"), "{message}");
+        assert!(message.contains("document 1: Registry images: spec.garbageCollection.schedule"), "{message}");
+    }
+
+    #[test]
+    fn what_no_schema_can_check_is_told_with_the_file_and_the_document() {
+        let with = |spec: &str| {
+            let policy = "apiVersion: lagan.dev/v1alpha1\nkind: RetentionPolicy\nmetadata: {name: nightly}\n";
+            objects(&format!("{}{policy}spec: {spec}\n", registry("images", "{}")))
+        };
+        let key = ("default".to_owned(), "images".to_owned());
+        let cron = with("{registryRef: {name: images}, unmatchedTags: Delete, schedule: 0 25 * * *}");
+        let InvalidUsage(cron) = policies(&cron, &key).unwrap_err();
+        let elsewhere = with("{registryRef: {name: other}, unmatchedTags: Delete}");
+        let InvalidUsage(elsewhere) = remarks(&elsewhere).unwrap_err();
+        for (message, words) in [(cron, "spec.schedule"), (elsewhere, "spec.registryRef")] {
+            assert!(message.contains(&format!("document 2: RetentionPolicy nightly: {words}")), "{message}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::api::wire::{PlannedVerdict, RunRequest, Verdict};
+use crate::api::v1alpha1::PlanDecision;
+use crate::api::wire::{PlanLine, PlannedVerdict, RunRequest, Verdict};
 use crate::oci::{Digest, Reference, RepositoryName};
 use crate::storage;
 
@@ -17,7 +18,7 @@ pub struct Explained {
     pub digest: Option<Digest>,
     /// What the newest stored plan of each policy says.
     pub planned: Vec<PlannedVerdict>,
-    /// What a run of each policy would say now, if nothing was in use.
+    /// What a run of each policy would say now, if nothing was in use; of what is not there, who holds it.
     pub now: Vec<Verdict>,
     /// When the policies were told to the registry that `now` goes by.
     pub policies_of: Option<Timestamp>,
@@ -36,7 +37,7 @@ impl RetentionRuns {
         let planned = inner.planned(repository, &wanted).await?;
         let (now, policies_of) = match digest {
             Some(_) => inner.verdicts(repository, &wanted).await?,
-            None => (Vec::new(), None),
+            None => inner.held(repository, reference).await?,
         };
         Ok(Explained { digest, planned, now, policies_of })
     }
@@ -111,6 +112,24 @@ impl Inner {
             verdicts.extend(lines.map(|(_, line)| Verdict { policy: policy.to_string(), line }));
         }
         Ok((verdicts, Some(told_at)))
+    }
+
+    /// Which policies hold what is not there, by what the registry was told of them last.
+    async fn held(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<(Vec<Verdict>, Option<Timestamp>), Error> {
+        let Some((request, told_at)) = self.last_request().await? else { return Ok((Vec::new(), None)) };
+        let held = self.planner(&request)?.held(repository, reference, self.clock.now());
+        let verdicts = held.into_iter().map(|(policy, reason)| {
+            let reason = format!("{reason}; it is restored with the next run, if the trash has it");
+            let (reference, decision) = (reference.name_in(repository), PlanDecision::Keep);
+            Verdict { policy: policy.to_string(), line: PlanLine { reference, decision, rule: None, reason } }
+        });
+        let verdicts: Vec<Verdict> = verdicts.collect();
+        let told_at = (!verdicts.is_empty()).then_some(told_at);
+        Ok((verdicts, told_at))
     }
 
     async fn last_request(&self) -> Result<Option<(RunRequest, Timestamp)>, Error> {

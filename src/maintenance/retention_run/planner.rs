@@ -10,9 +10,9 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::api::wire::PolicySource;
-use crate::oci::RepositoryName;
+use crate::oci::{Reference, RepositoryName};
 use crate::retention::{
-    ImmutableTags, Plan, Planning, Policy, PolicyId, PullsKnown, RepositoryPlan, RepositorySnapshot, Usage,
+    ImmutableTags, Plan, Planning, Policy, PolicyId, PullsKnown, Reason, RepositoryPlan, RepositorySnapshot, Usage,
     plan_repository,
 };
 use crate::storage::{Catalog, on_a_thread};
@@ -93,6 +93,22 @@ impl Planner {
     pub(super) fn running(&self) -> Result<&Policy, Error> {
         let running = self.policies.iter().find(|policy| policy.id == self.running);
         running.ok_or_else(|| Error::InvalidRequest { reason: "the policy that runs is gone".into() })
+    }
+
+    /// Which policies hold an image, whether or not it is there, and how they say so.
+    pub(super) fn held(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        now: Timestamp,
+    ) -> Vec<(PolicyId, Reason)> {
+        let holds = |policy: &Policy| {
+            let mut active = policy.holds.iter().filter(|hold| hold.is_active(now));
+            let hold = active.find(|hold| hold.repository == *repository && hold.reference == *reference)?;
+            let (by, why) = (policy.id.to_string(), hold.reason.clone());
+            Some((policy.id.clone(), Reason::Held { policy: by, until: hold.until, why }))
+        };
+        self.policies.iter().filter_map(holds).collect()
     }
 
     /// Plans every repository that the policy names, some at a time, and hands on the lines in the order of their names.
