@@ -63,9 +63,9 @@ impl Schedule {
     /// See [`ScheduleError`].
     pub fn parse(cron: &str, zone: &str) -> Result<Self, ScheduleError> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron_error = |reason: croner::errors::CronError| ScheduleError::Cron {
+        let cron_error = |error: croner::errors::CronError| ScheduleError::Cron {
             text: cron.to_owned(),
-            reason: reason.to_string(),
+            reason: wrong_field(&parser, cron).unwrap_or_else(|| error.to_string()),
         };
         let schedule = Self {
             zone: TimeZone::get(zone).map_err(|_| ScheduleError::Zone { text: zone.to_owned() })?,
@@ -104,6 +104,34 @@ impl Schedule {
     }
 }
 
+/// The fields of a cron expression, and what they take.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31"),
+    ("month", "1 to 12 or JAN to DEC"),
+    ("day of the week", "0 to 7 or SUN to SAT"),
+];
+
+/// Which field of a cron expression is wrong, and what to write there.
+fn wrong_field(parser: &CronParser, cron: &str) -> Option<String> {
+    if cron.starts_with('@') {
+        return None;
+    }
+    let fields: Vec<&str> = cron.split_whitespace().collect();
+    if fields.len() != FIELDS.len() {
+        let (count, s) = (fields.len(), if fields.len() == 1 { "" } else { "s" });
+        return Some(format!("it has {count} field{s} instead of five: write 0 3 * * * for each day at three"));
+    }
+    let is_wrong = |at: usize, field: &str| {
+        let alone: Vec<&str> = (0..FIELDS.len()).map(|place| if place == at { field } else { "*" }).collect();
+        parser.parse(&alone.join(" ")).is_err()
+    };
+    let mut wrong = fields.iter().zip(FIELDS).enumerate().filter(|(at, (field, _))| is_wrong(*at, field));
+    let (_, (field, (name, takes))) = wrong.next()?;
+    Some(format!("{field:?} is no {name}: write {takes}, *, or lists, ranges and steps of them, such as */2"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +144,22 @@ mod tests {
 
     fn next(cron: &str, zone: &str, after: &str) -> String {
         Schedule::parse(cron, zone).unwrap().next_after(at(after)).unwrap().to_string()
+    }
+
+    #[test]
+    fn wrong_cron_expression_says_which_field_and_what_to_write() {
+        for (cron, words) in [
+            ("60 3 * * *", "\"60\" is no minute: write 0 to 59"),
+            ("0 25 * * *", "\"25\" is no hour: write 0 to 23"),
+            ("0 3 32 * *", "\"32\" is no day of the month: write 1 to 31"),
+            ("0 3 * 13 *", "\"13\" is no month: write 1 to 12 or JAN to DEC"),
+            ("0 3 * * WEEKDAY", "\"WEEKDAY\" is no day of the week: write 0 to 7 or SUN to SAT"),
+            ("0 0 3 * * *", "it has 6 fields instead of five"),
+            ("nightly", "it has 1 field instead of five"),
+        ] {
+            let error = Schedule::parse(cron, "Etc/UTC").unwrap_err().to_string();
+            assert!(error.contains(words), "{cron}: {error}");
+        }
     }
 
     #[test]

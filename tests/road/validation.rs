@@ -29,7 +29,10 @@ fn invalid_objects_are_refused_with_words_that_say_what_is_wrong() {
         (policy("mode: Perhaps"), "Enforce"),
         (policy("startingDeadline: soon"), "startingDeadline"),
         (policy("keep: [{name: a, tags: ['*']}]"), "keep"),
-        (policy("unmatchedTags: Delete, repositories: {include: []}"), "at least 1 items"),
+        (policy("unmatchedTags: Delete, repositories: {include: []}"), "for all of them"),
+        (policy("mode: Enforce"), "this policy does nothing: write rules into keep"),
+        (policy("holds: [{repository: app}]"), "a hold needs a reference: write the tag or the digest"),
+        (policy("unmatchedTags: Delete, limits: {maxDeletePercent: 101}"), "write 0 to 100, which is no limit"),
     ];
     for (object, words) in table {
         let refusal = namespace.refused(&object);
@@ -54,7 +57,7 @@ fn what_must_not_change_is_refused() {
 fn policy_without_its_registry_says_so_and_recovers() {
     Operator::installed();
     let namespace = Namespace::new("orphan");
-    namespace.apply(&policy("schedule: '0 3 * * *'"));
+    namespace.apply(&policy("unmatchedTags: Delete, schedule: '0 3 * * *'"));
     let message = namespace.await_reason("retentionpolicy/wrong", "Ready", "False", "RegistryNotFound");
     assert!(message.contains("registry"), "{message}");
 
@@ -68,10 +71,10 @@ fn schedule_that_is_none_and_zone_that_is_nowhere_are_conditions() {
     Operator::installed();
     let namespace = Namespace::new("schedules");
     Registry::applied(&namespace, "registry", "");
-    namespace.apply(&policy("schedule: 'every now and then'"));
+    namespace.apply(&policy("unmatchedTags: Delete, schedule: 'every now and then'"));
     let message = namespace.await_reason("retentionpolicy/wrong", "Ready", "False", "InvalidPolicy");
     assert!(message.contains("schedule"), "{message}");
-    namespace.apply(&policy("timeZone: Atlantis/Capital"));
+    namespace.apply(&policy("unmatchedTags: Delete, timeZone: Atlantis/Capital"));
     let message = namespace.await_reason("retentionpolicy/wrong", "Ready", "False", "InvalidPolicy");
     assert!(message.contains("Atlantis"), "{message}");
 }

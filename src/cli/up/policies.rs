@@ -598,10 +598,8 @@ mod tests {
                 all: vec![SitePolicy { source: source(&extra), run_at: None, approve: None }],
                 is_unreadable: false,
             };
-            let (_sender, declared) = watch::channel(policies.clone());
-            let clocks = BTreeMap::new();
-            let mut policy_loop = PolicyLoop { registry: &registry, declared, policies, taken: 0, heard: 0, clocks };
-            policy_loop.take();
+            let (_sender, declared) = watch::channel(policies);
+            let mut policy_loop = PolicyLoop::new(&registry, declared);
             policy_loop.step().await;
             drop(policy_loop);
             assert!(registry.runs.status(&run).await.unwrap().state.is_over());

@@ -257,6 +257,7 @@ fn is_loopback(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::api::Validator;
+    use crate::cli::site_policy;
 
     use super::*;
 
@@ -315,7 +316,7 @@ mod tests {
         };
         let key = ("default".to_owned(), "images".to_owned());
         let cron = with("{registryRef: {name: images}, unmatchedTags: Delete, schedule: 0 25 * * *}");
-        let InvalidUsage(cron) = policies(&cron, &key).unwrap_err();
+        let InvalidUsage(cron) = site_policy::policies(&cron, &key).unwrap_err();
         let elsewhere = with("{registryRef: {name: other}, unmatchedTags: Delete}");
         let InvalidUsage(elsewhere) = remarks(&elsewhere).unwrap_err();
         for (message, words) in [(cron, "spec.schedule"), (elsewhere, "spec.registryRef")] {

@@ -46,7 +46,7 @@ impl RetentionPolicySpec {
         }
         self.in_use.check().into_iter().for_each(&mut note);
         if self.limits.max_delete_percent > 100 {
-            note(FieldError::new("spec.limits.maxDeletePercent", "must be between 0 and 100"));
+            note(FieldError::new("spec.limits.maxDeletePercent", "write 0 to 100, which is no limit"));
         }
         Invalid::unless_empty(errors)?;
         let repositories = repositories.ok_or_else(|| FieldError::new("spec.repositories", "cannot be read"))?;
@@ -86,7 +86,10 @@ impl RetentionPolicySpec {
     fn compile_repositories(&self) -> Result<retention::RepositoryPatterns, FieldError> {
         let selector = &self.repositories;
         if selector.include.is_empty() {
-            return Err(FieldError::new("spec.repositories.include", "names no repository: write [\"**\"] for all"));
+            return Err(FieldError::new(
+                "spec.repositories.include",
+                "names no repository: write [\"**\"] for all of them",
+            ));
         }
         retention::RepositoryPatterns::new(&selector.include, &selector.exclude)
             .map_err(|error| FieldError::new("spec.repositories", error))

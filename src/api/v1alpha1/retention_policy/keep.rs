@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::v1alpha1::rules::rules;
+use crate::api::v1alpha1::rules::{demanded_by_rules, rules};
 use crate::api::{Duration, Quantity};
 
 /// Tags, and when they stay.
@@ -150,16 +150,27 @@ pub enum OrphanedReferrers {
 /// An image that stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(
-    "self.reference.matches('^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$') || self.reference.matches('^sha256:[0-9a-f]{64}$') || self.reference.matches('^sha512:[0-9a-f]{128}$')",
-    "a hold's reference is a tag such as v1.2, or a digest such as sha256: and 64 lowercase hexadecimal characters; the repository goes into the field repository"
-)])))]
+#[schemars(transform = demanded_by_rules)]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "has(self.repository) && size(self.repository) > 0",
+        "a hold needs a repository: write its name, such as repository: team/app"
+    ),
+    (
+        "has(self.reference) && size(self.reference) > 0",
+        "a hold needs a reference: write the tag or the digest that is to stay, such as reference: v1.2"
+    ),
+    (
+        "!has(self.reference) || size(self.reference) == 0 || self.reference.matches('^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$') || self.reference.matches('^sha256:[0-9a-f]{64}$') || self.reference.matches('^sha512:[0-9a-f]{128}$')",
+        "a hold's reference is a tag such as v1.2, or a digest such as sha256: and 64 lowercase hexadecimal characters; the repository goes into the field repository"
+    ),
+])))]
 pub struct Hold {
     /// The repository.
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(length(max = 255))]
     pub repository: String,
     /// The tag or digest. A tag holds whatever it points to.
-    #[schemars(length(min = 1, max = 135))]
+    #[schemars(length(max = 135))]
     pub reference: String,
     /// Until when it is held. For good where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Duration;
-use crate::api::v1alpha1::rules::rules;
+use crate::api::v1alpha1::rules::{demanded_by_rules, rules};
 
 pub use field_path::{FieldPath, FieldPathError, Misfit};
 pub use in_use::{
@@ -57,6 +57,17 @@ pub use status::{
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = demanded_by_rules)]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "has(self.registryRef)",
+        "a policy needs a Registry: write its name, such as registryRef: {name: main}"
+    ),
+    (
+        "size(self.keep) > 0 || self.unmatchedTags == 'Delete' || self.untagged.action == 'Delete' || size(self.holds) > 0 || duration(self.minimumAge) > duration('1h')",
+        "this policy does nothing: write rules into keep, such as {name: releases, tags: [\"v*\"], always: {}}, or else unmatchedTags: Delete, untagged: {action: Delete}, a minimumAge of more than 1h, or holds"
+    ),
+])))]
 pub struct RetentionPolicySpec {
     /// The Registry of this namespace that the policy is for. Cannot change.
     #[schemars(extend("x-kubernetes-validations" = rules(&[(

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::v1alpha1::rules::rules;
+
 /// A Registry of the same namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -19,7 +21,11 @@ pub struct RepositorySelector {
     /// Patterns of which a repository's whole name must match one. `*` stands for anything but a slash, `**`
     /// for anything: `team/*` is team/app but not team/app/cache, which `team/**` is too. What follows `regex:` is a
     /// regular expression that must match the whole name, such as `regex:team/(app|web)`.
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 255)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[(
+        "size(self) > 0",
+        "repositories.include names no repository: write [\"**\"] for all of them"
+    )])))]
     pub include: Vec<String>,
     /// Patterns of which it must match none.
     #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
@@ -60,7 +66,10 @@ pub struct LimitsSpec {
     #[schemars(range(min = 0, max = 10_000_000))]
     pub max_deletions: u32,
     /// How many of a hundred tags in the policy's repositories. 100 is no limit.
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[(
+        "self <= 100",
+        "maxDeletePercent is of a hundred tags: write 0 to 100, which is no limit"
+    )])))]
     pub max_delete_percent: u32,
 }
 

@@ -104,6 +104,11 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// Whether it neither keeps nor deletes anything; such a policy is refused.
+    pub(super) fn does_nothing(&self) -> bool {
+        self.keep.is_empty() && !self.deletes_unmatched && self.untagged == UntaggedDraft::Keep
+    }
+
     /// The object in YAML.
     ///
     /// # Errors

@@ -112,10 +112,18 @@ pub(super) fn translate(text: &str) -> Result<Translation, String> {
             translation.remark(format!("policies[{at}].repositories"), "it is empty, so the policy counts nowhere");
             continue;
         }
+        if draft.does_nothing() {
+            let words = "it deletes nothing, so it is left out: no other policy here is about its repositories";
+            translation.remark(format!("policies[{at}]"), words);
+            continue;
+        }
         translation.drafts.push(Draft { include, exclude, schedule: schedule.clone(), ..draft });
     }
     if !earlier.iter().any(|pattern| pattern == "**") {
         translation.drafts.push(the_others(earlier, schedule, delay));
+    }
+    if translation.drafts.is_empty() {
+        return Err(format!("{place}.policies: they delete nothing, so there is nothing to translate"));
     }
     Ok(translation)
 }

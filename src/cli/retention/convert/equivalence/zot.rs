@@ -123,3 +123,16 @@ fn zots_configuration_is_read_in_yaml_and_in_parts() {
     assert_eq!(kept(&whole, "app", &images), BTreeSet::from(["v1".to_owned()]));
     assert_eq!(kept(&part, "app", &images), BTreeSet::from(["v1".to_owned()]));
 }
+
+#[test]
+fn zots_policy_that_deletes_nothing_is_left_out_and_its_repositories_are_nobody_elses() {
+    let config = zot_config(&json!([
+        {"repositories": ["infra/**"], "deleteUntagged": false},
+        {"repositories": ["**"], "keepTags": [{"patterns": ["^v"]}]},
+    ]));
+    let (policies, remarks) = translated(System::Zot, &config.to_string());
+    let images = [image("v1", 2, None), image("dev", 2, None)];
+    assert_eq!(kept(&policies, "app", &images), BTreeSet::from(["v1".to_owned()]));
+    assert_eq!(kept(&policies, "infra/web", &images), BTreeSet::from(["dev".to_owned(), "v1".to_owned()]));
+    assert!(remarks.iter().any(|remark| remark.contains("policies[0]: it deletes nothing")), "{remarks:#?}");
+}
