@@ -30,18 +30,15 @@ pub struct Descriptor {
     pub annotations: BTreeMap<String, String>,
     /// Where what an index lists runs; `None` where it does not say, or says it in another form than the specification's.
     #[serde(default, skip_serializing, deserialize_with = "platform")]
-    pub platform: Option<Platform>,
+    pub platform: Option<Box<Platform>>,
 }
 
 /// Whatever a client wrote there, its manifest is none the worse for it.
-fn platform<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Platform>, D::Error> {
+fn platform<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<Platform>>, D::Error> {
     let raw = serde_json::Value::deserialize(from)?;
     let part = |name: &str| raw.get(name)?.as_str().filter(|text| !text.is_empty()).map(String::from);
-    Ok(part("os").zip(part("architecture")).map(|(os, architecture)| Platform {
-        os,
-        architecture,
-        variant: part("variant"),
-    }))
+    let said = part("os").zip(part("architecture"));
+    Ok(said.map(|(os, architecture)| Box::new(Platform { os, architecture, variant: part("variant") })))
 }
 
 impl Descriptor {

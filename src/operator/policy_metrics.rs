@@ -28,7 +28,6 @@ impl fmt::Debug for PolicyMetrics {
 
 impl PolicyMetrics {
     /// Tells of the policies in a cache, until the answer is dropped.
-    #[must_use]
     pub fn watch(&self, policies: Store<RetentionPolicy>) -> WatchedPolicies {
         let policies = Arc::new(policies);
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&policies));

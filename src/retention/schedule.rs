@@ -65,7 +65,7 @@ impl Schedule {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron_error = |error: croner::errors::CronError| ScheduleError::Cron {
             text: cron.to_owned(),
-            reason: wrong_field(&parser, cron).unwrap_or_else(|| error.to_string()),
+            reason: wrong_field(parser, cron).unwrap_or_else(|| error.to_string()),
         };
         let schedule = Self {
             zone: TimeZone::get(zone).map_err(|_| ScheduleError::Zone { text: zone.to_owned() })?,
@@ -114,7 +114,7 @@ const FIELDS: [(&str, &str); 5] = [
 ];
 
 /// Which field of a cron expression is wrong, and what to write there.
-fn wrong_field(parser: &CronParser, cron: &str) -> Option<String> {
+fn wrong_field(parser: CronParser, cron: &str) -> Option<String> {
     if cron.starts_with('@') {
         return None;
     }

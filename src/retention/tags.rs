@@ -183,8 +183,8 @@ impl<'a> TagJudge<'a> {
     /// Keeps the tags of images of which another one stays. What the policy says nothing of keeps no others.
     fn keep_together(&self, decisions: &mut HashMap<&'a Tag, Decision>) {
         let mut keepers: HashMap<&Digest, &Tag> = HashMap::new();
-        let stays = |d: &&Decision| d.action == Action::Keep && d.reason != Reason::NotCovered;
-        for tag in self.snapshot.tags.iter().filter(|tag| decisions.get(&tag.tag).filter(stays).is_some()) {
+        let stays = |d: &Decision| d.action == Action::Keep && d.reason != Reason::NotCovered;
+        for tag in self.snapshot.tags.iter().filter(|tag| decisions.get(&tag.tag).is_some_and(stays)) {
             let first = keepers.entry(&tag.digest).or_insert(&tag.tag);
             *first = (&tag.tag).min(*first);
         }

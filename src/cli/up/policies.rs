@@ -668,10 +668,10 @@ mod tests {
     }
 
     /// A policy whose plan waits for approval, and the loop that runs it.
-    async fn waiting_plan<'a>(
-        registry: &'a OpenRegistry,
+    async fn waiting_plan(
+        registry: &OpenRegistry,
         changes: watch::Receiver<DeclaredPolicies>,
-    ) -> (PolicyLoop<'a>, RunStatus) {
+    ) -> (PolicyLoop<'_>, RunStatus) {
         let mut policy_loop = PolicyLoop::new(registry, changes);
         policy_loop.step().await;
         let waiting = policy_loop.waiting("default.p").await.unwrap();

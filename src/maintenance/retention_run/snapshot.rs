@@ -109,7 +109,7 @@ impl Facts {
     fn content(&self, manifest: Manifest, configs: &HashMap<Digest, ImageConfig>) -> ManifestContent {
         ManifestContent {
             children: manifest.children().map(|child| child.digest.clone()).collect(),
-            platforms: manifest.children().filter_map(|child| child.platform.clone()).collect(),
+            platforms: manifest.children().filter_map(|child| child.platform.as_deref().cloned()).collect(),
             config: manifest.config.as_ref().map(|config| config.digest.clone()),
             // What may be elsewhere may not be here, and nobody has compared its size with anything.
             blobs: manifest

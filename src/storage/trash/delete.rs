@@ -257,7 +257,7 @@ impl Repository {
             let closure = store.closure(name, digest, &[]).await?;
             media_type = self.keep_facts(digest, closure.root.as_ref()).await?;
             if target.kind == TombstoneKind::Manifest {
-                self.note_unreached(&target, &closure, now).await?;
+                Box::pin(self.note_unreached(&target, &closure, now)).await?;
             }
             (closure.digests(), closure.manifests.first().and_then(|root| root.size))
         };

@@ -131,7 +131,7 @@ fn zots_policy_that_deletes_nothing_is_left_out_and_its_repositories_are_nobody_
         {"repositories": ["**"], "keepTags": [{"patterns": ["^v"]}]},
     ]));
     let (policies, remarks) = translated(System::Zot, &config.to_string());
-    let images = [image("v1", 2, None), image("dev", 2, None)];
+    let images = [image(&["v1"], 2, None), image(&["dev"], 2, None)];
     assert_eq!(kept(&policies, "app", &images), BTreeSet::from(["v1".to_owned()]));
     assert_eq!(kept(&policies, "infra/web", &images), BTreeSet::from(["dev".to_owned(), "v1".to_owned()]));
     assert!(remarks.iter().any(|remark| remark.contains("policies[0]: it deletes nothing")), "{remarks:#?}");
