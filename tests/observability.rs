@@ -150,11 +150,14 @@ impl Drop for Served {
     }
 }
 
-/// The names of a table's first column, in backquotes.
+/// The names of a registry's metrics in a table's first column, in backquotes. The operator's are compared beside them.
 fn documented() -> BTreeSet<String> {
     let page = fs::read_to_string("docs/observability.md").unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
-    let names: BTreeSet<String> = rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect();
+    let names: BTreeSet<String> = rows
+        .filter_map(|row| Some(row.split_once('`')?.0.to_owned()))
+        .filter(|name| !name.starts_with("lagan_operator_"))
+        .collect();
     assert!(names.len() > 20, "{names:?}");
     names
 }

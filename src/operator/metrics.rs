@@ -183,5 +183,9 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+        let page = std::fs::read_to_string("docs/observability.md").unwrap();
+        for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+            assert!(page.contains(&format!("| `{name}")), "{name} is not documented");
+        }
     }
 }

@@ -175,7 +175,14 @@ pub(super) async fn assert_consistent(repository: &Repository) {
     }
     repository.store.changes.drain().await;
     let shown: Vec<String> = inventory.tags.iter().map(|shown| shown.tag.to_string()).collect();
-    assert_eq!(tags(repository).await, shown, "what is listed is what leads somewhere");
+    let listed = tags(repository).await;
+    assert!(shown.iter().all(|tag| listed.contains(tag)), "{shown:?} lead somewhere, and {listed:?} are listed");
+    for unfinished in listed.iter().filter(|tag| !shown.contains(tag)) {
+        // A first push that broke off: several replicas leave it to a scrub.
+        let link = repository.store.raw_link(PathSpec::TagCurrent(&repository.name, &tag(unfinished))).await.unwrap();
+        let is_left = repository.store.replicas.is_some() && link.is_none();
+        assert!(is_left, "{unfinished} is listed and leads nowhere");
+    }
     for shown in &inventory.tags {
         assert!(is_there(repository, &Reference::Tag(shown.tag.clone())).await, "{} dangles", shown.tag);
     }
