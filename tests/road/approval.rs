@@ -70,7 +70,8 @@ fn two_policies_wait_side_by_side_and_a_killed_operator_goes_on_with_both() {
     let operator = Operator::installed();
     let namespace = Namespace::new("side-by-side");
     let twelve = TwelveTags::pushed(&namespace);
-    let manual = format!("{BOLD}, approval: Manual, mode: Enforce");
+    // What another test ran may still be going.
+    let manual = format!("{BOLD}, approval: Manual, mode: Enforce, inUse: {{protection: Disabled}}");
     let only = |tags: &str| format!("{manual}, keep: [{{name: none, tags: [{tags}], semver: {{}}}}]");
     let mut first = Policy::suspended(&namespace, "first", "registry", &only("t01, t02"));
     let mut second = Policy::suspended(&namespace, "second", "registry", &only("t03, t04"));

@@ -69,14 +69,17 @@ fn policy_without_its_registry_says_so_and_recovers() {
 #[ignore = "needs a cluster: tests/run"]
 fn schedule_that_is_none_and_zone_that_is_nowhere_are_conditions() {
     Operator::installed();
-    let namespace = Namespace::new("schedules");
-    Registry::applied(&namespace, "registry", "");
-    namespace.apply(&policy("unmatchedTags: Delete, schedule: 'every now and then'"));
-    let message = namespace.await_reason("retentionpolicy/wrong", "Ready", "False", "InvalidPolicy");
-    assert!(message.contains("schedule"), "{message}");
-    namespace.apply(&policy("unmatchedTags: Delete, timeZone: Atlantis/Capital"));
-    let message = namespace.await_reason("retentionpolicy/wrong", "Ready", "False", "InvalidPolicy");
-    assert!(message.contains("Atlantis"), "{message}");
+    // Each in a place of its own: the words about the first stay until the second was looked at.
+    for (name, wrong, words) in [
+        ("schedules", "schedule: 'every now and then'", "schedule"),
+        ("zones", "timeZone: Atlantis/Capital", "Atlantis"),
+    ] {
+        let namespace = Namespace::new(name);
+        Registry::applied(&namespace, "registry", "");
+        namespace.apply(&policy(&format!("unmatchedTags: Delete, {wrong}")));
+        let message = namespace.await_reason("retentionpolicy/wrong", "Ready", "False", "InvalidPolicy");
+        assert!(message.contains(words), "{message}");
+    }
 }
 
 #[test]
