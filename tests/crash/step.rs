@@ -135,7 +135,33 @@ pub(crate) fn steps(lines: &[Line], root: &str) -> Vec<Step> {
             Line::End { thread, call } => reader.end(*thread, call),
         }
     }
-    reader.steps
+    in_order(reader.steps)
+}
+
+/// Threads do things at the same time, and strace tells of them in any order: a folder may come after what is in it.
+fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
+    for at in 0..steps.len() {
+        let Step::Mkdir { path } = &steps[at] else { continue };
+        let inside = format!("{path}/");
+        let gone = steps[..at].iter().rposition(|step| matches!(step, Step::Remove { path: gone } if gone == path));
+        let since = gone.map_or(0, |gone| gone + 1);
+        let early = |step: &Step| step.makes().is_some_and(|path| path.starts_with(&inside));
+        if let Some(first) = steps[since..at].iter().position(early) {
+            let folder = steps.remove(at);
+            steps.insert(since + first, folder);
+        }
+    }
+    steps
+}
+
+impl Step {
+    /// What is there after it, if something is.
+    fn makes(&self) -> Option<&str> {
+        match self {
+            Self::Create { path } | Self::Mkdir { path } | Self::Rename { to: path, .. } => Some(path),
+            _ => None,
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -284,4 +310,32 @@ fn modified(call: &Call) -> Option<u64> {
         return None;
     }
     Some(Call::number(times.rsplit_once("tv_sec=").unwrap_or_else(|| panic!("no time: {call:?}")).1))
+}
+
+#[test]
+fn a_folder_comes_before_what_is_in_it() {
+    let mkdir = |path: &str| Step::Mkdir { path: path.to_owned() };
+    let create = |path: &str| Step::Create { path: path.to_owned() };
+    let gone = |path: &str| Step::Remove { path: path.to_owned() };
+    let told = vec![
+        create("x"),
+        create("a/b/c"),
+        mkdir("a/b"),
+        mkdir("a"),
+        gone("a/b/c"),
+        gone("a/b"),
+        create("ab"),
+        mkdir("a/b"),
+    ];
+    let expected = vec![
+        create("x"),
+        mkdir("a"),
+        mkdir("a/b"),
+        create("a/b/c"),
+        gone("a/b/c"),
+        gone("a/b"),
+        create("ab"),
+        mkdir("a/b"),
+    ];
+    assert_eq!(format!("{:?}", in_order(told)), format!("{expected:?}"));
 }
