@@ -138,10 +138,26 @@ impl World {
                 tags.extend(is_of_it.then(|| tag.clone()));
                 !is_of_it
             });
+            self.leave(repository, reference, !tags.is_empty());
             let (kind, digest) = (TombstoneKind::Manifest, reference.to_owned());
             Buried { kind, repository: repository.to_owned(), digest, tags, is_revived: false }
         };
         self.trash.push(buried);
+    }
+
+    /// What a deleted manifest listed is without a tag since then, or since that was; so is what says something about it.
+    fn leave(&mut self, repository: &str, deleted: &str, had_tag: bool) {
+        let listed = self.images[deleted].children.iter().map(|child| child.digest().to_string());
+        let mut left: Vec<String> = listed.collect();
+        if had_tag {
+            let is_about = |image: &Image| image.subject.as_ref().is_some_and(|subject| subject.to_string() == deleted);
+            left.extend(self.images.iter().filter(|(_, image)| is_about(image)).map(|(digest, _)| digest.clone()));
+        }
+        for digest in left {
+            if let Some(marks) = self.revisions.get_mut(&(repository.to_owned(), digest)) {
+                marks.untagged = true;
+            }
+        }
     }
 
     fn restore(&mut self, repository: &str, digest: &str) {
@@ -151,6 +167,12 @@ impl World {
         while let Some(image) = closure.pop() {
             let key = (repository.to_owned(), image.digest().to_string());
             self.revisions.insert(key, Marks { untagged: false, restored: true });
+            let own = image.digest().to_string();
+            let deleted_too = |entry: &&mut Buried| entry.repository == repository && entry.digest == own;
+            for entry in self.trash.iter_mut().filter(deleted_too).filter(|entry| entry.kind == TombstoneKind::Manifest)
+            {
+                entry.is_revived |= own != digest;
+            }
             closure.extend(image.children);
         }
         for tag in entry.tags {

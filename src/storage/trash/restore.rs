@@ -405,9 +405,9 @@ impl Repository {
             self.link_layer(&part.tombstone.digest, std::slice::from_ref(&part.tombstone.digest)).await?;
         }
         for manifest in part.closure.manifests.iter().rev() {
-            let was_gone = self.link_manifest(manifest, now).await?;
-            if was_gone && manifest.digest != part.tombstone.digest {
-                // It was deleted by itself, too, and is there again.
+            self.link_manifest(manifest, now).await?;
+            if manifest.digest != part.tombstone.digest {
+                // If it was deleted by itself, too, it is there again; a restore that broke off may have left that unsaid.
                 self.store.revive(&self.name, &manifest.digest, &[]).await?;
             }
         }
@@ -428,15 +428,14 @@ impl Repository {
         Err(Error::ContentGone { missing: vec![digest.clone()] })
     }
 
-    /// Makes a manifest visible; whether it was not.
-    async fn link_manifest(&self, manifest: &ClosureManifest, now: Timestamp) -> Result<bool, Error> {
+    async fn link_manifest(&self, manifest: &ClosureManifest, now: Timestamp) -> Result<(), Error> {
         let digest = &manifest.digest;
         self.store.put_restored(&self.name, digest, now).await?;
         // A link that stands keeps its age: without facts, it is the time of the push.
         let linked = if self.store.is_visible(&self.name, digest).await? {
-            Ok(false)
+            Ok(())
         } else {
-            self.store.put_link(PathSpec::RevisionLink(&self.name, digest), digest).await.map(|()| true)
+            self.store.put_link(PathSpec::RevisionLink(&self.name, digest), digest).await
         };
         for child in &manifest.children {
             self.store.reach.parents.note(&self.name, child, digest.clone());
