@@ -11,6 +11,8 @@
     reason = "a program that measures, and shows what it measured"
 )]
 
+mod support;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -18,7 +20,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use serde_json::json;
 
 use lagan::api::v1alpha1::{AccessMode, Approval};
@@ -26,38 +27,11 @@ use lagan::api::wire::{ApplyRequest, PlanPage, PlanRequest, PolicySource, RunReq
 use lagan::maintenance::{RetentionRuns, RunId};
 use lagan::oci::{Algorithm, Digest};
 use lagan::storage::driver::FilesystemDriver;
-use lagan::storage::{Catalog, Clock, DeletionMode, Options, StorageMetrics};
+use lagan::storage::{Catalog, DeletionMode, Options, StorageMetrics};
+
+use support::{SystemClock, cpu_seconds, peak_mebibytes};
 
 const TAGS_OF_ONE: usize = 100;
-
-#[derive(Debug)]
-struct SystemClock(Instant);
-
-impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the files that are written have today's date")]
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn boot_time(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
-/// The time that this process has had of the processors, in seconds.
-fn cpu_seconds() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks: u32 = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().unwrap()).sum();
-    f64::from(ticks) / 100.0
-}
-
-/// The most memory that this process has had, in MiB.
-fn peak_mebibytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
-}
 
 async fn timed<T>(what: &str, work: impl Future<Output = T>) -> T {
     let (began, cpu) = (Instant::now(), cpu_seconds());
@@ -130,7 +104,7 @@ async fn main() {
         redis: None,
         metrics: StorageMetrics::new(),
     };
-    let clock = Arc::new(SystemClock(Instant::now()));
+    let clock = Arc::new(SystemClock::new());
     let catalog = Catalog::open(driver, options, clock.clone()).await.unwrap();
     catalog.adopt().await.unwrap();
     let runs = RetentionRuns::open(catalog, AccessMode::ReadWrite, Arc::default(), clock).await.unwrap();

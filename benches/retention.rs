@@ -10,6 +10,8 @@
     reason = "a program that measures, and shows what it measured"
 )]
 
+mod support;
+
 use std::{
     collections::BTreeMap,
     fmt, fs,
@@ -26,6 +28,8 @@ use lagan::retention::{
     OrphanedReferrers, Plan, Planning, Policy, PolicyId, PullsKnown, RepositoryPatterns, RepositorySnapshot, Rule,
     TagPatterns, TagSnapshot, UnmatchedTags, Untagged, UntaggedAction, Usage, VersionRule, plan_repository,
 };
+
+use support::peak_mebibytes;
 
 const REPOSITORIES: u32 = 10_000;
 const TAGS: u32 = 100;
@@ -148,13 +152,6 @@ impl fmt::Display for Took {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.2} s, {:.2} s of a processor", self.wall.as_secs_f64(), self.cpu.as_secs_f64())
     }
-}
-
-/// The most memory that this process has had, in MiB.
-fn peak_mebibytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
 }
 
 fn main() {

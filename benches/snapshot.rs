@@ -10,6 +10,8 @@
     reason = "a program that measures, and shows what it measured"
 )]
 
+mod support;
+
 use std::{
     env, fs,
     path::PathBuf,
@@ -18,12 +20,13 @@ use std::{
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use lagan::oci::{Algorithm, Digest, Manifest};
 use lagan::storage::driver::FilesystemDriver;
-use lagan::storage::{Catalog, Clock, DeletionMode, Options, PutManifest, Repository, StorageMetrics};
+use lagan::storage::{Catalog, DeletionMode, Options, PutManifest, Repository, StorageMetrics};
+
+use support::{SystemClock, cpu_seconds};
 
 const REPOSITORIES: usize = 50;
 const IMAGES: usize = 2_000;
@@ -36,28 +39,6 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-
-#[derive(Debug)]
-struct SystemClock(Instant);
-
-impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the files that are written have today's date")]
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn boot_time(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
-/// The time that this process has had of the processors, in seconds.
-fn cpu_seconds() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks: u32 = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().unwrap()).sum();
-    f64::from(ticks) / 100.0
-}
 
 async fn push_blob(repository: &Repository, content: &str) -> Value {
     let digest = Digest::of(Algorithm::Sha256, content.as_bytes());
@@ -160,7 +141,7 @@ async fn main() {
         redis: None,
         metrics: StorageMetrics::new(),
     };
-    let catalog = Catalog::open(driver, options, Arc::new(SystemClock(Instant::now()))).await.unwrap();
+    let catalog = Catalog::open(driver, options, Arc::new(SystemClock::new())).await.unwrap();
     catalog.adopt().await.unwrap();
     if catalog.repositories(None, 1).await.unwrap().entries.is_empty() {
         for n in 0..REPOSITORIES {

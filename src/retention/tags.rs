@@ -124,18 +124,16 @@ impl<'a> Other<'a> {
 
     /// The rule that keeps a tag, and why.
     fn keeps(&self, tag: &TagSnapshot, pushed_at: Timestamp, facts: &Facts<'_>) -> Option<(String, Reason)> {
-        let policy = self.ranked.policy.id.to_string();
-        let named = |rule: &Rule| format!("{policy}/{}", rule.name());
-        match self.ranked.stance(tag, pushed_at, facts) {
-            Stance::Keep(rule, criterion, verdict) => {
-                Some((named(rule), kept(criterion, verdict, Some(policy.clone()))))
-            }
+        // For most tags nothing is to be said, and so nothing is written.
+        let policy = || self.ranked.policy.id.to_string();
+        let (rule, reason) = match self.ranked.stance(tag, pushed_at, facts) {
+            Stance::Keep(rule, criterion, verdict) => (rule, kept(criterion, verdict, Some(policy()))),
             Stance::Drop(_) | Stance::Unmatched => {
-                let (other, rule) = self.images.get(&tag.digest)?;
-                let reason = Reason::OtherTag { tag: (*other).clone(), policy: Some(policy.clone()) };
-                Some((named(rule), reason))
+                let (other, rule) = *self.images.get(&tag.digest)?;
+                (rule, Reason::OtherTag { tag: other.clone(), policy: Some(policy()) })
             }
-        }
+        };
+        Some((format!("{}/{}", policy(), rule.name()), reason))
     }
 }
 

@@ -83,8 +83,8 @@ async fn run_at(
     is_configured: bool,
 ) -> anyhow::Result<()> {
     let known: PolicyList = client.get(&["retention", "policies"], &[]).await?;
-    check_runner(known.runner, in_files.is_some())?;
     let from_files = in_files.is_some();
+    check_runner(known.runner, from_files)?;
     let choice = match in_files {
         Some(choice) => choice,
         None => PolicyChoice::among(known.policies, arguments.policy.as_deref())?,

@@ -72,16 +72,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { listen, health_listen, data, file, allow_anonymous } = arguments;
     let place = Place { listen, health_listen, data, allow_anonymous };
-    let mut up = Up {
-        place,
-        files: file,
-        texts: Vec::new(),
-        objects: None,
-        running: BTreeMap::new(),
-        tasks: JoinSet::new(),
-        unreadable: 0,
-        is_wrong: false,
-    };
+    let mut up = Up::new(place, file);
     let validator = Validator::new().context("could not make the definitions")?;
     let wanted = up.wanted(&validator)?;
     let served: Vec<&Site> = wanted.iter().map(|(site, _)| site).collect();
@@ -119,6 +110,20 @@ struct Running {
 type Wanted = Vec<(Site, Vec<SitePolicy>)>;
 
 impl Up {
+    /// Of files of which nothing was read yet.
+    fn new(place: Place, files: Vec<PathBuf>) -> Self {
+        Self {
+            place,
+            files,
+            texts: Vec::new(),
+            objects: None,
+            running: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            unreadable: 0,
+            is_wrong: false,
+        }
+    }
+
     /// What the files want, read again.
     fn wanted(&mut self, validator: &Validator) -> anyhow::Result<Wanted> {
         if self.files.is_empty() {
@@ -297,16 +302,7 @@ spec:
         fs::write(&file, OBJECTS).unwrap();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let place = Place { listen, health_listen: None, data: folder.path().join("data"), allow_anonymous: false };
-        let mut up = Up {
-            place,
-            files: vec![file.clone()],
-            texts: Vec::new(),
-            objects: None,
-            running: BTreeMap::new(),
-            tasks: JoinSet::new(),
-            unreadable: 0,
-            is_wrong: false,
-        };
+        let mut up = Up::new(place, vec![file.clone()]);
         let validator = Validator::new().unwrap();
         let (site, all) = up.wanted(&validator).unwrap().remove(0);
         let (sender, policies) = watch::channel(DeclaredPolicies { all, is_unreadable: false });

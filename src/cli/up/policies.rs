@@ -267,10 +267,8 @@ impl<'a> PolicyLoop<'a> {
 
     async fn run_policy(&mut self, policy: &PolicySource, trigger: &str) {
         self.restore_all_holds().await;
-        match self.try_run(policy, trigger).await {
-            Ok(Some(status)) => say(policy, &outcome(&status, ANNOTATION)),
-            Ok(None) => {}
-            Err(error) => say(policy, &format!("did not run: {error:#}")),
+        if let Some(done) = self.try_run(policy, trigger).await.transpose() {
+            say_done(policy, done);
         }
     }
 
@@ -290,8 +288,13 @@ impl<'a> PolicyLoop<'a> {
                 return Ok(None);
             }
         }
-        let status = self.settled(&run).await?;
-        self.carry_on(policy, &run, status, None).await.map(Some)
+        self.finish(policy, &run).await.map(Some)
+    }
+
+    /// Goes on with a run that has begun, until it is over or waits for approval.
+    async fn finish(&mut self, policy: &PolicySource, run: &RunId) -> anyhow::Result<RunStatus> {
+        let status = self.settled(run).await?;
+        self.carry_on(policy, run, status, None).await
     }
 
     async fn begin(&self, policy: &PolicySource, run: &RunId) -> Result<RunStatus, maintenance::Error> {
@@ -323,14 +326,8 @@ impl<'a> PolicyLoop<'a> {
         let is_begun = begun.is_ok();
         wish.answer(begun);
         if is_begun {
-            let done = match self.settled(&run).await {
-                Ok(status) => self.carry_on(&policy, &run, status, None).await,
-                Err(error) => Err(error.into()),
-            };
-            match done {
-                Ok(status) => say(&policy, &outcome(&status, ANNOTATION)),
-                Err(error) => say(&policy, &format!("did not run: {error:#}")),
-            }
+            let done = self.finish(&policy, &run).await;
+            say_done(&policy, done);
         }
     }
 
@@ -441,6 +438,13 @@ fn objection(policy: &PolicySource, now: &DeclaredPolicies) -> Option<&'static s
 
 fn until(next: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(next.duration_since(now)).unwrap_or_default()
+}
+
+fn say_done(policy: &PolicySource, done: anyhow::Result<RunStatus>) {
+    match done {
+        Ok(status) => say(policy, &outcome(&status, ANNOTATION)),
+        Err(error) => say(policy, &format!("did not run: {error:#}")),
+    }
 }
 
 fn say(policy: &PolicySource, what: &str) {

@@ -50,12 +50,12 @@ impl Inner {
     }
 
     pub(super) fn planner(&self, request: &RunRequest) -> Result<Planner, Error> {
-        Planner::new(
-            &request.policy,
-            &request.policies,
-            self.catalog.options().restore_window,
-            Arc::clone(&self.immutable),
-        )
+        self.planner_of(&request.policy, &request.policies)
+    }
+
+    /// Of these policies, to plan the one with this UID.
+    pub(super) fn planner_of(&self, running: &str, policies: &[PolicySource]) -> Result<Planner, Error> {
+        Planner::new(running, policies, self.catalog.options().restore_window, Arc::clone(&self.immutable))
     }
 
     pub(super) fn first_status(&self, run: &RunId, planner: &Planner) -> Result<RunStatus, Error> {

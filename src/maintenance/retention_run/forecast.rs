@@ -1,14 +1,13 @@
 //! A plan without a trace: what a run of a policy would do now, if nothing was in use.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::api::v1alpha1::PlanDecision;
 use crate::api::wire::{AskedOfUse, PlanReport, PlanRequest, PlanSummary};
 
 use super::course::mode_of;
 use super::excerpt::Excerpt;
-use super::planner::{PlanBounds, PlanLines, Planner};
+use super::planner::{PlanBounds, PlanLines};
 use super::summary::summary;
 use super::{Error, RetentionRuns};
 
@@ -34,8 +33,7 @@ impl RetentionRuns {
         let inner = &self.inner;
         // A plan takes memory in proportion to what it deletes.
         let _turn = inner.forecasting.try_acquire().map_err(|_| Error::Forecasting)?;
-        let (window, immutable) = (inner.catalog.options().restore_window, Arc::clone(&inner.immutable));
-        let planner = Planner::new(&request.policy, &request.policies, window, immutable)?;
+        let planner = inner.planner_of(&request.policy, &request.policies)?;
         let now = inner.clock.now();
         let bounds = PlanBounds { usage: &BTreeMap::new(), allowed: None, unpulled_since: None };
         let mut excerpt = Excerpt::new(limit, only);

@@ -3,8 +3,8 @@
 //! [`RetentionRuns`] is the way in: it keeps the [`ledger`] and owns the tasks that plan and apply, whose course the
 //! [`course`] is. The [`planner`] reads the registry and asks the engine; the [`candidate_list`] is what the first plan
 //! named; the [`applier`] deletes. What was planned is a [`stored_plan`], for people; if it waits for approval, its tags
-//! are among the [`waiting_plans`]. The [`explanation`] is about one image. A [`forecast`] is a plan that belongs to no run. What
-//! this process runs by itself is [`declared`].
+//! are among the [`waiting_plans`]. The [`explanation`] is about one image. A [`forecast`] is a plan that
+//! belongs to no run. What this process runs by itself is [`declared`].
 
 mod applier;
 mod candidate_list;

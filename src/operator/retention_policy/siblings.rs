@@ -25,14 +25,19 @@ impl Reconciler {
         })
     }
 
+    /// Those but itself.
+    fn others(&self, policy: &RetentionPolicy) -> impl Iterator<Item = Arc<RetentionPolicy>> {
+        let own = policy.uid();
+        self.siblings(policy).into_iter().filter(move |other| other.uid() != own)
+    }
+
     /// Another policy of the Registry that is being run.
     pub(super) fn running_sibling(&self, policy: &RetentionPolicy) -> Option<String> {
-        let others = self.siblings(policy).into_iter().filter(|other| other.uid() != policy.uid());
         let is_running = |other: &Arc<RetentionPolicy>| {
             let last = other.status.as_ref().and_then(|status| status.last_run.as_ref());
             last.is_some_and(|last| last.completion_time.is_none())
         };
-        others.filter(is_running).map(|other| other.name_any()).next()
+        self.others(policy).find(is_running).map(|other| other.name_any())
     }
 
     /// Restores what the other policies of the Registry hold, before this one runs: those that are suspended have no
@@ -42,8 +47,7 @@ impl Reconciler {
         policy: &RetentionPolicy,
         registry: &RegistryClient,
     ) -> Result<(), Error> {
-        let others = self.siblings(policy).into_iter().filter(|other| other.uid() != policy.uid());
-        for other in others.filter(|other| !other.spec.holds.is_empty()) {
+        for other in self.others(policy).filter(|other| !other.spec.holds.is_empty()) {
             self.restore_for(&other, registry).await?;
         }
         Ok(())

@@ -53,6 +53,20 @@ struct Moment {
     at: Timestamp,
 }
 
+/// Since when no tag points to a manifest that none points to: the last time a tag moved away; without one, since the push.
+/// A restore brings it back untagged as of then. Without the time of the push nothing is known.
+pub(in crate::storage) fn since_untagged(
+    pushed_at: Option<Timestamp>,
+    untagged: Lenient<Timestamp>,
+    restored_at: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let untagged = match untagged {
+        Lenient::Unreadable => return None,
+        untagged => untagged.read(),
+    };
+    pushed_at.map(|pushed_at| [untagged, restored_at].into_iter().flatten().fold(pushed_at, Timestamp::max))
+}
+
 /// What a look at the record of a moment found.
 pub(in crate::storage) fn moment_in(path: &StoragePath, seen: Seen) -> Lenient<Timestamp> {
     when(record_in(path, seen))
@@ -107,12 +121,8 @@ impl Store {
             Lenient::Absent => self.age(PathSpec::RevisionLink(name, digest)).await?,
             Lenient::Unreadable => None,
         };
-        let untagged = match self.untagged_at(name, digest).await? {
-            Lenient::Unreadable => return Ok(None),
-            untagged => untagged.read(),
-        };
-        let restored = self.restored_at(name, digest).await?.read();
-        Ok(pushed_at.map(|pushed_at| [untagged, restored].into_iter().flatten().fold(pushed_at, Timestamp::max)))
+        let untagged = self.untagged_at(name, digest).await?;
+        Ok(since_untagged(pushed_at, untagged, self.restored_at(name, digest).await?.read()))
     }
 
     /// When a manifest was last left by a tag, or by what reached it.

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::oci::{Algorithm, Digest, Manifest, Tag};
 
-use super::facts::{RevisionFact, moment_in};
+use super::facts::{RevisionFact, moment_in, since_untagged};
 use crate::storage::{
     Error, Repository,
     concurrent::{BATCH, MAX_IN_BATCH, in_batches},
@@ -219,13 +219,7 @@ impl Read {
             Lenient::Absent => None,
             Lenient::Unreadable => Some(taken_at),
         };
-        let untagged_since = match self.untagged {
-            None | Some(Lenient::Unreadable) => None,
-            // The last time a tag moved away; without one, since the push. A restore brings it back untagged as of then.
-            // Without the time of the push nothing is known.
-            Some(untagged) => pushed_at
-                .map(|pushed_at| [untagged.read(), restored_at].into_iter().flatten().fold(pushed_at, Timestamp::max)),
-        };
+        let untagged_since = self.untagged.and_then(|untagged| since_untagged(pushed_at, untagged, restored_at));
         let (size, manifest) = content(&self.link.target, self.content, fact.read());
         RevisionEntry { digest: self.link.digest, pushed_at, untagged_since, restored_at, size, manifest }
     }

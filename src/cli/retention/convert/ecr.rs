@@ -1,8 +1,8 @@
 //! Lifecycle policies of Amazon ECR ("Lifecycle policy properties in Amazon ECR", "Examples of lifecycle policies").
 //!
 //! Its rules say what goes. The first rule, by priority, whose tags match an image is the only one that may take it; but
-//! each counts what it matches, whether an earlier one takes it or not. An image goes with all of its tags. A rule that takes what is not among the newest N
-//! keeps the newest N; what no rule matches stays.
+//! each counts what it matches, whether an earlier one takes it or not. An image goes with all of its tags. A rule that
+//! takes what is not among the newest N keeps the newest N; what no rule matches stays.
 
 use serde::Deserialize;
 
