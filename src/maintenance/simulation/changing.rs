@@ -17,6 +17,9 @@ use super::{
     world::World,
 };
 
+/// More than any trash holds.
+const WHOLE: usize = 10_000;
+
 /// Changes by one process.
 pub(super) struct Change<'a> {
     pub(super) world: &'a Arc<World>,
@@ -38,6 +41,7 @@ impl Change<'_> {
         let from = world.time.now();
         let delete = async move { place.delete_manifest(&goes, cause()).await };
         let answer = attempt(world, self.process, Some(name), kind, delete, judged_delete).await;
+        self.note_deleted(&answer, from);
         if let Some(Err(Error::ManifestUnknown { .. })) = &answer {
             let asked = world.since(from);
             world.expect(match reference {
@@ -52,17 +56,27 @@ impl Change<'_> {
     pub(super) async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> bool {
         let (place, goes) = (self.process.catalog.repository(name), digest.clone());
         let kind = Kind::DeleteBlob { digest: digest.clone() };
+        let from = self.world.time.now();
         let delete = async move { place.delete_blob(&goes, cause()).await };
         let answer = attempt(self.world, self.process, Some(name), kind, delete, judged_delete).await;
+        self.note_deleted(&answer, from);
         matches!(answer, Some(Ok(_) | Err(Error::BlobUnknown { .. })))
+    }
+
+    fn note_deleted(&self, answer: &Option<Result<Tombstone, Error>>, began: Duration) {
+        if let Some(Ok(tombstone)) = answer {
+            self.world.history.deleted(tombstone.clone(), began, self.world.time.now());
+        }
     }
 
     /// What the trash holds; `None`: it does not say.
     pub(super) async fn trash(&self) -> Option<Vec<Tombstone>> {
         let (world, trash) = (self.world, self.process.catalog.trash());
         let from = world.time.now();
-        let answer = ask(world, self.process, async move { trash.list(&TrashFilter::default(), None, 100).await });
+        let answer = ask(world, self.process, async move { trash.list(&TrashFilter::default(), None, WHOLE).await });
         let entries = answer.await?.ok()?.entries;
+        let expired = world.time.wall() + world.profile.skew.abs();
+        world.expect(world.history.refute_trash(&entries, world.since(from), expired));
         for entry in &entries {
             world.expect(world.history.refute_entry(entry.id, world.since(from), self.apart()));
         }
