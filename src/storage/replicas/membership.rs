@@ -59,11 +59,14 @@ enum Beat {
 
 /// How long to wait before registering anew, after so many evictions that followed each other. The first may have been an
 /// accident.
-fn away(timing: &Timing, evictions: u32) -> Duration {
-    match evictions {
-        0 | 1 => timing.beat / 5,
-        _ => timing.gone_after() * 2_u32.saturating_pow(evictions - 2).min(LONGEST_AWAY),
+fn away_after(timing: &Timing, evictions: u32) -> Duration {
+    if evictions < 2 {
+        return timing.beat / 5;
     }
+    let away = timing.gone_after() * 2_u32.saturating_pow(evictions - 2).min(LONGEST_AWAY);
+    let seconds = away.as_secs();
+    warn!(evictions, seconds, "others cannot reach this replica: it stays away, so that they need not wait");
+    away
 }
 
 /// A process among others on the same store.
@@ -159,23 +162,18 @@ impl Membership {
         let mut evictions = 0;
         while !self.stop.is_cancelled() {
             let began = store.clock.boot_time();
-            match self.register(store).await {
-                Ok(term) => match self.serve(store, &term).await {
-                    Ended::Evicted => {
-                        let lasted = store.clock.boot_time().saturating_sub(began);
-                        evictions = if lasted < store.timing.gone_after() * FOLLOWING { evictions + 1 } else { 1 };
-                    }
-                    Ended::Lapsed | Ended::Stopped => {}
-                },
-                Err(error) => warn!(error = &error as &dyn std::error::Error, "could not register"),
-            }
-            let away = away(&store.timing, evictions);
-            if evictions > 1 && !self.stop.is_cancelled() {
-                let seconds = away.as_secs();
-                warn!(
-                    evictions,
-                    seconds, "others cannot reach this replica: it stays away, so that they need not wait"
-                );
+            let ended = match self.register(store).await {
+                Ok(term) => Some(self.serve(store, &term).await),
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "could not register");
+                    None
+                }
+            };
+            let mut away = store.timing.beat / 5;
+            if ended == Some(Ended::Evicted) {
+                let lasted = store.clock.boot_time().saturating_sub(began);
+                evictions = if lasted < store.timing.gone_after() * FOLLOWING { evictions + 1 } else { 1 };
+                away = away_after(&store.timing, evictions);
             }
             let stopped = self.stop.cancelled();
             futures::pin_mut!(stopped);

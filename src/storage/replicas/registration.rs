@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// Says that a replica could not be reached: it loses its lease when it sees that.
-    pub(super) async fn evict(&self, id: Ulid) -> Result<(), Error> {
+    pub(in crate::storage) async fn evict(&self, id: Ulid) -> Result<(), Error> {
         self.put_record(PathSpec::Evicted(id), &(), Durability::Visible).await
     }
 

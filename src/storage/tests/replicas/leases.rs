@@ -126,3 +126,36 @@ async fn a_call_is_answered_by_whom_it_is_for() {
     })
     .await;
 }
+
+/// Until a process has another term than one, and has joined the others.
+async fn is_back(world: &World, process: &Process, before: ulid::Ulid) {
+    let membership = process.catalog.store.replicas.as_ref().unwrap();
+    while membership.term().is_none_or(|term| term.id() == before || !term.is_valid()) {
+        world.time.sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_only_was_too_late_is_back_at_once_although_it_was_evicted_before() {
+    simulate(712, async |world| {
+        let (processes, _) = started(&world).await;
+        let process = &processes[1];
+        let (membership, timing) = (process.catalog.store.replicas.as_ref().unwrap(), &process.catalog.store.timing);
+        for _ in 0..2 {
+            let term = membership.term().unwrap().id();
+            processes[0].catalog.store.evict(term).await.unwrap();
+            is_back(&world, process, term).await;
+        }
+        let term = membership.term().unwrap();
+        world.cut_store(&process.address, true);
+        while term.is_alive() {
+            world.time.sleep(Duration::from_millis(100)).await;
+        }
+        world.cut_store(&process.address, false);
+        let lapsed_at = world.time.now();
+        is_back(&world, process, term.id()).await;
+        let away = world.time.now() - lapsed_at;
+        assert!(away < timing.beat * 4, "it stayed away for {away:?}");
+    })
+    .await;
+}
