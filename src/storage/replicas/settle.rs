@@ -108,11 +108,17 @@ impl Store {
         }
         let resumption = Pending { replica: None, resumes: Some(id), ..pending.clone() };
         let change = store.begin(store.ids.next(store.clock.now()), resumption).await?;
-        if store.age(PathSpec::Pending(id)).await?.is_none() {
-            // Another one has finished it while this one waited for its freeze.
-            store.undo(change).await;
-            return Ok(Settled::Dropped);
+        match store.age(PathSpec::Pending(id)).await {
+            Ok(Some(_)) => store.settle_or_park(change).await.ok_or(Error::NoLease),
+            Ok(None) => {
+                // Another one has finished it while this one waited for its freeze.
+                store.undo(change).await;
+                Ok(Settled::Dropped)
+            }
+            Err(error) => {
+                store.undo(change).await;
+                Err(error)
+            }
         }
-        store.settle_or_park(change).await.ok_or(Error::NoLease)
     }
 }

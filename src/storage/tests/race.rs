@@ -354,3 +354,26 @@ async fn a_push_that_nobody_waits_for_goes_to_its_end() {
     catalog.drain().await;
     assert!(is_there(&repository, &reference("v1")).await);
 }
+
+#[tokio::test]
+async fn a_restore_that_replaced_something_and_lost_its_entry_does_not_say_that_nothing_happened() {
+    let mut lost = 0;
+    for seed in 0..SEEDS * 4 {
+        let world = World::new();
+        let (catalog, repository) = contended(&world, seed).await;
+        let old = image("a").push(&repository, Some("v1")).await.unwrap();
+        let entry = repository.delete_manifest(&by(&old), cause()).await.unwrap();
+        image("b").push(&repository, Some("v1")).await.unwrap();
+        let (trash, app, wanted) = (catalog.trash(), name("app"), by(&old));
+        let restore = trash.restore_reference(&app, &wanted, Conflict::Replace, "restorer");
+        let (restored, purged) = tokio::join!(restore, late(seed, trash.purge(&entry.id)));
+        let now = tags(&repository).await;
+        match restored {
+            Ok(_) => assert_eq!(now, ["v1"], "seed {seed}"),
+            Err(Error::NotInTrash { .. }) => assert_eq!(now, ["v1"], "seed {seed}: {purged:?}"),
+            Err(Error::Frozen { .. }) => lost += u64::from(now.is_empty()),
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+    }
+    assert!(lost > 0, "the entry was never lost in between");
+}

@@ -171,17 +171,13 @@ impl Trash {
         actor: &str,
     ) -> Result<Restored, Error> {
         self.store.settle_parked().await;
-        for _ in 0..MAX_REPLACED {
-            let tombstone = self.entry(&id).await?;
-            let repository = self.repository(&tombstone.repository);
-            let attempt = match tombstone.kind {
-                TombstoneKind::Blob => repository.restore_blob(tombstone).await,
-                TombstoneKind::Manifest | TombstoneKind::Tag => {
-                    repository.restore_manifest(tombstone, wanted, actor).await
-                }
-            };
-            match attempt {
+        let changed_meanwhile = || Error::Frozen { key: id.to_string() };
+        for replaced in 0..MAX_REPLACED {
+            match self.attempt(&id, wanted, actor).await {
+                // Of this nothing has happened only while nothing was replaced.
+                Err(Error::TombstoneUnknown { .. }) if replaced > 0 => return Err(changed_meanwhile()),
                 Err(Error::TagConflict { tag, .. }) if conflict == Conflict::Replace => {
+                    let repository = self.repository(&self.entry(&id).await?.repository);
                     let cause = DeleteCause {
                         actor: actor.to_owned(),
                         reason: format!("replaced by restoring {id}"),
@@ -193,7 +189,16 @@ impl Trash {
                 other => return other,
             }
         }
-        Err(Error::Frozen { key: id.to_string() })
+        Err(changed_meanwhile())
+    }
+
+    async fn attempt(&self, id: &TombstoneId, wanted: Option<&Reference>, actor: &str) -> Result<Restored, Error> {
+        let tombstone = self.entry(id).await?;
+        let repository = self.repository(&tombstone.repository);
+        match tombstone.kind {
+            TombstoneKind::Blob => repository.restore_blob(tombstone).await,
+            TombstoneKind::Manifest | TombstoneKind::Tag => repository.restore_manifest(tombstone, wanted, actor).await,
+        }
     }
 }
 

@@ -198,3 +198,23 @@ async fn a_link_that_may_still_land_is_not_answered_and_undoes_nothing_that_was(
         .await;
     }
 }
+
+#[tokio::test]
+async fn what_a_dead_replica_left_is_ended_though_the_store_refused_to_look_once() {
+    simulate(190, async |world| {
+        let (processes, digest) = started(&world).await;
+        processes[2].catalog.leave().await;
+        let (dying, rest) = (&processes[0], &processes[1]);
+        world.die_at(dying, "_manifests/revisions", 0, true);
+        let repository = dying.repository();
+        assert!(dying.client(&world, repository.delete_manifest(&by(&digest), cause())).await.is_none());
+        world.hiccup(rest, Write::Stat, "lagan/v1/pending", Hiccup::Refused, 1);
+        world.time.sleep(seconds(300)).await;
+        assert!(world.had_its_hiccups(), "it did not look");
+        assert_eq!(world.keys("lagan/v1/pending"), Vec::<String>::new());
+        assert!(!is_there(&rest.repository(), &by(&digest)).await);
+        image("a").push(&rest.repository(), Some("v1")).await.unwrap();
+        assert_consistent(&rest.repository()).await;
+    })
+    .await;
+}

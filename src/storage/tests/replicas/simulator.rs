@@ -58,7 +58,7 @@ pub(super) struct World {
     network: Arc<Network>,
 }
 
-/// What happens to one write.
+/// What happens to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hiccup {
     /// The store has not begun with it, and says so.
@@ -67,7 +67,7 @@ pub(super) enum Hiccup {
     Lost(Duration),
 }
 
-/// The writes that go wrong: of which process, what they do, what their path contains, and how often.
+/// The requests that go wrong: of which process, what they do, what their path contains, and how often.
 #[derive(Debug)]
 struct Trouble {
     address: String,
@@ -82,6 +82,8 @@ struct Trouble {
 pub(super) enum Write {
     Put,
     Delete,
+    /// Nothing: it is looked at.
+    Stat,
 }
 
 /// Which processes can be reached at which address, and which ways are cut.
@@ -158,7 +160,7 @@ impl World {
         set(&self.network.off_the_store, address, is_cut);
     }
 
-    /// Lets the next so many writes of a process go wrong whose path contains `part`.
+    /// Lets the next so many requests of a process go wrong whose path contains `part`.
     pub(super) fn hiccup(&self, process: &Process, write: Write, part: &str, hiccup: Hiccup, times: u32) {
         let (address, part) = (process.address.clone(), part.to_owned());
         *self.network.trouble.lock().unwrap() = Some(Trouble { address, write, part, hiccup, left: times });
@@ -283,9 +285,8 @@ impl Remote {
         match self.world.trouble_with(&self.address, write, path) {
             None => self.request(path, operation).await,
             Some(Hiccup::Refused) => {
-                let source = io::Error::other("come again later");
                 self.request(path, async { Ok(()) }).await?;
-                Err(driver::Error::Busy { action: "write", path: path.clone(), source })
+                Err(Self::busy(path))
             }
             Some(Hiccup::Lost(after)) => {
                 let later = self.world.time.sleep(after);
@@ -297,6 +298,11 @@ impl Remote {
                 Err(Self::lost(path))
             }
         }
+    }
+
+    fn busy(path: &StoragePath) -> driver::Error {
+        let source = io::Error::other("come again later");
+        driver::Error::Busy { action: "take a request for", path: path.clone(), source }
     }
 
     /// What was sent arrives also when nobody waits for the answer any more.
@@ -345,6 +351,10 @@ impl StorageDriver for Remote {
     }
 
     async fn stat(&self, path: &StoragePath) -> Result<Metadata, driver::Error> {
+        if self.world.trouble_with(&self.address, Write::Stat, path).is_some() {
+            self.request(path, async { Ok(()) }).await?;
+            return Err(Self::busy(path));
+        }
         forwarded!(self, path, |memory, at| memory.stat(&at))
     }
 
