@@ -7,6 +7,7 @@
 
 mod buckets;
 mod client;
+mod collected;
 #[path = "../support/environment.rs"]
 mod environment;
 mod folders;
@@ -52,5 +53,7 @@ for_each_distribution! {
     a_whole_registry_is_imported => super::imported::a_whole_registry_is_copied;
     some_of_a_registry_is_imported_into_a_folder => super::imported::some_of_a_registry_is_copied_into_a_folder;
     what_cannot_be_imported_is_said => super::imported::what_cannot_be_copied_is_said;
+    what_is_collected_of_its_store_is_garbage => super::collected::garbage_goes_and_nothing_else;
+    nothing_is_collected_while_it_writes => super::collected::nothing_goes_while_it_writes;
     a_collection_that_empties_the_trash_is_said => super::trash::collected_trash_is_missing;
 }
