@@ -56,6 +56,12 @@ pub enum Error {
         /// What it is doing.
         state: &'static str,
     },
+    /// The run has other candidates by now than those that were read.
+    #[error("the candidates of run {run} are not those that were read: another replica planned it anew")]
+    ListReplaced {
+        /// Its id.
+        run: RunId,
+    },
     /// One scrub at a time: another one is in progress.
     #[error("scrub {id} is in progress since {since}")]
     Scrubbing {

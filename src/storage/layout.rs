@@ -178,6 +178,10 @@ pub(super) enum PathSpec<'a> {
     PullFolder(Ulid),
     /// Folders named for the processes that wrote down what was pulled.
     PullFolders,
+    /// That a replica is at a run.
+    RunClaim(Ulid),
+    /// Who is at which run; the names in it are ULIDs.
+    RunClaims,
     /// One record of a run.
     RunRecord(&'a PathComponent, &'a PathComponent),
     /// The records of a run.
@@ -336,6 +340,8 @@ impl PathSpec<'_> {
             Self::PullCoverage(process) => format!("{LAGAN}/pulls/{process}/covered"),
             Self::PullFolder(process) => format!("{LAGAN}/pulls/{process}"),
             Self::PullFolders => format!("{LAGAN}/pulls"),
+            Self::RunClaim(id) => format!("{LAGAN}/running/{id}"),
+            Self::RunClaims => format!("{LAGAN}/running"),
             Self::RunRecord(run, record) => format!("{LAGAN}/runs/{run}/{record}"),
             Self::Run(run) => format!("{LAGAN}/runs/{run}"),
             Self::Runs => format!("{LAGAN}/runs"),

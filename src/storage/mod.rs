@@ -60,7 +60,8 @@ pub use manifests::store::{ManifestContent, StoredManifest};
 pub use metrics::{CollectionOutcome, StorageMetrics};
 pub use pulls::PullHistory;
 pub use replicas::{
-    CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, Sightings, await_solitude,
+    CallError, Claiming, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls, ReplicaSetup, RunClaim, Sightings,
+    await_solitude,
 };
 pub use repository::{Audience, Repository};
 pub use tags::history::{PushId, PushIdError, TagHistoryEntry};

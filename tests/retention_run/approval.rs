@@ -48,7 +48,9 @@ impl World {
 
     async fn try_approve(&self, run: &RunId, hash: &str, in_use: Vec<InUse>) -> Result<RunStatus, Error> {
         let approve = Some(hash.to_owned());
-        self.runs.apply(run, ApplyRequest { listing_seconds: 0.5, in_use, policies: Vec::new(), approve }).await?;
+        self.runs
+            .apply(run, ApplyRequest { listing_seconds: 0.5, in_use, policies: Vec::new(), approve, list: None })
+            .await?;
         self.runs.settled(run).await
     }
 
@@ -187,7 +189,7 @@ async fn a_hold_that_came_meanwhile_keeps() {
     .unwrap();
     policies.push(other);
     let approve = Some(waiting.plan.unwrap().hash);
-    let request = ApplyRequest { listing_seconds: 0.5, in_use: Vec::new(), policies, approve };
+    let request = ApplyRequest { listing_seconds: 0.5, in_use: Vec::new(), policies, approve, list: None };
     world.runs.apply(&run, request).await.unwrap();
     assert_eq!(world.runs.settled(&run).await.unwrap().state, RunState::Completed);
     assert_eq!(world.tags().await, ["v1", "v4", "v5"]);

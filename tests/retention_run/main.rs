@@ -153,7 +153,7 @@ async fn what_another_policy_holds_since_the_run_began_is_kept() {
 
     world
         .runs
-        .apply(&run, ApplyRequest { listing_seconds: 0.5, in_use: Vec::new(), policies, approve: None })
+        .apply(&run, ApplyRequest { listing_seconds: 0.5, in_use: Vec::new(), policies, approve: None, list: None })
         .await
         .unwrap();
 
@@ -180,11 +180,17 @@ async fn a_list_of_what_is_in_use_serves_for_five_minutes() {
     let world = World::new(DeletionMode::Soft).await;
     five_images(&world).await;
     let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
-    let late = ApplyRequest { listing_seconds: 300.0, in_use: Vec::new(), policies: Vec::new(), approve: None };
+    let late =
+        ApplyRequest { listing_seconds: 300.0, in_use: Vec::new(), policies: Vec::new(), approve: None, list: None };
     assert!(matches!(world.runs.apply(&run, late).await, Err(Error::InvalidRequest { .. })));
     for nonsense in [-1.0, f64::NAN, f64::INFINITY] {
-        let request =
-            ApplyRequest { listing_seconds: nonsense, in_use: Vec::new(), policies: Vec::new(), approve: None };
+        let request = ApplyRequest {
+            listing_seconds: nonsense,
+            in_use: Vec::new(),
+            policies: Vec::new(),
+            approve: None,
+            list: None,
+        };
         assert!(matches!(world.runs.apply(&run, request).await, Err(Error::InvalidRequest { .. })));
     }
     // Every look at the clock takes two minutes.
@@ -226,11 +232,13 @@ async fn requests_that_make_no_sense_say_so() {
     assert!(why.contains("team/broken") && why.contains("schedule"), "{why}");
     let (run, ..) = world.planned(request("r1", keep_two("Enforce"))).await;
     let unknown = vec![InUse { candidate: 99, reason: "x".into() }];
-    let unknown = ApplyRequest { listing_seconds: 0.0, in_use: unknown, policies: Vec::new(), approve: None };
+    let unknown =
+        ApplyRequest { listing_seconds: 0.0, in_use: unknown, policies: Vec::new(), approve: None, list: None };
     assert!(reason(world.runs.apply(&run, unknown).await).contains("99"));
     let mut changed = request("r1", keep_two("Enforce")).policies;
     changed[0].generation += 1;
-    let changed = ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: changed, approve: None };
+    let changed =
+        ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: changed, approve: None, list: None };
     assert!(reason(world.runs.apply(&run, changed).await).contains("generation"));
     assert!(matches!(world.runs.status(&"other".parse().unwrap()).await, Err(Error::RunUnknown { .. })));
     assert_eq!(world.tags().await.len(), 5);

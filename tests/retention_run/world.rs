@@ -145,7 +145,7 @@ impl World {
 
     pub(crate) async fn applied(&self, run: &RunId, in_use: Vec<InUse>) -> RunStatus {
         self.runs
-            .apply(run, ApplyRequest { listing_seconds: 0.5, in_use, policies: Vec::new(), approve: None })
+            .apply(run, ApplyRequest { listing_seconds: 0.5, in_use, policies: Vec::new(), approve: None, list: None })
             .await
             .unwrap();
         self.runs.settled(run).await.unwrap()

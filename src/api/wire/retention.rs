@@ -138,6 +138,9 @@ pub struct RunStatus {
     /// How many lines the plan has that is stored for reading; absent where none is stored, or not any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_lines: Option<u64>,
+    /// Which list of candidates is the run's, where it has had more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
     /// What its plan waits for; absent where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits: Option<AwaitedApproval>,
@@ -195,6 +198,9 @@ pub struct CandidatePage {
     /// What to send as `last` for the next page; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u32>,
+    /// Which list they are of: what is in use is told with its name, so that no number is taken for another list's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
 }
 
 /// Applies a plan, less what is in use.
@@ -206,6 +212,9 @@ pub struct ApplyRequest {
     /// Which candidates are in use.
     #[serde(default)]
     pub in_use: Vec<InUse>,
+    /// Which list they are of, where the registry said that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
     /// All policies of the Registry as they stand by now: what one of them keeps since the run began is kept. Empty:
     /// as they stood when it began.
     #[serde(default)]

@@ -100,6 +100,11 @@ pub(super) fn maintenance(error: &maintenance::Error) -> Reply {
         E::NotReady { state, .. } => {
             Reply::new(S::CONFLICT, "CONFLICT", "the run is not that far yet").detail(json!({ "state": state }))
         }
+        E::ListReplaced { .. } => Reply::new(
+            S::CONFLICT,
+            "CONFLICT",
+            "the run was planned anew since its candidates were read: read them again",
+        ),
         E::Scrubbing { id, since } => Reply::new(S::CONFLICT, "CONFLICT", "another scrub is in progress")
             .detail(json!({ "scrub": id, "since": since.to_string() })),
         E::Collecting { id, since } => Reply::new(S::CONFLICT, "CONFLICT", "another collection is in progress")

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::api::wire::RunResult;
 use crate::oci::{Reference, RepositoryName};
 use crate::retention::{Deletion, Plan};
-use crate::storage::{self, Catalog, Clock, DeleteCause, PlannedDelete, PlannedOutcome};
+use crate::storage::{self, Catalog, Clock, DeleteCause, PlannedDelete, PlannedOutcome, RunClaim};
 
 use super::{Error, RunId};
 
@@ -24,12 +24,16 @@ pub(super) enum Ended {
     PoliciesChanged,
     /// The process is stopping; the rest waits.
     Stopped,
+    /// Other replicas may go on with the run by now.
+    LeaseLost,
 }
 
 /// Applies the plan of one run.
 #[derive(Debug)]
 pub(super) struct Applier<'a> {
     pub(super) catalog: &'a Catalog,
+    /// That this process is at the run: each tombstone is written with the lease that it was claimed with.
+    pub(super) claim: &'a RunClaim,
     pub(super) clock: &'a dyn Clock,
     pub(super) stop: &'a CancellationToken,
     pub(super) run: &'a RunId,
@@ -61,8 +65,7 @@ impl Applier<'_> {
             if self.clock.now() >= self.deadline {
                 return Ok(Ended::ListingTooOld);
             }
-            let outcome = self.catalog.repository(repository).delete_planned(self.planned(deletion)).await;
-            match outcome {
+            match self.delete(repository, deletion).await {
                 Ok(PlannedOutcome::Deleted(_)) => count(deletion, result),
                 // It may have waited for a push until now.
                 Ok(PlannedOutcome::Changed { .. }) if self.clock.now() >= self.deadline => {
@@ -72,10 +75,16 @@ impl Applier<'_> {
                     info!(%repository, reference = %deletion.reference, reason, "left alone, changed since planned");
                     result.changed_since_planned += deletion.count();
                 }
+                Err(storage::Error::NoLease) => return Ok(Ended::LeaseLost),
                 Err(error) => self.failed(repository, deletion, error, result)?,
             }
         }
         Ok(Ended::Completed)
+    }
+
+    async fn delete(&self, repository: &RepositoryName, deletion: &Deletion) -> Result<PlannedOutcome, storage::Error> {
+        let catalog = self.catalog.under(self.claim)?;
+        catalog.repository(repository).delete_planned(self.planned(deletion)).await
     }
 
     fn planned(&self, deletion: &Deletion) -> PlannedDelete {

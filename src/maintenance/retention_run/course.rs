@@ -11,7 +11,7 @@ use crate::api::wire::{
     ApplyRequest, AwaitedApproval, Brake, PolicySource, RunRequest, RunResult, RunState, RunStatus,
 };
 use crate::retention::{self, Plan, Policy};
-use crate::storage::{DeletionMode, with_causes};
+use crate::storage::{Catalog, DeletionMode, RunClaim, with_causes};
 
 use super::applier::{Applier, Ended};
 use super::candidate_list::CandidateList;
@@ -19,6 +19,7 @@ use super::planner::{PlanBounds, PlanLines, Planner};
 use super::records::{self, Record};
 use super::stored_plan::{PlanWriter, StoredPlan};
 use super::summary::summary;
+use super::turn::Application;
 use super::{Error, Inner, RunId};
 
 /// How old the list of what is in use may be when something is deleted (docs/retention.md).
@@ -70,6 +71,7 @@ impl Inner {
             created_at: self.clock.now(),
             plan: None,
             plan_lines: None,
+            list: None,
             awaits: None,
             approved: false,
             result: None,
@@ -79,17 +81,21 @@ impl Inner {
 
     pub(super) async fn record_start(
         &self,
+        catalog: &Catalog,
         run: &RunId,
         request: &RunRequest,
         status: &RunStatus,
     ) -> Result<(), Error> {
-        self.ledger.prune().await?;
-        records::write(&self.catalog, run, Record::Request, request).await?;
-        records::write(&self.catalog, run, Record::Status, status).await
+        self.ledger.prune(catalog).await?;
+        records::write(catalog, run, Record::Request, request).await?;
+        records::write(catalog, run, Record::Status, status).await?;
+        self.replace_waiting(catalog, run, request).await
     }
 
-    pub(super) async fn candidates(&self, run: &RunId) -> Result<CandidateList, Error> {
-        Ok(records::read(&self.catalog, run, Record::Candidates).await?.unwrap_or_default())
+    /// The candidates of a run that is as far as this status says.
+    pub(super) async fn candidates(&self, run: &RunId, status: &RunStatus) -> Result<CandidateList, Error> {
+        let name = status.list.as_ref().and_then(|name| name.parse().ok());
+        Ok(records::read(&self.catalog, run, Record::Candidates(name)).await?.unwrap_or_default())
     }
 
     /// When the list of what is in use, which took `seconds`, is too old.
@@ -111,51 +117,67 @@ impl Inner {
             .map_err(|_| Error::InvalidRequest { reason: "listingSeconds: out of range".into() })
     }
 
-    pub(super) async fn plan(&self, run: RunId, planner: Planner, begun: RunStatus) {
+    pub(super) async fn plan(&self, run: &RunId, planner: Planner, begun: RunStatus, claim: &RunClaim) {
         let outcome = tokio::select! {
             biased;
             // Nothing was written but the start, which the next start of the process forgets.
             () = self.stop.cancelled() => return,
-            outcome = self.try_plan(&run, &planner, &begun) => outcome,
+            outcome = self.try_plan(run, &planner, &begun, claim) => outcome,
         };
-        let status = outcome.unwrap_or_else(|error| failed(&run, &begun, &error));
-        self.record(&run, status).await;
+        let status = outcome.unwrap_or_else(|error| failed(run, &begun, &error));
+        self.record(run, status, claim).await;
     }
 
-    async fn try_plan(&self, run: &RunId, planner: &Planner, begun: &RunStatus) -> Result<RunStatus, Error> {
+    async fn try_plan(
+        &self,
+        run: &RunId,
+        planner: &Planner,
+        begun: &RunStatus,
+        claim: &RunClaim,
+    ) -> Result<RunStatus, Error> {
         let now = self.clock.now();
         let bounds = PlanBounds { usage: &BTreeMap::new(), allowed: None, unpulled_since: None };
         let plan = planner.plan(&self.catalog, run.as_str(), now, &bounds, PlanLines::Dropped).await?;
-        records::write(&self.catalog, run, Record::Candidates, &CandidateList::of(&plan)).await?;
+        let list = self.keep_list(run, &CandidateList::of(&plan), claim).await?;
         let message = plan.remark().map(|remark| remark.to_string());
-        Ok(RunStatus { state: RunState::AwaitingUsage, plan: Some(summary(&plan, now)), message, ..begun.clone() })
+        Ok(RunStatus {
+            state: RunState::AwaitingUsage,
+            plan: Some(summary(&plan, now)),
+            list,
+            message,
+            ..begun.clone()
+        })
     }
 
-    pub(super) async fn apply(
+    /// Writes a list of candidates; its name.
+    async fn keep_list(
         &self,
-        run: RunId,
-        planner: Planner,
-        candidates: CandidateList,
-        request: ApplyRequest,
-        bounds: Bounds,
-    ) {
-        let Ok(begun) = self.ledger.status(&run) else { return };
-        let applied = self.try_apply(&run, &planner, &candidates, &request, bounds, &begun).await;
-        let status = applied.unwrap_or_else(|error| failed(&run, &begun, &error));
-        self.record(&run, status).await;
+        run: &RunId,
+        candidates: &CandidateList,
+        claim: &RunClaim,
+    ) -> Result<Option<String>, Error> {
+        records::write(&self.under(claim)?, run, Record::Candidates(claim.id()), candidates).await?;
+        Ok(claim.id().map(|name| name.to_string()))
+    }
+
+    pub(super) async fn apply(&self, run: &RunId, application: Application, claim: &RunClaim) {
+        let Ok(begun) = self.ledger.status(run) else { return };
+        let applied = self.try_apply(run, &application, &begun, claim).await;
+        let status = applied.unwrap_or_else(|error| failed(run, &begun, &error));
+        self.record(run, status, claim).await;
     }
 
     async fn try_apply(
         &self,
         run: &RunId,
-        planner: &Planner,
-        candidates: &CandidateList,
-        request: &ApplyRequest,
-        bounds: Bounds,
+        application: &Application,
         begun: &RunStatus,
+        claim: &RunClaim,
     ) -> Result<RunStatus, Error> {
+        let Application { planner, candidates, request, bounds } = application;
+        let catalog = self.under(claim)?;
         // On the medium before the first tombstone: after a crash the run is known to have begun applying.
-        self.ledger.update(run, begun.clone()).await?;
+        self.ledger.update(&catalog, run, begun.clone()).await?;
         self.waiting.remove(run);
         let usage = candidates
             .usage(&request.in_use)
@@ -166,21 +188,21 @@ impl Inner {
         let unpulled_since = approved.map(|plan| plan.created_at);
         let plan_bounds = PlanBounds { usage: &usage, allowed: Some(&allowed), unpulled_since };
         // What was planned first is what is read: of a run that goes on, the rest is left.
-        let mut writer = begun.plan_lines.is_none().then(|| PlanWriter::new(&self.catalog, run));
+        let mut writer = begun.plan_lines.is_none().then(|| PlanWriter::new(&catalog, run));
         let lines = writer.as_mut().map_or(PlanLines::Dropped, PlanLines::Stored);
         let plan = planner.plan(&self.catalog, run.as_str(), now, &plan_bounds, lines).await?;
         let mut begun = begun.clone();
         if let Some(writer) = writer {
             begun.plan_lines = Some(writer.finish().await?);
-            self.forget_older_plans(run, &begun.policy_uid).await;
-            self.ledger.update(run, begun.clone()).await?;
+            self.forget_older_plans(&catalog, run, &begun.policy_uid).await;
+            self.ledger.update(&catalog, run, begun.clone()).await?;
         }
         if let Some((brake, words)) = brake(&plan, &begun, bounds.is_manual) {
-            return self.wait(run, &plan, now, candidates, brake, &words, begun).await;
+            return self.wait(run, &plan, now, candidates, brake, &words, begun, claim).await;
         }
         // What was pushed after an approved plan was made stays, too.
         let planned_at = unpulled_since.unwrap_or(now);
-        let (state, message, result) = self.carry_out(run, &plan, planned_at, bounds, &begun).await;
+        let (state, message, result) = self.carry_out(run, &plan, planned_at, *bounds, &begun, claim).await;
         let result = result.map(|result| with_changes(result, allowed.len(), &plan, &begun));
         let shown = if begun.approved { begun.plan.clone() } else { Some(summary(&plan, now)) };
         Ok(RunStatus { state, plan: shown, result, message, ..begun })
@@ -197,9 +219,10 @@ impl Inner {
         brake: Brake,
         words: &str,
         begun: RunStatus,
+        claim: &RunClaim,
     ) -> Result<RunStatus, Error> {
         let candidates = candidates.narrowed(plan);
-        records::write(&self.catalog, run, Record::Candidates, &candidates).await?;
+        let list = self.keep_list(run, &candidates, claim).await?;
         let expires_at = planned_at
             .checked_add(APPROVAL_LIFETIME)
             .map_err(|_| Error::InvalidRequest { reason: "the clock is at the end of time".into() })?;
@@ -207,7 +230,7 @@ impl Inner {
         let plan = summary(plan, planned_at);
         let message = Some(format!("{words}: its hash waits for approval until {expires_at:.0}"));
         let awaits = Some(AwaitedApproval { brake, expires_at });
-        Ok(RunStatus { state: RunState::AwaitingApproval, plan: Some(plan), awaits, message, ..begun })
+        Ok(RunStatus { state: RunState::AwaitingApproval, plan: Some(plan), list, awaits, message, ..begun })
     }
 
     async fn carry_out(
@@ -217,6 +240,7 @@ impl Inner {
         planned_at: Timestamp,
         bounds: Bounds,
         begun: &RunStatus,
+        claim: &RunClaim,
     ) -> (RunState, Option<String>, Option<RunResult>) {
         let remark = plan.remark().map(|remark| remark.to_string());
         if begun.mode == Mode::DryRun {
@@ -227,6 +251,7 @@ impl Inner {
         }
         let applier = Applier {
             catalog: &self.catalog,
+            claim,
             clock: self.clock.as_ref(),
             stop: &self.stop,
             run,
@@ -241,6 +266,7 @@ impl Inner {
             Ok(Ended::Completed) => (RunState::Completed, remark),
             Ok(Ended::ListingTooOld) => (RunState::AwaitingUsage, Some("the list of what is in use is too old".into())),
             Ok(Ended::PoliciesChanged) => (RunState::AwaitingUsage, Some("policies have changed".into())),
+            Ok(Ended::LeaseLost) => (RunState::AwaitingUsage, Some("the registry lost its lease".into())),
             Ok(Ended::Stopped) => (RunState::AwaitingUsage, Some("the registry is stopping".into())),
             Err(error) => (RunState::Failed, Some(with_causes(&error))),
         };
@@ -248,15 +274,15 @@ impl Inner {
     }
 
     /// The whole plan is kept of each policy's newest run that has one: it may have a million lines.
-    async fn forget_older_plans(&self, run: &RunId, policy_uid: &str) {
+    async fn forget_older_plans(&self, catalog: &Catalog, run: &RunId, policy_uid: &str) {
         for older in self.ledger.all() {
             let (Some(lines), Ok(id)) = (older.plan_lines, older.run.parse::<RunId>()) else { continue };
             if older.policy_uid != policy_uid || id == *run {
                 continue;
             }
-            let forgotten = StoredPlan { catalog: &self.catalog, run: &id, lines }.remove().await;
+            let forgotten = StoredPlan { catalog, run: &id, lines }.remove().await;
             let forgotten = match forgotten {
-                Ok(()) => self.ledger.update(&id, RunStatus { plan_lines: None, ..older }).await,
+                Ok(()) => self.ledger.update(catalog, &id, RunStatus { plan_lines: None, ..older }).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = forgotten {
@@ -278,27 +304,36 @@ impl Inner {
     }
 
     /// The status of a run, whose plan waits no more once its time is over.
-    pub(super) async fn unless_expired(&self, run: &RunId, status: RunStatus) -> Result<RunStatus, Error> {
+    pub(super) fn unless_expired(&self, run: &RunId, status: RunStatus) -> RunStatus {
         match status.awaits {
             Some(awaits) if status.state == RunState::AwaitingApproval && awaits.expires_at <= self.clock.now() => {
                 let words = format!("nobody approved the plan until {:.0}", awaits.expires_at);
-                self.interrupt(run, status, &words).await
+                let status = interrupted(status, &words);
+                self.waiting.remove(run);
+                // Every replica sees that by itself, so it need not be written.
+                self.ledger.note(run, status.clone());
+                status
             }
-            _ => Ok(status),
+            _ => status,
         }
     }
 
     /// Ends a run.
-    pub(super) async fn interrupt(&self, run: &RunId, status: RunStatus, reason: &str) -> Result<RunStatus, Error> {
-        let (state, message) = (RunState::Interrupted, Some(reason.to_owned()));
-        let status = RunStatus { state, message, awaits: None, ..status };
+    pub(super) async fn interrupt(
+        &self,
+        catalog: &Catalog,
+        run: &RunId,
+        status: RunStatus,
+        reason: &str,
+    ) -> Result<RunStatus, Error> {
+        let status = interrupted(status, reason);
         self.waiting.remove(run);
-        self.ledger.update(run, status.clone()).await?;
+        self.ledger.update(catalog, run, status.clone()).await?;
         Ok(status)
     }
 
     /// A run begins: what it replaces, and what its policies make void, waits no more.
-    pub(super) async fn replace_waiting(&self, run: &RunId, request: &RunRequest) -> Result<(), Error> {
+    async fn replace_waiting(&self, catalog: &Catalog, run: &RunId, request: &RunRequest) -> Result<(), Error> {
         for status in self.ledger.all().into_iter().filter(|status| status.state == RunState::AwaitingApproval) {
             let known = request.policies.iter().find(|policy| policy.uid == status.policy_uid);
             let reason = match known {
@@ -310,7 +345,7 @@ impl Inner {
                 Some(_) => continue,
             };
             if let Ok(id) = status.run.parse() {
-                self.interrupt(&id, status, &reason).await?;
+                self.interrupt(catalog, &id, status, &reason).await?;
             }
         }
         Ok(())
@@ -321,7 +356,7 @@ impl Inner {
         self.ledger.look_for_all().await?;
         for status in self.ledger.all() {
             if let Ok(id) = status.run.parse() {
-                self.unless_expired(&id, status).await?;
+                self.unless_expired(&id, status);
             }
         }
         self.note_waiting().await
@@ -335,7 +370,7 @@ impl Inner {
                 None => self.waiting.remove(&id),
                 Some(_) if self.waiting.contains(&id) => {}
                 Some(awaits) => {
-                    let candidates = self.candidates(&id).await?;
+                    let candidates = self.candidates(&id, &status).await?;
                     self.waiting.add(&id, &status.policy, awaits.expires_at, &candidates);
                 }
             }
@@ -343,8 +378,15 @@ impl Inner {
         Ok(())
     }
 
-    async fn record(&self, run: &RunId, status: RunStatus) {
-        if let Err(failure) = self.ledger.update(run, status).await {
+    async fn record(&self, run: &RunId, status: RunStatus, claim: &RunClaim) {
+        let written = match self.under(claim) {
+            Ok(catalog) => self.ledger.update(&catalog, run, status).await,
+            Err(error) => {
+                self.ledger.forget(run);
+                Err(error)
+            }
+        };
+        if let Err(failure) = written {
             let failure = &failure as &(dyn std::error::Error + 'static);
             error!(%run, error = failure, "could not record how far a retention run is");
         }
@@ -389,6 +431,10 @@ pub(super) fn by_now(original: RunRequest, request: &ApplyRequest) -> Result<Run
         return Err(Error::InvalidRequest { reason });
     }
     Ok(RunRequest { policies: request.policies.clone(), ..original })
+}
+
+fn interrupted(status: RunStatus, reason: &str) -> RunStatus {
+    RunStatus { state: RunState::Interrupted, message: Some(reason.to_owned()), awaits: None, ..status }
 }
 
 /// The status of a run that an error ended.

@@ -21,8 +21,26 @@ const MAX_RUNS: usize = 100;
 #[derive(Debug)]
 pub(super) struct Ledger {
     catalog: Catalog,
-    runs: Mutex<BTreeMap<RunId, RunStatus>>,
+    runs: Mutex<Runs>,
     changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Runs {
+    known: BTreeMap<RunId, RunStatus>,
+    /// The run that this process is at.
+    here: Option<RunId>,
+}
+
+impl Runs {
+    /// Whether the medium cannot say more of a run.
+    fn is_certain(&self, run: &RunId) -> bool {
+        self.known.get(run).is_some_and(|known| known.state.is_over() || self.here.as_ref() == Some(run))
+    }
+
+    fn check_idle(&self) -> Result<(), Error> {
+        self.here.as_ref().map_or(Ok(()), |active| Err(Error::Busy { active: active.clone() }))
+    }
 }
 
 /// Whether a run is doing something. One that waits for what is in use holds nobody up: the operator may never come
@@ -41,45 +59,64 @@ impl Ledger {
     /// # Errors
     /// [`Error::Storage`]. A record that cannot be read is dropped with its run, and logged.
     pub(super) async fn open(catalog: Catalog) -> Result<Self, Error> {
-        let mut runs = BTreeMap::new();
-        for run in records::ids(&catalog).await? {
-            match records::read::<RunStatus>(&catalog, &run, Record::Status).await {
-                Ok(Some(status)) if status.state != RunState::Planning => {
-                    runs.insert(run, after_restart(status));
+        let ledger = Self { catalog, runs: Mutex::default(), changed: watch::channel(()).0 };
+        for run in records::ids(&ledger.catalog).await? {
+            match ledger.read(&run).await {
+                Ok(Some(status)) => {
+                    ledger.lock().known.insert(run, status);
                 }
-                // Another replica may be planning it now.
-                Ok(Some(_)) if catalog.is_shared() => {}
-                Ok(_) => records::remove(&catalog, &run).await?,
+                // Another replica may be about to begin it.
+                Ok(None) if ledger.catalog.is_shared() => {}
+                Ok(None) => records::remove(&ledger.catalog, &run).await?,
                 Err(Error::Corrupt { .. }) => {
                     warn!(%run, "forgetting a retention run whose record cannot be read");
-                    records::remove(&catalog, &run).await?;
+                    records::remove(&ledger.catalog, &run).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
-        let (changed, _) = watch::channel(());
-        Ok(Self { catalog, runs: Mutex::new(runs), changed })
+        Ok(ledger)
     }
 
-    /// Looks on the medium for a run that is not known, or not to its end: another replica may be at it.
+    /// What the medium says of a run that this process is not at. `None`: nothing, or that it was cut off while it planned.
     ///
-    /// One that the other left while it applied goes on here with a new list of what is in use; if the other is still at
-    /// it, each deletion is decided once all the same. One that is being planned is not known before it is.
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Corrupt`].
+    async fn read(&self, run: &RunId) -> Result<Option<RunStatus>, Error> {
+        let read = || records::read::<RunStatus>(&self.catalog, run, Record::Status);
+        let first = read().await?;
+        if !first.as_ref().is_some_and(is_active) || self.is_claimed(run).await? {
+            return Ok(first);
+        }
+        // Whoever was at it may have come to its end just now.
+        match read().await? {
+            second if second == first => Ok(second.and_then(cut_off)),
+            second => Ok(second),
+        }
+    }
+
+    /// Whether another replica is at a run.
+    async fn is_claimed(&self, run: &RunId) -> Result<bool, Error> {
+        let claimed = self.catalog.claimed_runs().await;
+        let claimed = claimed.map_err(|source| Error::Storage { action: "look who is at a run", source })?;
+        Ok(claimed.iter().any(|claimed| claimed == run.as_str()))
+    }
+
+    /// Looks on the medium for a run that is not known, or not to its end: another replica may be at it, or may have been.
     ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Corrupt`].
     pub(super) async fn look_for(&self, run: &RunId) -> Result<(), Error> {
-        // What is active in memory is so here.
-        let is_certain = |known: &RunStatus| known.state.is_over() || is_active(known);
-        if !self.catalog.is_shared() || self.lock().get(run).is_some_and(is_certain) {
+        if !self.catalog.is_shared() || self.lock().is_certain(run) {
             return Ok(());
         }
-        let found = records::read::<RunStatus>(&self.catalog, run, Record::Status).await?;
-        if let Some(status) = found.filter(|status| status.state != RunState::Planning) {
-            let mut runs = self.lock();
-            if !runs.get(run).is_some_and(is_certain) {
-                runs.insert(run.clone(), after_restart(status));
-            }
+        let found = self.read(run).await?;
+        let mut runs = self.lock();
+        if !runs.is_certain(run) {
+            match found {
+                Some(status) => runs.known.insert(run.clone(), status),
+                None => runs.known.remove(run),
+            };
         }
         Ok(())
     }
@@ -97,19 +134,37 @@ impl Ledger {
             self.look_for(run).await?;
         }
         // What another replica has forgotten.
-        self.lock().retain(|run, known| is_active(known) || ids.contains(run));
+        let mut runs = self.lock();
+        let here = runs.here.clone();
+        runs.known.retain(|run, _| here.as_ref() == Some(run) || ids.contains(run));
+        Ok(())
+    }
+
+    /// Removes what is left of runs that were cut off while they planned, for whoever has claimed the next one.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub(super) async fn forget_leftovers(&self, catalog: &Catalog) -> Result<(), Error> {
+        if !self.catalog.is_shared() {
+            return Ok(());
+        }
+        for run in records::ids(catalog).await? {
+            if !self.lock().known.contains_key(&run) {
+                records::remove(catalog, &run).await?;
+            }
+        }
         Ok(())
     }
 
     /// All runs, the newest first.
     pub(super) fn all(&self) -> Vec<RunStatus> {
-        let mut all: Vec<RunStatus> = self.lock().values().cloned().collect();
+        let mut all: Vec<RunStatus> = self.lock().known.values().cloned().collect();
         all.sort_by(|a, b| (b.created_at, &b.run).cmp(&(a.created_at, &a.run)));
         all
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, RunStatus>> {
-        // Every change is one insertion or removal, so what a panic left behind is whole.
+    fn lock(&self) -> MutexGuard<'_, Runs> {
+        // Every change is an insertion or removal, so what a panic left behind is whole.
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,92 +173,94 @@ impl Ledger {
     /// # Errors
     /// [`Error::RunUnknown`].
     pub(super) fn status(&self, run: &RunId) -> Result<RunStatus, Error> {
-        self.lock().get(run).cloned().ok_or_else(|| Error::RunUnknown { run: run.clone() })
+        self.lock().known.get(run).cloned().ok_or_else(|| Error::RunUnknown { run: run.clone() })
     }
 
-    /// That no run is in progress.
+    /// That this process is at no run.
     ///
     /// # Errors
     /// [`Error::Busy`].
     pub(super) fn check_idle(&self) -> Result<(), Error> {
-        check_idle(&self.lock())
+        self.lock().check_idle()
     }
 
-    /// Makes a new run known; of one that is known already, the status.
+    /// Makes a new run known, which this process is at from now on; of one that is known already, the status.
     ///
     /// # Errors
     /// [`Error::Busy`].
     pub(super) fn begin(&self, run: &RunId, status: RunStatus) -> Result<Option<RunStatus>, Error> {
         let mut runs = self.lock();
-        if let Some(known) = runs.get(run) {
+        if let Some(known) = runs.known.get(run) {
             return Ok(Some(known.clone()));
         }
-        check_idle(&runs)?;
-        runs.insert(run.clone(), status);
+        runs.check_idle()?;
+        runs.known.insert(run.clone(), status);
+        runs.here = Some(run.clone());
         Ok(None)
     }
 
-    /// Turns a run that waits into one that applies; of one that does not wait, the status. With `approved`, one that
-    /// waits for approval; else one that waits to be told what is in use.
+    /// Turns a run that waits into one that this process applies; of one that does not wait, the status. With `approved`,
+    /// one that waits for approval; else one that waits to be told what is in use.
     ///
     /// # Errors
-    /// [`Error::RunUnknown`], [`Error::NotReady`] while it plans, [`Error::Busy`].
+    /// [`Error::RunUnknown`], [`Error::Busy`].
     pub(super) fn begin_applying(&self, run: &RunId, approved: bool) -> Result<Option<RunStatus>, Error> {
         let mut runs = self.lock();
-        let state = runs.get(run).map(|status| status.state);
-        match state.ok_or_else(|| Error::RunUnknown { run: run.clone() })? {
-            RunState::Planning => return Err(Error::NotReady { run: run.clone(), state: "planning" }),
-            RunState::AwaitingApproval if approved => check_idle(&runs)?,
-            RunState::AwaitingUsage if !approved => check_idle(&runs)?,
-            RunState::AwaitingUsage
-            | RunState::AwaitingApproval
-            | RunState::Applying
-            | RunState::Completed
-            | RunState::LimitExceeded
-            | RunState::Interrupted
-            | RunState::Failed => {
-                return Ok(runs.get(run).cloned());
-            }
+        let idle = runs.check_idle();
+        let status = runs.known.get_mut(run).ok_or_else(|| Error::RunUnknown { run: run.clone() })?;
+        let waited_for = if approved { RunState::AwaitingApproval } else { RunState::AwaitingUsage };
+        if status.state != waited_for {
+            return Ok(Some(status.clone()));
         }
-        if let Some(status) = runs.get_mut(run) {
-            status.state = RunState::Applying;
-            status.message = None;
-            status.awaits = None;
-            status.approved |= approved;
-        }
+        idle?;
+        status.state = RunState::Applying;
+        status.message = None;
+        status.awaits = None;
+        status.approved |= approved;
+        runs.here = Some(run.clone());
         Ok(None)
     }
 
     /// Records how far a run is, on the medium first.
     ///
     /// # Errors
-    /// [`Error::Storage`]; in memory the change is made all the same, so that nobody waits for it in vain.
-    pub(super) async fn update(&self, run: &RunId, status: RunStatus) -> Result<(), Error> {
-        let written = records::write(&self.catalog, run, Record::Status, &status).await;
-        self.lock().insert(run.clone(), status);
-        self.changed.send_replace(());
+    /// [`Error::Storage`]. In memory the change is made all the same, so that nobody waits for it in vain; but of several
+    /// replicas another one may go on with the run, so there the medium is asked again.
+    pub(super) async fn update(&self, catalog: &Catalog, run: &RunId, status: RunStatus) -> Result<(), Error> {
+        let written = records::write(catalog, run, Record::Status, &status).await;
+        if written.is_err() && self.catalog.is_shared() {
+            self.forget(run);
+        } else {
+            self.note(run, status);
+        }
         written
     }
 
-    /// Forgets a run that could not be recorded.
-    pub(super) fn withdraw(&self, run: &RunId) {
-        self.lock().remove(run);
+    /// Notes how far a run is, in memory alone.
+    pub(super) fn note(&self, run: &RunId, status: RunStatus) {
+        self.lock().known.insert(run.clone(), status);
         self.changed.send_replace(());
     }
 
-    /// Waits until a run is doing nothing.
-    ///
-    /// # Errors
-    /// [`Error::RunUnknown`].
-    pub(super) async fn settled(&self, run: &RunId) -> Result<RunStatus, Error> {
+    /// Forgets in memory how far a run is.
+    pub(super) fn forget(&self, run: &RunId) {
+        self.lock().known.remove(run);
+        self.changed.send_replace(());
+    }
+
+    /// This process is at a run no more.
+    pub(super) fn ended(&self, run: &RunId) {
+        self.lock().here.take_if(|here| here == run);
+        self.changed.send_replace(());
+    }
+
+    /// Waits until this process is not at a run.
+    pub(super) async fn rested(&self, run: &RunId) {
         let mut changes = self.changed.subscribe();
-        loop {
-            let status = self.status(run)?;
-            if !is_active(&status) {
-                return Ok(status);
-            }
+        while self.lock().here.as_ref() == Some(run) {
+            // The sender lives as long as this.
             if changes.changed().await.is_err() {
-                return Ok(status);
+                return;
             }
         }
     }
@@ -212,34 +269,29 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Storage`].
-    pub(super) async fn prune(&self) -> Result<(), Error> {
+    pub(super) async fn prune(&self, catalog: &Catalog) -> Result<(), Error> {
         let surplus: Vec<RunId> = {
             let runs = self.lock();
             let waits = |status: &RunStatus| is_active(status) || status.state == RunState::AwaitingApproval;
-            let mut idle: Vec<_> = runs.iter().filter(|(_, status)| !waits(status)).collect();
+            let mut idle: Vec<_> = runs.known.iter().filter(|(_, status)| !waits(status)).collect();
             idle.sort_by_key(|(_, status)| status.created_at);
-            let surplus = runs.len().saturating_sub(MAX_RUNS);
+            let surplus = runs.known.len().saturating_sub(MAX_RUNS);
             idle.into_iter().take(surplus).map(|(run, _)| run.clone()).collect()
         };
         for run in surplus {
-            records::remove(&self.catalog, &run).await?;
-            self.lock().remove(&run);
+            records::remove(catalog, &run).await?;
+            self.lock().known.remove(&run);
         }
         Ok(())
     }
 }
 
-fn check_idle(runs: &BTreeMap<RunId, RunStatus>) -> Result<(), Error> {
-    match runs.iter().find(|(_, status)| is_active(status)) {
-        Some((active, _)) => Err(Error::Busy { active: active.clone() }),
-        None => Ok(()),
+/// What is left of a run that nobody is at any more, although it says so: nothing of one that planned.
+fn cut_off(mut status: RunStatus) -> Option<RunStatus> {
+    if status.state == RunState::Planning {
+        return None;
     }
-}
-
-fn after_restart(mut status: RunStatus) -> RunStatus {
-    if status.state == RunState::Applying {
-        status.state = RunState::AwaitingUsage;
-        status.message = Some("the registry was restarted during the application; the rest waits".into());
-    }
-    status
+    status.state = RunState::AwaitingUsage;
+    status.message = Some("the registry was restarted during the application; the rest waits".into());
+    Some(status)
 }

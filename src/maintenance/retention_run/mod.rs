@@ -1,10 +1,10 @@
 //! The runs of a registry's policies.
 //!
 //! [`RetentionRuns`] is the way in: it keeps the [`ledger`] and owns the tasks that plan and apply, whose course the
-//! [`course`] is. The [`planner`] reads the registry and asks the engine; the [`candidate_list`] is what the first plan
-//! named; the [`applier`] deletes. What was planned is a [`stored_plan`], for people; if it waits for approval, its tags
-//! are among the [`waiting_plans`]. The [`explanation`] is about one image. A [`forecast`] is a plan that
-//! belongs to no run. What this process runs by itself is [`declared`].
+//! [`course`] is; whose [`turn`] it is, also among replicas, is decided before. The [`planner`] reads the registry and asks
+//! the engine; the [`candidate_list`] is what the first plan named; the [`applier`] deletes. What was planned is a
+//! [`stored_plan`], for people; if it waits for approval, its tags are among the [`waiting_plans`]. The [`explanation`] is
+//! about one image. A [`forecast`] is a plan that belongs to no run. What this process runs by itself is [`declared`].
 
 mod applier;
 mod candidate_list;
@@ -19,6 +19,7 @@ mod records;
 mod snapshot;
 mod stored_plan;
 mod summary;
+mod turn;
 mod waiting_plans;
 
 use std::{
@@ -41,11 +42,10 @@ use crate::storage::{Catalog, Clock};
 
 use super::{Error, RunId};
 
-use course::{Bounds, by_now, is_manual};
 use declared::Declared;
 use ledger::Ledger;
-use records::Record;
 use stored_plan::StoredPlan;
+use turn::{Asked, Begun, waits, waits_for};
 use waiting_plans::WaitingPlans;
 
 pub use declared::RunWish;
@@ -57,7 +57,9 @@ const LOOK_AROUND: Duration = Duration::from_secs(60);
 /// The runs of a registry's policies: one at a time, each known by its id for as long as its records are kept.
 ///
 /// # Guarantees
-/// - The same id is the same run, asked for once or often, before and after a restart.
+/// - The same id is the same run, asked for once or often, before and after a restart, at whichever replica.
+/// - Of several replicas one is at a run at a time. What was begun at one is gone on with at another one when it is asked,
+///   once the first one is gone.
 /// - Nothing is deleted that the run's first plan did not name, that is in use, or that has changed since.
 /// - A run that was cut off goes on where it was, with a new list of what is in use.
 /// - A plan that is over a limit, or whose policy's approval is Manual, deletes nothing before its hash was approved; and
@@ -81,6 +83,8 @@ struct Inner {
     forecasting: Semaphore,
     declared: Declared,
     policy_changes: AtomicU64,
+    /// Held by who begins something: whether this process is at a run is decided once.
+    beginning: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -109,6 +113,7 @@ impl RetentionRuns {
             forecasting: Semaphore::new(1),
             declared: Declared::default(),
             policy_changes: AtomicU64::new(0),
+            beginning: tokio::sync::Mutex::default(),
             tasks,
             stop,
         };
@@ -143,25 +148,41 @@ impl RetentionRuns {
     pub async fn start(&self, request: RunRequest) -> Result<RunStatus, Error> {
         let run: RunId =
             request.run.parse().map_err(|error| Error::InvalidRequest { reason: format!("run: {error}") })?;
-        self.inner.ledger.look_for(&run).await?;
-        if let Ok(known) = self.inner.ledger.status(&run) {
+        let inner = &self.inner;
+        inner.ledger.look_for(&run).await?;
+        if let Ok(known) = inner.ledger.status(&run) {
             return Ok(known);
         }
-        self.inner.check_deletion()?;
-        let planner = self.inner.planner(&request)?;
-        let status = self.inner.first_status(&run, &planner)?;
-        if let Some(known) = self.inner.ledger.begin(&run, status.clone())? {
-            return Ok(known);
-        }
-        if let Err(error) = self.inner.record_start(&run, &request, &status).await {
-            self.inner.ledger.withdraw(&run);
-            return Err(error);
-        }
-        self.inner.replace_waiting(&run, &request).await?;
-        let inner = Arc::clone(&self.inner);
-        let begun = status.clone();
+        inner.check_deletion()?;
+        let planner = inner.planner(&request)?;
+        let _alone = inner.beginning.lock().await;
+        let claim = match inner.claim(&run).await {
+            // Another replica was asked for the same just now.
+            Err(Error::Busy { active }) if active == run => {
+                inner.ledger.look_for(&run).await?;
+                return inner.ledger.status(&run).map_err(|_| Error::Busy { active });
+            }
+            claimed => claimed?,
+        };
+        let begun = inner.begin_run(&run, &request, &planner, &claim).await;
+        let status = match begun {
+            Ok(Begun::Here(status)) => status,
+            Ok(Begun::Known(status)) => {
+                inner.catalog.release_run(claim).await;
+                return Ok(status);
+            }
+            Err(error) => {
+                inner.catalog.release_run(claim).await;
+                return Err(error);
+            }
+        };
+        let (inner, begun) = (Arc::clone(inner), status.clone());
         let span = info_span!(parent: None, "retention_run", step = "plan", %run);
-        self.inner.tasks.spawn(async move { inner.plan(run, planner, begun).await }.instrument(span));
+        let work = async move {
+            inner.plan(&run, planner, begun, &claim).await;
+            inner.end(&run, claim).await;
+        };
+        self.inner.tasks.spawn(work.instrument(span));
         Ok(status)
     }
 
@@ -171,7 +192,7 @@ impl RetentionRuns {
     /// [`Error::RunUnknown`], [`Error::Storage`], [`Error::Corrupt`].
     pub async fn status(&self, run: &RunId) -> Result<RunStatus, Error> {
         self.inner.ledger.look_for(run).await?;
-        self.inner.unless_expired(run, self.inner.ledger.status(run)?).await
+        Ok(self.inner.unless_expired(run, self.inner.ledger.status(run)?))
     }
 
     /// All runs that are remembered, the newest first.
@@ -210,12 +231,13 @@ impl RetentionRuns {
     /// # Errors
     /// [`Error::RunUnknown`], [`Error::NotReady`] while it plans, [`Error::Storage`], [`Error::Corrupt`].
     pub async fn candidates(&self, run: &RunId, after: Option<u32>, limit: usize) -> Result<CandidatePage, Error> {
-        if self.status(run).await?.state == RunState::Planning {
+        let status = self.status(run).await?;
+        if status.state == RunState::Planning {
             return Err(Error::NotReady { run: run.clone(), state: "planning" });
         }
-        let (candidates, more) = self.inner.candidates(run).await?.page(after, limit);
+        let (candidates, more) = self.inner.candidates(run, &status).await?.page(after, limit);
         let next = candidates.last().map(|last| last.index).filter(|_| more);
-        Ok(CandidatePage { candidates, next })
+        Ok(CandidatePage { candidates, next, list: status.list })
     }
 
     /// Applies a run's plan, less what is in use; a dry run stores that, and so does a run that has to wait for approval.
@@ -223,34 +245,40 @@ impl RetentionRuns {
     ///
     /// # Errors
     /// [`Error::RunUnknown`], [`Error::NotReady`] while it plans, [`Error::InvalidRequest`] for another hash, too,
-    /// [`Error::DeletionUnavailable`], [`Error::Busy`], [`Error::Storage`].
+    /// [`Error::ListReplaced`], [`Error::DeletionUnavailable`], [`Error::Busy`], [`Error::Storage`].
     pub async fn apply(&self, run: &RunId, request: ApplyRequest) -> Result<RunStatus, Error> {
-        let deadline = self.inner.deadline(request.listing_seconds)?;
-        let planned_with = self.inner.policy_changes.load(Ordering::Acquire);
+        let inner = &self.inner;
+        let deadline = inner.deadline(request.listing_seconds)?;
+        let asked = Asked { deadline, planned_with: inner.policy_changes.load(Ordering::Acquire) };
         let status = self.status(run).await?;
-        let approves = status.state == RunState::AwaitingApproval && request.approve.is_some();
-        if status.state != RunState::AwaitingUsage && !approves {
-            return self.inner.ledger.begin_applying(run, false).map(|known| known.unwrap_or(status));
+        if status.state == RunState::Planning {
+            return Err(Error::NotReady { run: run.clone(), state: "planning" });
         }
-        Inner::check_approval(&status, &request)?;
-        self.inner.check_deletion()?;
-        let candidates = self.inner.candidates(run).await?;
-        candidates
-            .usage(&request.in_use)
-            .map_err(|index| Error::InvalidRequest { reason: format!("inUse: run {run} has no candidate {index}") })?;
-        let original: Option<RunRequest> = records::read(&self.inner.catalog, run, Record::Request).await?;
-        let original = original.ok_or_else(|| Error::RunUnknown { run: run.clone() })?;
-        let bounds = Bounds { deadline, planned_with, is_manual: is_manual(&original) };
-        let planner = self.inner.planner(&by_now(original, &request)?)?;
-        if let Some(known) = self.inner.ledger.begin_applying(run, approves)? {
-            return Ok(known);
+        if !waits_for(&status, &request) {
+            return Ok(status);
         }
-        let inner = Arc::clone(&self.inner);
-        let applied = run.clone();
-        let span = info_span!(parent: None, "retention_run", step = "apply", run = %applied);
-        let work = async move { inner.apply(applied, planner, candidates, request, bounds).await };
+        let _alone = inner.beginning.lock().await;
+        let claim = inner.claim(run).await?;
+        let application = match inner.begin_application(run, request, asked, &claim).await {
+            Ok(Begun::Here(application)) => application,
+            Ok(Begun::Known(status)) => {
+                inner.catalog.release_run(claim).await;
+                return Ok(status);
+            }
+            Err(error) => {
+                inner.catalog.release_run(claim).await;
+                return Err(error);
+            }
+        };
+        let status = inner.ledger.status(run);
+        let (inner, run) = (Arc::clone(inner), run.clone());
+        let span = info_span!(parent: None, "retention_run", step = "apply", %run);
+        let work = async move {
+            inner.apply(&run, application, &claim).await;
+            inner.end(&run, claim).await;
+        };
         self.inner.tasks.spawn(work.instrument(span));
-        self.inner.ledger.status(run)
+        status
     }
 
     /// Says that the policies have changed: an application in hand deletes nothing more with those that it began with.
@@ -263,21 +291,26 @@ impl RetentionRuns {
     /// Ends a run that waits, for a reason; of one that does not wait, the status.
     ///
     /// # Errors
-    /// [`Error::RunUnknown`], [`Error::Storage`].
+    /// [`Error::RunUnknown`], [`Error::Busy`] while another replica begins to apply it, [`Error::Storage`].
     pub async fn interrupt(&self, run: &RunId, reason: &str) -> Result<RunStatus, Error> {
         let status = self.status(run).await?;
-        match status.state {
-            RunState::AwaitingUsage | RunState::AwaitingApproval => self.inner.interrupt(run, status, reason).await,
-            _ => Ok(status),
+        if !waits(&status) {
+            return Ok(status);
         }
+        let _alone = self.inner.beginning.lock().await;
+        let claim = self.inner.claim_alone(run).await?;
+        let interrupted = self.inner.interrupt_claimed(run, reason, &claim).await;
+        self.inner.catalog.release_run(claim).await;
+        interrupted
     }
 
-    /// Waits until a run neither plans nor applies.
+    /// Waits until this process neither plans nor applies a run.
     ///
     /// # Errors
-    /// [`Error::RunUnknown`].
+    /// [`Error::RunUnknown`], [`Error::Storage`], [`Error::Corrupt`].
     pub async fn settled(&self, run: &RunId) -> Result<RunStatus, Error> {
-        self.inner.ledger.settled(run).await
+        self.inner.ledger.rested(run).await;
+        self.status(run).await
     }
 
     /// Lets the step in hand finish, and stops. What is left of a run goes on after the next start.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
+use ulid::Ulid;
 
 use crate::storage::Catalog;
 use crate::storage::driver::PathComponent;
@@ -16,8 +17,9 @@ pub(super) enum Record {
     Request,
     /// The [`RunStatus`](crate::api::wire::RunStatus). A run without one does not exist.
     Status,
-    /// The [`CandidateList`](super::candidate_list::CandidateList).
-    Candidates,
+    /// A [`CandidateList`](super::candidate_list::CandidateList). Where there are several replicas each has a name of its
+    /// own: one that is written late, by a replica that stood still, is not taken for another.
+    Candidates(Option<Ulid>),
     /// With what each page of the plan begins.
     PlanIndex,
     /// One page of the plan.
@@ -29,7 +31,8 @@ impl fmt::Display for Record {
         match self {
             Self::Request => f.write_str("request"),
             Self::Status => f.write_str("status"),
-            Self::Candidates => f.write_str("candidates"),
+            Self::Candidates(None) => f.write_str("candidates"),
+            Self::Candidates(Some(name)) => write!(f, "candidates-{name}"),
             Self::PlanIndex => f.write_str("plan"),
             Self::PlanPage(number) => write!(f, "plan-{number}"),
         }

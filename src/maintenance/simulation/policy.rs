@@ -58,8 +58,13 @@ pub(super) async fn run(world: &Arc<World>, process: &Arc<Process>) {
             RunState::Planning | RunState::Applying => {}
             RunState::AwaitingUsage if !is_applied => {
                 let (runs, asked) = (process.runs.clone(), run.clone());
-                let request =
-                    ApplyRequest { listing_seconds: 0.0, in_use: Vec::new(), policies: Vec::new(), approve: None };
+                let request = ApplyRequest {
+                    listing_seconds: 0.0,
+                    in_use: Vec::new(),
+                    policies: Vec::new(),
+                    approve: None,
+                    list: None,
+                };
                 is_applied =
                     matches!(ask(world, process, async move { runs.apply(&asked, request).await }).await, Some(Ok(_)));
             }

@@ -160,9 +160,9 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         let mut request = match self.in_use.protection {
             InUseProtection::Disabled => ApplyRequest::default(),
             InUseProtection::Enabled => {
-                let candidates = self.candidates().await?;
+                let (candidates, list) = self.candidates().await?;
                 match self.usage(&candidates).await {
-                    Ok(request) => request,
+                    Ok(request) => ApplyRequest { list, ..request },
                     Err(error) => {
                         let words = format!("what is in use is not known, so nothing more is deleted: {error}");
                         return Ok(Some(Ending::cut(RunOutcome::InUseUnknown, words, status.clone())));
@@ -187,14 +187,20 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         Ok(None)
     }
 
-    async fn candidates(&self) -> Result<CandidateIndex, Error> {
+    /// The candidates, and which list they are.
+    async fn candidates(&self) -> Result<(CandidateIndex, Option<String>), Error> {
         let mut index = CandidateIndex::default();
-        let mut last = None;
+        let (mut last, mut list) = (None, None);
         loop {
             let page = self.registry.candidates(self.id, last).await?;
+            if last.is_some() && page.list != list {
+                let said = "the run was planned anew while its candidates were read".to_owned();
+                return Err(Error::Conflict { said });
+            }
+            list = page.list;
             page.candidates.into_iter().for_each(|candidate| index.add(candidate));
             match page.next {
-                None => return Ok(index),
+                None => return Ok((index, list)),
                 Some(next) if last.is_none_or(|last| next > last) => last = Some(next),
                 // Numbers rise. What a registry that repeats itself has further on would not be protected.
                 Some(_) => {

@@ -18,6 +18,7 @@ use super::{
     Holder, ReplicaCalls, Term,
     observer::{Observer, Sight},
     registration::Registration,
+    run_claim::HeldClaims,
 };
 
 /// What a process needs to be one of several on a store.
@@ -75,6 +76,7 @@ pub(in crate::storage) struct Membership {
     setup: ReplicaSetup,
     term: watch::Sender<Option<Arc<Term>>>,
     observer: Mutex<Observer>,
+    held_claims: HeldClaims,
     stop: CancellationToken,
     life: Mutex<Option<JoinHandle<()>>>,
 }
@@ -85,6 +87,7 @@ impl Membership {
             setup,
             term: watch::Sender::new(None),
             observer: Mutex::new(Observer::new(timing.gone_after())),
+            held_claims: HeldClaims::default(),
             stop: CancellationToken::new(),
             life: Mutex::default(),
         }
@@ -101,6 +104,10 @@ impl Membership {
 
     pub(super) fn observer(&self) -> MutexGuard<'_, Observer> {
         self.observer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn held_claims(&self) -> &HeldClaims {
+        &self.held_claims
     }
 
     fn life(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {

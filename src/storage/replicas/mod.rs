@@ -6,8 +6,8 @@
 //!
 //! `membership` is a replica's life: register, join, beat, look around, leave. `ask` and `answer` are the two sides of a
 //! call, `observer` judges who is gone, `settle` and `takeover` end what the dead left,
-//! `collecting` is what a collection asks, and `fence` is the medium as a delete or restore
-//! writes to it.
+//! `collecting` is what a collection asks, `run_claim` who is at a policy's run, and `fence` is the medium as a delete or
+//! restore writes to it.
 
 mod answer;
 mod ask;
@@ -21,6 +21,7 @@ mod membership;
 mod observer;
 mod promise;
 mod registration;
+mod run_claim;
 mod settle;
 mod sightings;
 mod solitude;
@@ -29,6 +30,7 @@ mod term;
 
 pub use call::{CallError, Holder, ReplicaAnswer, ReplicaCall, ReplicaCalls};
 pub use membership::ReplicaSetup;
+pub use run_claim::{Claiming, RunClaim};
 pub use sightings::Sightings;
 pub use solitude::await_solitude;
 
