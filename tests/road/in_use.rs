@@ -47,7 +47,6 @@ impl Drop for Elsewhere {
     fn drop(&mut self) {
         Kubectl::cluster().try_run(&format!("delete namespace {} --wait=false", Self::NAME));
         Kubectl::cluster().try_run("delete crd sites.example.lagan.test --ignore-not-found --wait=false");
-        Kubectl::cluster().try_run("delete clusterrole,clusterrolebinding lagan-test-sites --ignore-not-found");
     }
 }
 
@@ -199,20 +198,19 @@ fn used_by_what_the_policy_names(used: &mut Used, namespace: &Namespace) {
     });
 }
 
-/// Lets the operator list the kind, or not any more.
+/// Lets the operator list the kind, as the chart's users do, or not any more.
 fn may_list_sites(may: bool) {
     let cluster = Kubectl::cluster();
-    if !may {
-        cluster.run("delete clusterrole,clusterrolebinding lagan-test-sites --ignore-not-found");
-        return;
-    }
-    cluster.run("create clusterrole lagan-test-sites --verb list --resource sites.example.lagan.test");
-    let account = format!("--serviceaccount {OPERATOR_NAMESPACE}:lagan");
-    cluster.run(&format!("create clusterrolebinding lagan-test-sites --clusterrole lagan-test-sites {account}"));
+    let rule = json!([{"apiGroups": ["example.lagan.test"], "resources": ["sites"], "verbs": ["list"]}]);
+    let rules = if may { rule } else { json!([]) };
+    Operator::install_with(&[&format!("rbac.inUseRules={rules}")]);
     let question = format!(
         "auth can-i list sites.example.lagan.test --all-namespaces --as system:serviceaccount:{OPERATOR_NAMESPACE}:lagan"
     );
-    eventually("the operator may list the new kind", || cluster.try_run(&question).into_result());
+    eventually("the operator is allowed what the chart says", || {
+        let answer = cluster.try_run(&question);
+        if answer.is_success() == may { Ok(()) } else { Err(answer.to_string()) }
+    });
 }
 
 const IN_USE: &str = "inUse: {extraImagesFrom: [{configMapRef: {name: edge}}], \
@@ -269,6 +267,7 @@ fn each_source_keeps_what_it_names_and_each_that_fails_stops_the_run() {
          cronjob/yearly podtemplate/some podtemplate/child podtemplate/config podtemplate/host --wait",
     );
     policy.patch(&json!({"inUse": {"extraImagesFrom": [], "customResources": []}}));
+    may_list_sites(false);
     let status = policy.run();
     assert_eq!(status["lastRun"]["result"], "Completed", "{status:#}");
     let listed = used.registry.address.get(&format!("/v2/{REPOSITORY}/tags/list"));

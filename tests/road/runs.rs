@@ -1,7 +1,8 @@
-//! What happens in the midst of a run.
+//! What happens in the midst of a run, and what ends by itself.
 
 use std::collections::BTreeSet;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::retention::{BOLD, TwelveTags};
@@ -85,4 +86,43 @@ fn image_that_a_pod_starts_to_use_between_planning_and_applying_is_kept() {
     assert_eq!(status["lastRun"]["result"], "Completed", "{status:#}");
     assert_eq!((&status["lastRun"]["deletedTags"], &status["plan"]["protectedInUse"]), (&json!(6), &json!(1)));
     twelve.only_these_answer(&BTreeSet::from(["t02", "t08", "t09", "t10", "t11", "t12"]));
+}
+
+#[test]
+#[ignore = "needs a cluster: tests/run"]
+fn hold_until_a_date_keeps_and_restores_until_then_and_ends_by_itself() {
+    Operator::installed();
+    let namespace = Namespace::new("until");
+    let twelve = TwelveTags::pushed(&namespace);
+    let until = Timestamp::now() + SignedDuration::from_secs(75);
+    let hold = |tag: &str| json!({"repository": "team/app", "reference": tag, "until": until.to_string()});
+    let spec = format!("{NEWEST}, {BOLD}, holds: [{}]", hold("t02"));
+    let mut policy = Policy::applied(&namespace, "cleanup", "registry", &spec);
+    let ran = policy.run();
+    assert_eq!(
+        (&ran["lastRun"]["result"], &ran["lastRun"]["deletedTags"]),
+        (&json!("Completed"), &json!(6)),
+        "{ran:#}"
+    );
+    policy.await_hold("team/app:t02", "Held");
+
+    // It brings back until then, too.
+    policy.patch(&json!({"holds": [hold("t02"), hold("t01")]}));
+    policy.await_hold("team/app:t01", "Restored");
+    let kept = BTreeSet::from(["t01", "t02", "t08", "t09", "t10", "t11", "t12"]);
+    twelve.only_these_answer(&kept);
+    assert!(Timestamp::now() < until, "the machine is too slow for this test");
+
+    // Nobody touches the policy, and its status says that it is over.
+    policy.await_hold("team/app:t02", "Expired");
+    policy.await_hold("team/app:t01", "Expired");
+    assert!(Timestamp::now() >= until);
+    let ran = policy.run();
+    assert_eq!(
+        (&ran["lastRun"]["result"], &ran["lastRun"]["deletedTags"]),
+        (&json!("Completed"), &json!(1)),
+        "{ran:#}"
+    );
+    // What was restored lately stays for as long as it could be restored.
+    twelve.only_these_answer(&BTreeSet::from(["t01", "t08", "t09", "t10", "t11", "t12"]));
 }

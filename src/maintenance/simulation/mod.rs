@@ -43,6 +43,7 @@ mod staged;
 mod time;
 mod trace;
 mod trouble;
+mod turns;
 mod world;
 
 use std::{

@@ -33,6 +33,11 @@ impl Operator {
 
     /// Installs the chart with the image under test, or brings what is installed to that.
     pub(crate) fn install() {
+        Self::install_with(&[]);
+    }
+
+    /// The same, with more values of the chart: each `name=JSON`.
+    pub(crate) fn install_with(values: &[&str]) {
         let image = std::env::var("LAGAN_IMAGE").expect("LAGAN_IMAGE is not set: run this test through `tests/run`");
         let (repository, tag) = image.rsplit_once(':').expect("LAGAN_IMAGE is not repository:tag");
         helm(["upgrade", "--install", RELEASE])
@@ -40,6 +45,7 @@ impl Operator {
             .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"])
             .args(["--set", &format!("image.repository={repository}"), "--set", &format!("image.tag={tag}")])
             .args(["--set", "image.pullPolicy=IfNotPresent"])
+            .args(values.iter().flat_map(|value| ["--set-json", value]))
             .succeeds();
     }
 
