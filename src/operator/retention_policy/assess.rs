@@ -36,6 +36,8 @@ pub struct Assessment {
     pub holds: Vec<retention::Hold>,
     /// Whether the status does not say yet what has become of that.
     pub holds_are_due: bool,
+    /// When one of them ends next, which the status is to say then.
+    pub hold_ends: Option<Timestamp>,
     /// Why the Registry deletes nothing, in words.
     pub deletion_unavailable: Option<&'static str>,
 }
@@ -86,12 +88,13 @@ pub fn assess<'a>(
         return unusable(policy, Reason::RegistryNotFound, words, now);
     };
     let holds = compiled.holds;
-    let holds_are_due = holds_are_due(policy, &holds, now);
+    let (holds_are_due, hold_ends) = (holds_are_due(policy, &holds, now), holds::next_end(&holds, now));
     let deletion_unavailable = deletion_unavailable(registry);
     if let Some(words) = invalid_sibling(policy, siblings) {
         let ready = not_ready(Reason::BlockedByInvalidPolicy, words.clone());
         let step = unfinished(policy, now).unwrap_or(Step::Wait);
-        return Assessment { ready, next: None, step, stop: Some(words), holds, holds_are_due, deletion_unavailable };
+        let stop = Some(words);
+        return Assessment { ready, next: None, step, stop, holds, holds_are_due, hold_ends, deletion_unavailable };
     }
     let mut step = decide(policy, &schedule, now);
     if deletion_unavailable.is_some() && matches!(step, Step::Approve { .. }) {
@@ -110,7 +113,7 @@ pub fn assess<'a>(
         Step::Approve { .. } => ready,
         _ => with_refusal(policy, waits, deletion_unavailable, ready),
     };
-    Assessment { ready, next, step, stop: None, holds, holds_are_due, deletion_unavailable }
+    Assessment { ready, next, step, stop: None, holds, holds_are_due, hold_ends, deletion_unavailable }
 }
 
 /// A policy that cannot do anything. What it holds is not known, or nowhere.
@@ -123,6 +126,7 @@ fn unusable(policy: &RetentionPolicy, reason: Reason, words: String, now: Timest
         stop: Some(words),
         holds: Vec::new(),
         holds_are_due: false,
+        hold_ends: None,
         deletion_unavailable: None,
     }
 }

@@ -15,6 +15,12 @@ pub fn is_over(hold: &Hold, now: Timestamp) -> bool {
     hold.until.is_some_and(|until| until <= now)
 }
 
+/// When the time of a hold is over next.
+#[must_use]
+pub fn next_end(holds: &[Hold], now: Timestamp) -> Option<Timestamp> {
+    holds.iter().filter_map(|hold| hold.until).filter(|until| *until > now).min()
+}
+
 /// Restores what is held and in the trash. `registry` is an error where it cannot be talked to at all; a registry
 /// that stops answering is not asked for the rest.
 pub async fn restore(

@@ -354,8 +354,8 @@ impl Reconciler {
         let expires_at = status.plan.as_ref().and_then(|plan| plan.expires_at.as_ref()).map(|time| time.0);
         let holds_are_open = status.holds.iter().any(|hold| hold.state == HoldState::Unknown);
         self.write(policy, conclude(policy, status, assessment, now)).await?;
-        let until =
-            assessment.next.into_iter().chain(expires_at).map(|next| until(next, now)).fold(RESYNC, Duration::min);
+        let moments = [assessment.next, expires_at, assessment.hold_ends].into_iter().flatten();
+        let until = moments.map(|next| until(next, now)).fold(RESYNC, Duration::min);
         Ok(Action::requeue(if holds_are_open { until.min(OPEN_HOLDS) } else { until }))
     }
 

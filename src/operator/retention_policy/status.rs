@@ -253,6 +253,7 @@ mod tests {
             stop: None,
             holds: Vec::new(),
             holds_are_due: false,
+            hold_ends: None,
             deletion_unavailable: None,
         }
     }

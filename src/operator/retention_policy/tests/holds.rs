@@ -106,6 +106,35 @@ async fn hold_of_a_policy_without_runs_is_looked_at_from_time_to_time_and_not_ea
 }
 
 #[tokio::test]
+async fn policy_is_looked_at_again_when_the_time_of_its_next_hold_is_over() {
+    let hold = |reference: &str, until: &str| json!({"repository": "app", "reference": reference, "until": until});
+    let ends = [("v1", "2026-07-01T12:03:00Z"), ("v2", "2026-07-01T12:02:00Z"), ("v3", "2026-07-01T11:59:00Z")];
+    let holds = ends.map(|(reference, until)| hold(reference, until));
+    for suspend in [true, false] {
+        let registry = restoring_registry().await;
+        let spec = json!({"registryRef": {"name": "main"}, "suspend": suspend, "holds": holds});
+        let world = World::new(registry.client(), &spec, |_| None);
+        {
+            let known = |reference: &str, state: &str| json!({"reference": reference, "state": state});
+            let known = [known("app:v1", "Held"), known("app:v2", "Held"), known("app:v3", "Expired")];
+            let mut policy = world.policy.lock().unwrap();
+            policy["metadata"]["annotations"] = json!({});
+            policy["status"] = json!({"observedGeneration": 1, "holds": known});
+        }
+        world.reconciler.looks.note("u-1", NOW.parse().unwrap());
+        // A moment later than that, so that it is over by then.
+        let again = world.reconcile().await.unwrap();
+        assert_eq!(again, Action::requeue(Duration::from_millis(120_010)), "suspend: {suspend}");
+        assert_eq!(posts(&registry).len(), 0);
+
+        *world.now.lock().unwrap() = "2026-07-01T12:02:00.010Z".parse().unwrap();
+        let again = world.reconcile().await.unwrap();
+        assert_eq!(world.status()["holds"][1]["state"], "Expired", "suspend: {suspend}");
+        assert_eq!(again, Action::requeue(Duration::from_secs(60)), "the next one");
+    }
+}
+
+#[tokio::test]
 async fn hold_that_came_while_a_plan_was_applied_is_looked_at_again_after_the_run() {
     let registry = RegistryStub::answering(|request| match (request.method.as_str(), request.path()) {
         ("POST", RESTORE) => {

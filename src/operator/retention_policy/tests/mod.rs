@@ -5,7 +5,10 @@ mod approval;
 mod deadline;
 mod holds;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use kube::runtime::{controller::Action, reflector, watcher};
