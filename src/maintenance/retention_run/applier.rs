@@ -83,7 +83,7 @@ impl Applier<'_> {
     }
 
     async fn delete(&self, repository: &RepositoryName, deletion: &Deletion) -> Result<PlannedOutcome, storage::Error> {
-        let catalog = self.catalog.under(self.claim)?;
+        let catalog = self.catalog.deleting(self.claim)?;
         catalog.repository(repository).delete_planned(self.planned(deletion)).await
     }
 

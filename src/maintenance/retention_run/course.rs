@@ -156,7 +156,7 @@ impl Inner {
         candidates: &CandidateList,
         claim: &RunClaim,
     ) -> Result<Option<String>, Error> {
-        records::write(&self.under(claim)?, run, Record::Candidates(claim.id()), candidates).await?;
+        records::write(&self.under(claim).await?, run, Record::Candidates(claim.id()), candidates).await?;
         Ok(claim.id().map(|name| name.to_string()))
     }
 
@@ -175,7 +175,7 @@ impl Inner {
         claim: &RunClaim,
     ) -> Result<RunStatus, Error> {
         let Application { planner, candidates, request, bounds } = application;
-        let catalog = self.under(claim)?;
+        let catalog = self.under(claim).await?;
         // On the medium before the first tombstone: after a crash the run is known to have begun applying.
         self.ledger.update(&catalog, run, begun.clone()).await?;
         self.waiting.remove(run);
@@ -195,7 +195,7 @@ impl Inner {
         if let Some(writer) = writer {
             begun.plan_lines = Some(writer.finish().await?);
             self.forget_older_plans(&catalog, run, &begun.policy_uid).await;
-            self.ledger.update(&catalog, run, begun.clone()).await?;
+            self.ledger.update(&self.under(claim).await?, run, begun.clone()).await?;
         }
         if let Some((brake, words)) = brake(&plan, &begun, bounds.is_manual) {
             return self.wait(run, &plan, now, candidates, brake, &words, begun, claim).await;
@@ -303,16 +303,14 @@ impl Inner {
         })
     }
 
-    /// The status of a run, whose plan waits no more once its time is over.
+    /// The status of a run, whose plan waits no more once its time is over. Every clock sees that by itself, and not all at
+    /// the same time, so it is neither written nor remembered before the plan is [replaced](Self::replace_waiting).
     pub(super) fn unless_expired(&self, run: &RunId, status: RunStatus) -> RunStatus {
         match status.awaits {
             Some(awaits) if status.state == RunState::AwaitingApproval && awaits.expires_at <= self.clock.now() => {
-                let words = format!("nobody approved the plan until {:.0}", awaits.expires_at);
-                let status = interrupted(status, &words);
                 self.waiting.remove(run);
-                // Every replica sees that by itself, so it need not be written.
-                self.ledger.note(run, status.clone());
-                status
+                let words = format!("nobody approved the plan until {:.0}", awaits.expires_at);
+                interrupted(status, &words)
             }
             _ => status,
         }
@@ -335,6 +333,12 @@ impl Inner {
     /// A run begins: what it replaces, and what its policies make void, waits no more.
     async fn replace_waiting(&self, catalog: &Catalog, run: &RunId, request: &RunRequest) -> Result<(), Error> {
         for status in self.ledger.all().into_iter().filter(|status| status.state == RunState::AwaitingApproval) {
+            let Ok(id) = status.run.parse::<RunId>() else { continue };
+            let status = self.unless_expired(&id, status);
+            if status.state != RunState::AwaitingApproval {
+                self.ledger.update(catalog, &id, status).await?;
+                continue;
+            }
             let known = request.policies.iter().find(|policy| policy.uid == status.policy_uid);
             let reason = match known {
                 _ if status.policy_uid == request.policy => format!("run {run} of the same policy replaced the plan"),
@@ -344,27 +348,31 @@ impl Inner {
                 }
                 Some(_) => continue,
             };
-            if let Ok(id) = status.run.parse() {
-                self.interrupt(catalog, &id, status, &reason).await?;
-            }
+            self.interrupt(catalog, &id, status, &reason).await?;
         }
         Ok(())
     }
 
-    /// Takes note of what other replicas do, and of plans whose time is over.
+    /// All runs as they stand by now, the newest first.
+    pub(super) fn all_by_now(&self) -> Vec<RunStatus> {
+        let by_now = |status: RunStatus| match status.run.parse() {
+            Ok(id) => self.unless_expired(&id, status),
+            Err(_) => status,
+        };
+        self.ledger.all().into_iter().map(by_now).collect()
+    }
+
+    /// Takes note of what other replicas do, and removes what is left of claims that nobody holds: what this process could
+    /// not remove of its own holds up the others.
     pub(super) async fn look_around(&self) -> Result<(), Error> {
+        self.ledger.claimed().await?;
         self.ledger.look_for_all().await?;
-        for status in self.ledger.all() {
-            if let Ok(id) = status.run.parse() {
-                self.unless_expired(&id, status);
-            }
-        }
         self.note_waiting().await
     }
 
     /// Makes those plans known as waiting that do, and no others.
     pub(super) async fn note_waiting(&self) -> Result<(), Error> {
-        for status in self.ledger.all() {
+        for status in self.all_by_now() {
             let Ok(id) = status.run.parse::<RunId>() else { continue };
             match status.awaits.filter(|_| status.state == RunState::AwaitingApproval) {
                 None => self.waiting.remove(&id),
@@ -379,7 +387,7 @@ impl Inner {
     }
 
     async fn record(&self, run: &RunId, status: RunStatus, claim: &RunClaim) {
-        let written = match self.under(claim) {
+        let written = match self.under(claim).await {
             Ok(catalog) => self.ledger.update(&catalog, run, status).await,
             Err(error) => {
                 self.ledger.forget(run);

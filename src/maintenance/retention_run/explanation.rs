@@ -70,7 +70,7 @@ impl Inner {
     /// What the stored plans say. Of each policy one is stored, but while a newer one is being written.
     async fn planned(&self, repository: &RepositoryName, wanted: &[Reference]) -> Result<Vec<PlannedVerdict>, Error> {
         let mut planned = Vec::new();
-        for status in self.ledger.all() {
+        for status in self.all_by_now() {
             let (Some(lines), Some(plan), Ok(run)) = (status.plan_lines, status.plan, status.run.parse::<RunId>())
             else {
                 continue;

@@ -85,7 +85,7 @@ impl Ledger {
     async fn read(&self, run: &RunId) -> Result<Option<RunStatus>, Error> {
         let read = || records::read::<RunStatus>(&self.catalog, run, Record::Status);
         let first = read().await?;
-        if !first.as_ref().is_some_and(is_active) || self.is_claimed(run).await? {
+        if !first.as_ref().is_some_and(is_active) || self.is_elsewhere(run).await? {
             return Ok(first);
         }
         // Whoever was at it may have come to its end just now.
@@ -96,10 +96,17 @@ impl Ledger {
     }
 
     /// Whether another replica is at a run.
-    async fn is_claimed(&self, run: &RunId) -> Result<bool, Error> {
-        let claimed = self.catalog.claimed_runs().await;
-        let claimed = claimed.map_err(|source| Error::Storage { action: "look who is at a run", source })?;
-        Ok(claimed.iter().any(|claimed| claimed == run.as_str()))
+    async fn is_elsewhere(&self, run: &RunId) -> Result<bool, Error> {
+        Ok(self.claimed().await?.iter().any(|claimed| claimed == run.as_str()))
+    }
+
+    /// The runs that other replicas are at.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub(super) async fn claimed(&self) -> Result<Vec<String>, Error> {
+        let claimed = self.catalog.claimed_elsewhere().await;
+        claimed.map_err(|source| Error::Storage { action: "look who is at a run", source })
     }
 
     /// Looks on the medium for a run that is not known, or not to its end: another replica may be at it, or may have been.

@@ -59,7 +59,7 @@ const LOOK_AROUND: Duration = Duration::from_secs(60);
 /// # Guarantees
 /// - The same id is the same run, asked for once or often, before and after a restart, at whichever replica.
 /// - Of several replicas one is at a run at a time. What was begun at one is gone on with at another one when it is asked,
-///   once the first one is gone.
+///   once the first one is gone, and nothing that it wrote can land any more.
 /// - Nothing is deleted that the run's first plan did not name, that is in use, or that has changed since.
 /// - A run that was cut off goes on where it was, with a new list of what is in use.
 /// - A plan that is over a limit, or whose policy's approval is Manual, deletes nothing before its hash was approved; and
@@ -131,8 +131,9 @@ impl RetentionRuns {
         self.inner.tasks.spawn(async move {
             loop {
                 tokio::select! {
+                    biased;
                     () = inner.stop.cancelled() => return,
-                    () = tokio::time::sleep(LOOK_AROUND) => {}
+                    () = inner.clock.sleep(LOOK_AROUND) => {}
                 }
                 if let Err(error) = inner.look_around().await {
                     warn!(error = &error as &dyn std::error::Error, "could not look for plans that wait for approval");
@@ -201,7 +202,7 @@ impl RetentionRuns {
     /// [`Error::Storage`], [`Error::Corrupt`].
     pub async fn all(&self) -> Result<Vec<RunStatus>, Error> {
         self.inner.look_around().await?;
-        Ok(self.inner.ledger.all())
+        Ok(self.inner.all_by_now())
     }
 
     /// At most `limit` lines of a run's stored plan after the one of number `after`; with `only`, those of this decision.

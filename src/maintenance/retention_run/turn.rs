@@ -69,19 +69,20 @@ impl Inner {
     }
 
     async fn claim_unless(&self, run: &RunId, is_rival: impl Fn(&str) -> bool + Send) -> Result<RunClaim, Error> {
-        let claiming = self.catalog.claim_run(&run.folder(), is_rival).await;
+        let claiming = self.catalog.claim_run(&run.folder(), &self.stop, is_rival).await;
         match claiming.map_err(|source| Error::Storage { action: "claim a run", source })? {
             Claiming::Held(claim) => Ok(claim),
             Claiming::Taken(other) => Err(Error::Busy { active: other.parse().unwrap_or_else(|_| run.clone()) }),
         }
     }
 
-    /// The registry, for writes that belong to a claim.
+    /// The registry, for records that belong to a claim.
     ///
     /// # Errors
-    /// [`Error::Storage`] once others may have taken the claim for that of a process that is gone.
-    pub(super) fn under(&self, claim: &RunClaim) -> Result<Catalog, Error> {
-        self.catalog.under(claim).map_err(|source| Error::Storage { action: "go on with a run", source })
+    /// [`Error::Storage`] once others may take this process for one that is gone.
+    pub(super) async fn under(&self, claim: &RunClaim) -> Result<Catalog, Error> {
+        let recording = self.catalog.recording(claim).await;
+        recording.map_err(|source| Error::Storage { action: "go on with a run", source })
     }
 
     /// Ends what this process was at.
@@ -101,7 +102,7 @@ impl Inner {
         planner: &Planner,
         claim: &RunClaim,
     ) -> Result<Begun<RunStatus>, Error> {
-        let catalog = self.under(claim)?;
+        let catalog = self.under(claim).await?;
         self.ledger.look_for_all().await?;
         self.ledger.forget_leftovers(&catalog).await?;
         let status = self.first_status(run, planner)?;
@@ -128,7 +129,7 @@ impl Inner {
         asked: Asked,
         claim: &RunClaim,
     ) -> Result<Begun<Application>, Error> {
-        self.under(claim)?;
+        self.under(claim).await?;
         self.ledger.look_for_all().await?;
         let status = self.unless_expired(run, self.ledger.status(run)?);
         if !waits_for(&status, &request) {
@@ -169,6 +170,6 @@ impl Inner {
         if !waits(&status) {
             return Ok(status);
         }
-        self.interrupt(&self.under(claim)?, run, status, reason).await
+        self.interrupt(&self.under(claim).await?, run, status, reason).await
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Point {
     pub(super) address: String,
     /// Whether it is one that reads, or one that writes.
     pub(super) is_read: bool,
+    /// What its path contains.
+    pub(super) path: &'static str,
     /// How many others come before it.
     pub(super) after: u32,
     pub(super) fate: Fate,
@@ -76,9 +78,11 @@ impl Trap {
     }
 
     /// What becomes of a request.
-    pub(super) fn fate(&self, address: &str, request: Request) -> Option<Fate> {
+    pub(super) fn fate(&self, address: &str, request: Request, path: &str) -> Option<Fate> {
         let mut point = self.point();
-        let meant = point.as_mut().filter(|point| point.address == address && point.is_read == request.is_read())?;
+        let is_meant =
+            |point: &Point| point.address == address && point.is_read == request.is_read() && path.contains(point.path);
+        let meant = point.as_mut().filter(|point| is_meant(point))?;
         if meant.after > 0 {
             meant.after -= 1;
             return None;

@@ -238,7 +238,7 @@ impl Scene {
 fn play(job: Job, after: u32, is_traced: bool) -> (bool, Option<String>, String) {
     seeded::set(Some(1));
     let world = World::quiet(job.is_shared, is_traced);
-    let point = Point { address: HERE.to_owned(), is_read: job.is_read, after, fate: job.fate };
+    let point = Point { address: HERE.to_owned(), is_read: job.is_read, path: "", after, fate: job.fate };
     let scene = Scene { world: Arc::clone(&world), name: repository(REPOSITORIES[0]) };
     world.time.run(scene.play(job.action, point), || world.failure().is_some());
     seeded::set(None);

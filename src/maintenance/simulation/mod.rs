@@ -43,6 +43,7 @@ mod staged;
 mod time;
 mod trace;
 mod trouble;
+mod turn_faults;
 mod turns;
 mod world;
 

@@ -73,6 +73,7 @@ impl Process {
             clock.set(Pulse::Dead);
             return None;
         };
+        runs.begin();
         let (id, address) = (world.number(), address.to_owned());
         let scrubs = Scrubs::new(catalog.clone(), own);
         let process = Arc::new(Self {

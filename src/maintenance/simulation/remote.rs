@@ -52,8 +52,8 @@ impl Remote {
         Self { world: Arc::downgrade(world), address: address.into(), clock: Arc::clone(clock), is_fenced: false }
     }
 
-    fn fate(&self, world: &World, request: Request) -> Fate {
-        if let Some(fate) = world.trap.fate(&self.address, request) {
+    fn fate(&self, world: &World, request: Request, path: &StoragePath) -> Fate {
+        if let Some(fate) = world.trap.fate(&self.address, request, path.as_str()) {
             return fate;
         }
         if world.network.is_healed() || !world.chance.hits(world.profile.errors) {
@@ -100,7 +100,7 @@ impl Remote {
             self.clock.running().await;
             return Err(lost(request, path));
         }
-        let fate = self.fate(&world, request);
+        let fate = self.fate(&world, request, path);
         let late = if let Fate::Unanswered(late) = fate { late } else { Duration::ZERO };
         let there = world.latency() + late;
         let sent = world.time.now();

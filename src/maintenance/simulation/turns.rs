@@ -25,12 +25,12 @@ use super::{
 const IMAGES: usize = 5;
 
 /// Long enough to see that a replica is gone, and that nothing of it can land any more.
-const LONG: Duration = Duration::from_secs(90);
+pub(super) const LONG: Duration = Duration::from_secs(90);
 
 /// How soon somebody asks again who was told that another run is in progress.
 const SOON: Duration = Duration::from_secs(2);
 
-fn play(world: &Arc<World>, scene: impl Future<Output = ()>) {
+pub(super) fn play(world: &Arc<World>, scene: impl Future<Output = ()>) {
     seeded::set(Some(1));
     world.time.run(scene, || world.failure().is_some());
     seeded::set(None);
@@ -49,24 +49,24 @@ fn policy(approval: Approval) -> PolicySource {
     PolicySource { namespace: "sim".into(), name: "newest".into(), uid: "policy".into(), generation: 1, spec }
 }
 
-fn request(run: &str, approval: Approval) -> RunRequest {
+pub(super) fn request(run: &str, approval: Approval) -> RunRequest {
     let policies = vec![policy(approval)];
     RunRequest { run: run.into(), policy: "policy".into(), policies, approval: Approval::Automatic }
 }
 
-fn id(run: &str) -> RunId {
+pub(super) fn id(run: &str) -> RunId {
     run.parse().unwrap()
 }
 
 /// Two replicas, and images in their store.
-struct Pair {
-    world: Arc<World>,
-    one: Arc<Process>,
-    two: Arc<Process>,
+pub(super) struct Pair {
+    pub(super) world: Arc<World>,
+    pub(super) one: Arc<Process>,
+    pub(super) two: Arc<Process>,
 }
 
 impl Pair {
-    async fn new(world: &Arc<World>) -> Self {
+    pub(super) async fn new(world: &Arc<World>) -> Self {
         let one = Process::start_surely(world, "one:1").await;
         let two = Process::start_surely(world, "two:1").await;
         for process in [&one, &two] {
@@ -90,14 +90,22 @@ impl Pair {
         self.world.time.sleep(Duration::from_secs(1)).await;
     }
 
-    fn digest(&self, number: usize) -> Digest {
+    pub(super) fn digest(&self, number: usize) -> Digest {
         self.world.content.items[number].digest.clone()
     }
 
     /// The images that are there.
-    fn visible(&self) -> Vec<usize> {
+    pub(super) fn visible(&self) -> Vec<usize> {
         let there: Vec<Digest> = invariants::revisions(&self.world.medium.files()).map(|(_, digest)| digest).collect();
         (0..IMAGES).filter(|number| there.contains(&self.digest(*number))).collect()
+    }
+
+    /// An image that the policy does not keep, and that is not in the trash, nor on the way there.
+    async fn still_to_go(&self) -> usize {
+        self.world.time.sleep(SOON).await;
+        let buried = self.tombstones();
+        let is_buried = |number: usize| buried.contains_key(&self.digest(number).to_string());
+        (0..IMAGES - 1).find(|number| !is_buried(*number)).unwrap()
     }
 
     /// How many tombstones each manifest has.
@@ -113,14 +121,14 @@ impl Pair {
     }
 
     /// Waits until so many manifests are in the trash.
-    async fn trashed(&self, count: usize) {
+    pub(super) async fn trashed(&self, count: usize) {
         while self.tombstones().len() < count {
             self.world.time.sleep(Duration::from_millis(1)).await;
         }
     }
 
     /// Asks one replica for a run until it is planned.
-    async fn planned(&self, process: &Process, request: &RunRequest) -> RunStatus {
+    pub(super) async fn planned(&self, process: &Process, request: &RunRequest) -> RunStatus {
         loop {
             match process.runs.start(request.clone()).await {
                 Ok(status) if status.state == RunState::Planning => {}
@@ -133,7 +141,13 @@ impl Pair {
     }
 
     /// Applies a run at one replica until it is over, as the operator does.
-    async fn applied(&self, process: &Process, run: &str, in_use: &[usize], approve: Option<String>) -> RunStatus {
+    pub(super) async fn applied(
+        &self,
+        process: &Process,
+        run: &str,
+        in_use: &[usize],
+        approve: Option<String>,
+    ) -> RunStatus {
         loop {
             match self.try_apply(process, run, in_use, approve.clone()).await {
                 Ok(status) if status.state == RunState::AwaitingUsage || status.state == RunState::Applying => {}
@@ -145,7 +159,7 @@ impl Pair {
         }
     }
 
-    async fn try_apply(
+    pub(super) async fn try_apply(
         &self,
         process: &Process,
         run: &str,
@@ -161,7 +175,7 @@ impl Pair {
         process.runs.settled(&id(run)).await
     }
 
-    fn claims(&self) -> usize {
+    pub(super) fn claims(&self) -> usize {
         self.world.medium.files().keys().filter(|path| path.starts_with("lagan/v1/running/")).count()
     }
 }
@@ -262,7 +276,7 @@ fn a_run_whose_replica_died_while_it_planned_begins_anew_at_another() {
 
 /// What two replicas left of a run that one of them was cut off in: no image has two tombstones, none that is kept or in
 /// use is gone, and what the second one could not delete is there whole.
-async fn assert_sound(pair: &Pair, in_use: usize, ended: &RunStatus) {
+pub(super) async fn assert_sound(pair: &Pair, in_use: usize, ended: &RunStatus) {
     ending::await_rest(&pair.world).await;
     let (visible, tombstones) = (pair.visible(), pair.tombstones());
     assert_eq!(ended.state, RunState::Completed, "{ended:?}");
@@ -288,7 +302,7 @@ fn a_run_whose_replica_died_while_it_applied_goes_on_at_another() {
             let status = pair.two.runs.status(&id("r1")).await.unwrap();
             assert!(matches!(status.state, RunState::Applying | RunState::AwaitingUsage), "{status:?}");
             // Since then a pod began to use what is still there.
-            let in_use = *pair.visible().iter().rfind(|number| **number != 4).unwrap();
+            let in_use = pair.still_to_go().await;
             let ended = pair.applied(&pair.two, "r1", &[in_use], None).await;
             assert_sound(&pair, in_use, &ended).await;
         });
@@ -308,7 +322,7 @@ fn a_replica_that_stood_still_while_it_applied_deletes_nothing_more_when_another
             pair.trashed(stopped).await;
             world.time.sleep(Duration::from_millis(after)).await;
             pair.one.clock.set(Pulse::Paused);
-            let in_use = *pair.visible().iter().rfind(|number| **number != 4).unwrap();
+            let in_use = pair.still_to_go().await;
             let ended = pair.applied(&pair.two, "r1", &[in_use], None).await;
             pair.one.clock.set(Pulse::Running);
             world.time.sleep(LONG).await;

@@ -118,11 +118,11 @@ impl Store {
     /// [`Error::NoLease`].
     pub(in crate::storage) fn for_change(self: &Arc<Self>) -> Result<Arc<Self>, Error> {
         let (Some(term), None) = (self.term()?, &self.fence) else { return Ok(Arc::clone(self)) };
-        Ok(self.for_change_in(term))
+        Ok(self.fenced_by(term).0)
     }
 
-    /// The same for a change that ends with the lease of this term.
-    pub(in crate::storage) fn for_change_in(self: &Arc<Self>, term: Arc<Term>) -> Arc<Self> {
+    /// The same for what ends with the lease of this term, and what is not known of its writes.
+    pub(super) fn fenced_by(self: &Arc<Self>, term: Arc<Term>) -> (Arc<Self>, Arc<Fence>) {
         let (clock, timing) = (Arc::clone(&self.clock), self.timing);
         let fence = Arc::new(Fence { term, clock, timing, uncertain_until: Mutex::default() });
         let driver = FencedDriver {
@@ -130,7 +130,8 @@ impl Store {
             writes: Arc::clone(&self.fenced),
             fence: Arc::clone(&fence),
         };
-        Arc::new(Self { driver: Arc::new(driver), fence: Some(fence), ..(**self).clone() })
+        let store = Self { driver: Arc::new(driver), fence: Some(Arc::clone(&fence)), ..(**self).clone() };
+        (Arc::new(store), fence)
     }
 }
 

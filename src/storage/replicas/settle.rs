@@ -65,15 +65,19 @@ impl Store {
         let since = match owner {
             // Its write failed, and landed all the same.
             Some(owner) if Some(owner) == own => self.changes.stray_since(id, self.clock.boot_time()),
-            Some(owner) => {
-                let Some(since) = replicas.observer().gone_since(owner) else { return Ok(false) };
-                if self.is_long_gone(owner).await? {
-                    return Ok(true);
-                }
-                since
-            }
+            Some(owner) => return self.is_past(owner).await,
             None => self.changes.stray_since(id, self.clock.boot_time()),
         };
+        Ok(self.clock.boot_time() >= since + self.timing.removal_bound)
+    }
+
+    /// Whether a replica was [seen](super::Membership::observe) to be gone, and nothing that it sent can land any more.
+    pub(super) async fn is_past(&self, replica: Ulid) -> Result<bool, Error> {
+        let Some(replicas) = &self.replicas else { return Ok(false) };
+        let Some(since) = replicas.observer().gone_since(replica) else { return Ok(false) };
+        if self.is_long_gone(replica).await? {
+            return Ok(true);
+        }
         Ok(self.clock.boot_time() >= since + self.timing.removal_bound)
     }
 
