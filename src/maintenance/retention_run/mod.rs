@@ -170,7 +170,7 @@ impl RetentionRuns {
             Ok(Begun::Here(status)) => status,
             Ok(Begun::Known(status)) => {
                 inner.catalog.release_run(claim).await;
-                return Ok(status);
+                return Ok(*status);
             }
             Err(error) => {
                 inner.catalog.release_run(claim).await;
@@ -264,7 +264,7 @@ impl RetentionRuns {
             Ok(Begun::Here(application)) => application,
             Ok(Begun::Known(status)) => {
                 inner.catalog.release_run(claim).await;
-                return Ok(status);
+                return Ok(*status);
             }
             Err(error) => {
                 inner.catalog.release_run(claim).await;

@@ -19,7 +19,7 @@ pub(super) enum Begun<T> {
     /// This process is at it now, with this.
     Here(T),
     /// There is nothing to begin: this is how far the run is.
-    Known(RunStatus),
+    Known(Box<RunStatus>),
 }
 
 /// What an application needs.
@@ -107,7 +107,7 @@ impl Inner {
         self.ledger.forget_leftovers(&catalog).await?;
         let status = self.first_status(run, planner)?;
         if let Some(known) = self.ledger.begin(run, status.clone())? {
-            return Ok(Begun::Known(known));
+            return Ok(Begun::Known(Box::new(known)));
         }
         if let Err(error) = self.record_start(&catalog, run, request, &status).await {
             self.ledger.forget(run);
@@ -133,7 +133,7 @@ impl Inner {
         self.ledger.look_for_all().await?;
         let status = self.unless_expired(run, self.ledger.status(run)?);
         if !waits_for(&status, &request) {
-            return Ok(Begun::Known(status));
+            return Ok(Begun::Known(Box::new(status)));
         }
         Self::check_approval(&status, &request)?;
         self.check_deletion()?;
@@ -150,7 +150,7 @@ impl Inner {
         let bounds = Bounds { deadline, planned_with, is_manual: is_manual(&original) };
         let planner = self.planner(&by_now(original, &request)?)?;
         Ok(match self.ledger.begin_applying(run, approves(&status, &request))? {
-            Some(known) => Begun::Known(known),
+            Some(known) => Begun::Known(Box::new(known)),
             None => Begun::Here(Application { planner, candidates, request, bounds }),
         })
     }
