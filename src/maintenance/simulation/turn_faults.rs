@@ -25,8 +25,8 @@ const LOOKS_WITHIN: Duration = Duration::from_secs(65);
 /// What becomes of the request.
 const FATES: [Fate; 4] = [Fate::Refused, Fate::Lost, Fate::Unanswered(Duration::ZERO), Fate::Unanswered(LATE)];
 
-fn write(path: &'static str, after: u32, fate: Fate) -> Option<Point> {
-    Some(Point { address: "one:1".into(), is_read: false, path, after, fate })
+fn write(path: &'static str, after: u32, fate: Fate) -> Point {
+    Point { address: "one:1".into(), is_read: false, path, after, fate }
 }
 
 /// Has one replica apply a run, whose write of that number goes wrong, and perhaps dies of it; then another one goes on.
@@ -41,7 +41,7 @@ fn play_application(after: u32, fate: Fate, dies: bool) -> bool {
         let used = page.candidates.iter().find(|candidate| candidate.digest == pair.digest(2)).unwrap();
         let in_use = vec![InUse { candidate: used.index, reason: "pod web".into() }];
         let begun = ApplyRequest { listing_seconds: 0.5, list: page.list, in_use, ..ApplyRequest::default() };
-        world.trap.set(write("lagan/v1/ru", after, fate));
+        world.trap.set(Some(write("lagan/v1/ru", after, fate)));
         // Where it does not begin, the other one begins.
         let begun = pair.one.runs.apply(&id("r1"), begun).await;
         assert!(begun.as_ref().is_ok_and(|status| status.state == RunState::Applying) || begun.is_err(), "{begun:?}");
@@ -88,7 +88,7 @@ fn whatever_becomes_of_a_record_of_a_plan_the_run_is_planned_in_the_end() {
                 play(&world, async {
                     let pair = Pair::new(&world).await;
                     let wanted = request("r1", Approval::Automatic);
-                    world.trap.set(write("lagan/v1/ru", after, fate));
+                    world.trap.set(Some(write("lagan/v1/ru", after, fate)));
                     let _ = pair.one.runs.start(wanted.clone()).await;
                     if dies {
                         let until = world.time.now() + LONG;
@@ -117,7 +117,7 @@ fn a_claim_that_could_not_be_removed_is_in_nobodys_way_for_long() {
         play(&world, async {
             let pair = Pair::new(&world).await;
             pair.planned(&pair.one, &request("r1", Approval::Automatic)).await;
-            world.trap.set(write("lagan/v1/running/", 1, fate));
+            world.trap.set(Some(write("lagan/v1/running/", 1, fate)));
             // Of its two writes the removal is the second one.
             assert_eq!(pair.applied(&pair.one, "r1", &[], None).await.state, RunState::Completed);
             assert!(!world.trap.is_set());
