@@ -62,23 +62,23 @@ impl Store {
             return Ok(false);
         }
         let own = replicas.term().map(|term| term.id());
-        let since = match owner {
+        match owner {
+            Some(owner) if Some(owner) != own => self.is_past(owner).await,
             // Its write failed, and landed all the same.
-            Some(owner) if Some(owner) == own => self.changes.stray_since(id, self.clock.boot_time()),
-            Some(owner) => return self.is_past(owner).await,
-            None => self.changes.stray_since(id, self.clock.boot_time()),
-        };
-        Ok(self.clock.boot_time() >= since + self.timing.removal_bound)
+            _ => Ok(self.can_land_no_more(self.changes.stray_since(id, self.clock.boot_time()))),
+        }
     }
 
     /// Whether a replica was [seen](super::Membership::observe) to be gone, and nothing that it sent can land any more.
     pub(super) async fn is_past(&self, replica: Ulid) -> Result<bool, Error> {
         let Some(replicas) = &self.replicas else { return Ok(false) };
         let Some(since) = replicas.observer().gone_since(replica) else { return Ok(false) };
-        if self.is_long_gone(replica).await? {
-            return Ok(true);
-        }
-        Ok(self.clock.boot_time() >= since + self.timing.removal_bound)
+        Ok(self.is_long_gone(replica).await? || self.can_land_no_more(since))
+    }
+
+    /// Whether what was sent until then has landed, or never will.
+    fn can_land_no_more(&self, since: Duration) -> bool {
+        self.clock.boot_time() >= since + self.timing.removal_bound
     }
 
     /// Whether somebody, perhaps a process that is gone itself, wrote down long ago that a replica is gone. How long ago,
