@@ -186,6 +186,12 @@ impl Error {
         Self::Driver { action, source: driver::Error::Io { action: "finish work on", path, source } }
     }
 
+    /// Whether the medium has no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Driver { source: driver::Error::NoSpace { .. }, .. })
+    }
+
     /// Whether nothing can be written now, while what is there can be read.
     pub(super) fn is_unwritable(&self) -> bool {
         use driver::Error as E;

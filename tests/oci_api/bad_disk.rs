@@ -9,13 +9,16 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
+use lagan::api::wire::CollectionState;
 use lagan::oci::{Algorithm, Digest};
 use reqwest::{Response, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::collection::ended;
 use crate::image::{Manifest, image};
 use crate::registry::{Registry, Setup, error, header};
 
@@ -168,6 +171,37 @@ async fn a_full_disk_refuses_what_needs_space_loses_nothing_and_is_used_again_wh
     expect_whole(registry.folder.path());
     let left = fs::read_dir(registry.folder.path().join("lagan/v1/local/staging")).unwrap().count();
     assert_eq!(left, 0, "what could not be written was removed");
+}
+
+/// Lets what lies at paths be three days old.
+fn grow_old(paths: [PathBuf; 2]) {
+    for path in paths {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(written - Duration::from_secs(3 * 24 * 60 * 60)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_collected_and_has_room_again() {
+    let disk = Disk::of(32);
+    let registry = Registry::on(disk.folder(), Setup::default()).await;
+    registry.clock.show_real_time();
+    let (layer, garbage) = (vec![7; 3 * MIB], vec![8; 6 * MIB]);
+    let manifest = registry.push_image("a", "v1", &layer).await;
+    let digest = registry.push_blob("a", &garbage).await;
+    let (root, hex) = (registry.folder.path().join("docker/registry/v2"), digest.hex());
+    let content = root.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
+    grow_old([content.clone(), root.join(format!("repositories/a/_layers/sha256/{hex}/link"))]);
+
+    disk.fill();
+    expect_full(registry.post("/v2/a/blobs/uploads/").await).await;
+    assert_eq!(registry.post("/v2/_lagan/gc").await.status(), StatusCode::ACCEPTED);
+    let report = ended(&registry).await;
+    assert_eq!((report.state, report.removed.blobs), (CollectionState::Finished, 1), "{report:?}");
+    assert!(!content.exists());
+    expect_image(&registry, &manifest, &layer).await;
+    registry.push_blob("a", &[9; MIB]).await;
 }
 
 #[tokio::test]

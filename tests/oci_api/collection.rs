@@ -12,12 +12,12 @@ use crate::registry::{Registry, Setup, expect_error};
 
 const GC: &str = "/v2/_lagan/gc";
 
-async fn begin(registry: &Registry, body: &Value) -> Response {
+pub(crate) async fn begin(registry: &Registry, body: &Value) -> Response {
     registry.request(Method::POST, GC).json(body).send().await.unwrap()
 }
 
 /// The last collection, once it is over.
-async fn ended(registry: &Registry) -> CollectionStatus {
+pub(crate) async fn ended(registry: &Registry) -> CollectionStatus {
     loop {
         let status: CollectionStatus = registry.get(GC).await.json().await.unwrap();
         if status.state != CollectionState::Running {

@@ -32,6 +32,11 @@ impl TestClock {
     pub(crate) fn pass(&self, seconds: i64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
+
+    /// Shows what the machine's clock does now.
+    pub(crate) fn show_real_time(&self) {
+        self.pass(Timestamp::now().duration_since(self.now()).as_secs());
+    }
 }
 
 impl Clock for TestClock {

@@ -230,7 +230,11 @@ impl Inner {
         if !self.is_noted(record.status.dry_run) {
             return Ok(());
         }
-        self.records.put(id, record).await.map_err(unwritten)?;
+        match self.records.put(id, record).await {
+            // Whoever has a full store to itself collects because of that.
+            Err(error) if error.is_full() && !self.catalog.is_shared() => warn_of(Err(error)),
+            noted => noted.map_err(unwritten)?,
+        }
         let now = self.clock.boot_time();
         let is_rival = |(other, record): &(Ulid, Record)| {
             *other != id && record.is_running() && !self.sightings.is_gone(*other, record.beat, now)

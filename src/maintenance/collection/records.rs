@@ -84,7 +84,8 @@ impl Records {
         self.0.remove_collection(id).await
     }
 
-    /// Forgets all but the last ones. Dry runs change nothing, so of those only the last one is of interest.
+    /// Forgets all but the last ones, and the last one that finished: it says how many repositories there were. Dry runs
+    /// change nothing, so of those only the last one is of interest.
     pub(super) async fn prune(&self) -> Result<(), Error> {
         let mut all = self.all().await?;
         let last_dry = all.iter().rfind(|(_, record)| record.status.dry_run).map(|(id, _)| *id);
@@ -93,7 +94,9 @@ impl Records {
             self.remove(id).await?;
         }
         let excess = all.len().saturating_sub(MAX_KEPT);
-        for (id, _) in all.into_iter().take(excess) {
+        let is_finished = |record: &Record| record.status.state == CollectionState::Finished && !record.status.dry_run;
+        let last_finished = all.iter().rfind(|(_, record)| is_finished(record)).map(|(id, _)| *id);
+        for (id, _) in all.into_iter().take(excess).filter(|(id, _)| Some(*id) != last_finished) {
             self.remove(id).await?;
         }
         Ok(())

@@ -147,7 +147,7 @@ impl Inner {
     }
 
     /// How many repositories there were when the last collection finished; `None` before the first one.
-    async fn repositories_before(&self) -> Result<Option<u64>, storage::Error> {
+    pub(super) async fn repositories_before(&self) -> Result<Option<u64>, storage::Error> {
         let all = self.records.all().await?;
         let is_finished = |state| state == CollectionState::Finished;
         let last = all.into_iter().rfind(|(_, record)| is_finished(record.status.state) && !record.status.dry_run);

@@ -308,6 +308,26 @@ async fn only_the_last_reports_are_kept() {
 }
 
 #[tokio::test]
+async fn how_many_repositories_there_were_is_known_however_many_collections_did_not_finish() {
+    let place = Place::new().await;
+    let catalog = place.catalog().await;
+    let records = Records::of(&catalog);
+    let collections = place.of(&catalog).await;
+    let finished = collect(&collections).await;
+    let id = finished.id.parse().unwrap();
+    let mut record = records.get(id).await.unwrap().unwrap();
+    record.repositories = Some(7);
+    records.put_end(id, &record).await.unwrap();
+    record.status.state = CollectionState::Failed;
+    for _ in 0..40 {
+        records.put_end(catalog.name_collection(), &record).await.unwrap();
+    }
+    records.prune().await.unwrap();
+    assert_eq!(place.reports(), 31);
+    assert_eq!(collections.inner.repositories_before().await.unwrap(), Some(7));
+}
+
+#[tokio::test]
 async fn a_stop_interrupts_it() {
     let place = Place::new().await;
     let collections = place.collections().await;

@@ -52,8 +52,11 @@ fn note(root: &Root, was_clean: bool, boot: Option<&str>) -> io::Result<Option<T
         write(root, AGES_LOST, "")?;
     }
     if !is_same {
-        // After it: what is noted here is not found to be lost again.
-        write(root, BOOT, boot.unwrap_or_default())?;
+        // After it: what is noted here is not found to be lost again. Where there is no room for it, it is found once more.
+        match write(root, BOOT, boot.unwrap_or_default()) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            noted => noted?,
+        }
     }
     match root.open_at(&at(AGES_LOST), OFlags::RDONLY) {
         Ok(file) => Timestamp::try_from(File::from(file).metadata()?.modified()?).map(Some).map_err(io::Error::other),
