@@ -179,7 +179,24 @@ fn explain(error: &jsonschema::ValidationError<'_>) -> Vec<FieldError> {
             vec![FieldError::new(path, message)]
         }
         ValidationErrorKind::Pattern { pattern } => vec![FieldError::new(path, form(error.instance(), pattern))],
-        _ => vec![FieldError::new(path, error)],
+        _ => {
+            let message = error.to_string();
+            let is_long = message.chars().count() > LONGEST_QUOTE * 2;
+            let message = if is_long { error.masked_with("the value").to_string() } else { message };
+            vec![FieldError::new(path, message)]
+        }
+    }
+}
+
+/// How many characters of a value an error repeats.
+const LONGEST_QUOTE: usize = 100;
+
+/// A value as an error repeats it.
+fn quote(given: &Value) -> String {
+    let text = given.to_string();
+    match text.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 
@@ -219,6 +236,7 @@ const FORMS: [(&str, &str); 16] = [
 ];
 
 fn form(given: &Value, pattern: &str) -> String {
+    let given = quote(given);
     match FORMS.iter().find(|(known, _)| *known == pattern) {
         Some((_, words)) => format!("{given} is not understood: {words}"),
         None => format!("{given} does not match {pattern}"),
@@ -248,6 +266,21 @@ mod tests {
     fn registry(spec: &str) -> Value {
         let text = format!("apiVersion: lagan.dev/v1alpha1\nkind: Registry\nmetadata: {{name: main}}\nspec: {spec}");
         serde_yaml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn an_error_is_short_however_long_the_value_is() {
+        let long = "x".repeat(100_000);
+        let rules = vec![format!("{{name: r, tags: ['{long}'], always: {{}}}}"); 70].join(", ");
+        for spec in [format!("minimumAge: '{long}'"), format!("keep: [{rules}]"), format!("timeZone: ['{long}']")] {
+            let text = format!(
+                "{{apiVersion: lagan.dev/v1alpha1, kind: RetentionPolicy, metadata: {{name: p}}, \
+                 spec: {{registryRef: {{name: r}}, {spec}}}}}"
+            );
+            let object = serde_yaml::from_str(&text).unwrap();
+            let error = Validator::new().unwrap().validate(&object).unwrap_err().to_string();
+            assert!(error.len() < 2_000, "{} bytes: {}", error.len(), &error[..500]);
+        }
     }
 
     #[test]

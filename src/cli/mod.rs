@@ -43,6 +43,7 @@ mod telemetry;
 mod trash;
 mod up;
 mod version;
+mod yaml;
 
 use std::{
     io::{self, Write},

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::api::Validator;
 use crate::api::v1alpha1::{Registry, RetentionPolicy};
 use crate::cli::exit::InvalidUsage;
+use crate::cli::yaml;
 
 /// The namespace of objects that name none, as `kubectl` has it.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -55,6 +56,7 @@ impl Objects {
         for (file, text) in files {
             // Editors of some systems begin a file with a mark that is no part of it.
             let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+            yaml::check_depth(text).map_err(|what| InvalidUsage(format!("{}: {what}", file.display())))?;
             for (at, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
                 let place = format!("{}: document {}", file.display(), at + 1);
                 let wrong = |what: String| InvalidUsage(format!("{place}: {what}"));

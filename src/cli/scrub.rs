@@ -98,6 +98,9 @@ async fn scrub(client: &RegistryClient, request: &ScrubRequest) -> anyhow::Resul
         let page: FindingPage = client.get(&["scrub", "findings"], &query).await?;
         findings.extend(page.findings);
         match page.next {
+            Some(next) if last.as_ref() == Some(&next) => {
+                anyhow::bail!("the registry repeats its page of findings after {next}")
+            }
             Some(next) => last = Some(next),
             None => return Ok(Report { status, findings }),
         }

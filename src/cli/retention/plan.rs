@@ -62,17 +62,21 @@ async fn lines(
     sheet: &mut Sheet,
 ) -> anyhow::Result<bool> {
     let decision = only.map(|only| format!("{only:?}"));
-    let mut last: Option<String> = None;
+    let mut last: Option<u64> = None;
     loop {
         let mut query = vec![("n", PAGE)];
         query.extend(decision.as_deref().map(|only| ("decision", only)));
-        query.extend(last.as_deref().map(|last| ("last", last)));
+        let after = last.map(|last| last.to_string());
+        query.extend(after.as_deref().map(|last| ("last", last)));
         let page: PlanPage = client.get(&["retention", "runs", &plan.run, "plan"], &query).await?;
         if !output::go_on(&sheet.lines(&page.lines)?)? {
             return Ok(false);
         }
         match page.next {
-            Some(next) => last = Some(next.to_string()),
+            Some(next) if last.is_some_and(|last| next <= last) => {
+                anyhow::bail!("the registry does not go on with the plan: behind line {next} it points to line {next}")
+            }
+            Some(next) => last = Some(next),
             None => return output::go_on(&sheet.end_of_plan()),
         }
     }

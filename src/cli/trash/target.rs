@@ -88,6 +88,9 @@ pub(super) async fn list(client: &RegistryClient, filter: Filter<'_>) -> anyhow:
         let page: TrashPage = client.get(&["trash"], &query).await?;
         entries.extend(page.entries);
         match page.next {
+            Some(next) if last.as_ref() == Some(&next) => {
+                anyhow::bail!("the registry repeats its page of the trash after {next}")
+            }
             Some(next) => last = Some(next),
             None => return Ok(entries),
         }

@@ -13,6 +13,7 @@ use super::{
     duration::go_seconds,
     has_empty_alternative, of_a_rank_by_pulls, remark_on_first_pushes,
 };
+use crate::cli::yaml;
 use crate::retention::TagPatterns;
 
 /// What zot takes where `delay` is missing.
@@ -70,6 +71,7 @@ struct Counts {
 /// # Errors
 /// In words, if it is none.
 pub(super) fn translate(text: &str) -> Result<Translation, String> {
+    yaml::check_depth(text)?;
     let whole: Value = serde_yaml::from_str(text).map_err(|error| format!("it is neither JSON nor YAML: {error}"))?;
     let mut translation = Translation::default();
     let storage = whole.get("storage").unwrap_or(&whole);
