@@ -44,12 +44,18 @@ impl From<FieldError> for Invalid {
     }
 }
 
+/// So many errors are named in a text: who mends those sees the next ones.
+const MOST_NAMED: usize = 20;
+
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, error) in self.errors.iter().enumerate() {
+        for (at, error) in self.errors.iter().take(MOST_NAMED).enumerate() {
             write!(f, "{}{error}", if at == 0 { "" } else { "; " })?;
         }
-        Ok(())
+        match self.errors.len().saturating_sub(MOST_NAMED) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 
