@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::json;
 
 /// A length of time in hours, minutes and seconds, such as `168h`, `1h30m` or `45s`.
 ///
@@ -20,6 +21,8 @@ impl Duration {
     pub const MAX_LEN: usize = 16;
     /// The pattern that the schema of a resource checks.
     pub const PATTERN: &'static str = "^([0-9]+(h|m|s))+$";
+    /// What to write where a text does not match it: an API server tells nobody what a pattern means.
+    pub const FORM: &'static str = "write hours, minutes and seconds, such as 720h or 1h30m; there are no days";
 
     /// A whole number of hours.
     #[must_use]
@@ -69,7 +72,7 @@ impl fmt::Display for Duration {
 
 /// The text is no length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a duration is written in hours, minutes and seconds, such as 168h, 1h30m or 45s")]
+#[error("a duration is written in hours, minutes and seconds, such as 168h, 1h30m or 45s; there are no days")]
 pub struct DurationError;
 
 impl FromStr for Duration {
@@ -125,7 +128,10 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": Self::PATTERN, "maxLength": Self::MAX_LEN})
+        let words = json!([{"rule": format!("self.matches('{}')", Self::PATTERN), "message": Self::FORM}]);
+        json_schema!({
+            "type": "string", "pattern": Self::PATTERN, "maxLength": Self::MAX_LEN, "x-kubernetes-validations": words,
+        })
     }
 }
 

@@ -178,6 +178,13 @@ fn explain(error: &jsonschema::ValidationError<'_>) -> Vec<FieldError> {
             let message = format!("must be one of {}", options.collect::<Vec<_>>().join(", "));
             vec![FieldError::new(path, message)]
         }
+        // As an API server says it.
+        ValidationErrorKind::Minimum { limit } => {
+            vec![FieldError::new(path, format!("{} should be greater than or equal to {limit}", error.instance()))]
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            vec![FieldError::new(path, format!("{} should be less than or equal to {limit}", error.instance()))]
+        }
         ValidationErrorKind::Pattern { pattern } => vec![FieldError::new(path, form(error.instance(), pattern))],
         _ => {
             let message = error.to_string();
@@ -202,7 +209,7 @@ fn quote(given: &Value) -> String {
 
 /// What a text must look like, in words. A pattern is for programs.
 const FORMS: [(&str, &str); 16] = [
-    (Duration::PATTERN, "write hours, minutes and seconds, such as 168h, 1h30m or 45s"),
+    (Duration::PATTERN, Duration::FORM),
     (Quantity::PATTERN, "write a number of bytes, perhaps with a unit, such as 20Gi, 4Mi, 500M or 1048576"),
     (
         r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$",
@@ -314,8 +321,8 @@ mod tests {
     #[test]
     fn text_of_another_form_is_told_in_words_what_to_write() {
         let error = Validator::new().unwrap().validate(&registry("{deletion: {restoreWindow: 7d}}")).unwrap_err();
-        let expected = "spec.deletion.restoreWindow: \"7d\" is not understood: write hours, minutes and seconds, such as 168h, \
-                        1h30m or 45s";
+        let expected = "spec.deletion.restoreWindow: \"7d\" is not understood: write hours, minutes and seconds, such as 720h or \
+                        1h30m; there are no days";
         assert_eq!(error.to_string(), expected);
     }
 

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::v1alpha1::rules::rules;
+use crate::api::v1alpha1::rules::rules_of_duration;
 use crate::api::{Duration, FieldError};
 use crate::retention::{Schedule, ScheduleError};
 
@@ -29,7 +29,7 @@ pub struct GarbageCollectionSpec {
     /// How old a blob must be before it can be garbage: what is younger may belong to a push that is still going on. At
     /// least 10m, at least twice as long as the longest push, and at most as long as deletion.restoreWindow. Where it is
     /// not given: 24h, or the restore window where that is shorter.
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(
+    #[schemars(extend("x-kubernetes-validations" = rules_of_duration(&[(
         "duration(self) >= duration('10m')",
         "gracePeriod must be at least 10m: a push may take that long, and what it has uploaded must not go meanwhile"
     )])))]

@@ -14,7 +14,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::v1alpha1::rules::rules;
+use crate::api::v1alpha1::rules::{rules, where_duration};
 
 pub use access::{Anonymous, AuthSpec, HtpasswdSpec, SecretKeyReference, SecretReference, TlsMode, TlsSpec};
 pub use garbage_collection::{
@@ -75,7 +75,8 @@ pub use workload::{ImageSpec, PodDisruptionBudgetMode, PodDisruptionBudgetSpec, 
         "replicas must be 0 or 1: more than one replica needs object storage, which is storage.type S3, GCS or Azure"
     ),
     (
-        "!has(self.garbageCollection.gracePeriod) || duration(self.garbageCollection.gracePeriod) <= duration(self.deletion.restoreWindow)",
+        &format!("!has(self.garbageCollection.gracePeriod) || {}", where_duration("self.garbageCollection.gracePeriod",
+            &where_duration("self.deletion.restoreWindow", "duration(self.garbageCollection.gracePeriod) <= duration(self.deletion.restoreWindow)"))),
         "garbageCollection.gracePeriod must not be longer than deletion.restoreWindow"
     ),
 ])))]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::v1alpha1::rules::rules;
+use crate::api::v1alpha1::rules::{rules, rules_of_duration};
 use crate::api::{Duration, Quantity};
 
 use super::{CaBundleReference, SecretReference};
@@ -28,7 +28,7 @@ pub struct DeletionSpec {
     /// every delete is refused, and retention policies plan and delete nothing.
     pub mode: DeletionMode,
     /// How long the trash keeps what was deleted. At least 10m.
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(
+    #[schemars(extend("x-kubernetes-validations" = rules_of_duration(&[(
         "duration(self) >= duration('10m')",
         "restoreWindow must be at least 10m: less is no chance to notice a mistake"
     )])))]
@@ -63,7 +63,7 @@ pub fn default_restore_window() -> Duration {
 pub struct UploadsSpec {
     /// How long the bytes of a push that was broken off are kept, from when the last of them came, so that its client
     /// can go on with it. At least 24h.
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(
+    #[schemars(extend("x-kubernetes-validations" = rules_of_duration(&[(
         "duration(self) >= duration('24h')",
         "expireAfter must be at least 24h: a large push may take long, and its parts are not removed under way"
     )])))]
@@ -234,7 +234,7 @@ pub struct LimitsSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_blob_size: Option<Quantity>,
     /// How long requests in progress may take after the pod was told to stop. At most 1h.
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(
+    #[schemars(extend("x-kubernetes-validations" = rules_of_duration(&[(
         "duration(self) <= duration('1h')",
         "drainTimeout must be at most 1h: the registry does not answer while it drains"
     )])))]

@@ -6,8 +6,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::v1alpha1::rules::{demanded_by_rules, rules};
+use crate::api::v1alpha1::rules::{demanded_by_rules, rules, rules_of_duration};
 use crate::api::{Duration, Quantity};
+
+/// What a time must be within which something stays.
+const KEEPS_SOMETHING: (&str, &str) = (
+    "duration(self) > duration('0s')",
+    "write a time such as 720h: 0s keeps nothing, so the rule would delete every tag that it matches",
+);
 
 /// Tags, and when they stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,9 +21,6 @@ use crate::api::{Duration, Quantity};
 #[schemars(extend("x-kubernetes-validations" = rules(&[(
     "has(self.always) || has(self.mostRecentlyPushed) || has(self.mostRecentlyPulled) || has(self.pushedWithin) || has(self.pulledWithin) || has(self.createdWithin) || has(self.semver) || has(self.labels) || has(self.annotations) || has(self.artifactTypes) || has(self.platforms) || has(self.withinSize)",
     "a keep rule needs a criterion, such as always: {}, mostRecentlyPushed, pushedWithin, pulledWithin or semver; without one it would delete every tag that it matches"
-), (
-    "(!has(self.pushedWithin) || duration(self.pushedWithin) > duration('0s')) && (!has(self.pulledWithin) || duration(self.pulledWithin) > duration('0s')) && (!has(self.createdWithin) || duration(self.createdWithin) > duration('0s'))",
-    "pushedWithin, pulledWithin and createdWithin are times such as 720h; 0s keeps nothing, so the rule would delete every tag that it matches"
 )])))]
 pub struct KeepRule {
     /// The rule's name, which the reasons of a plan use.
@@ -39,12 +42,15 @@ pub struct KeepRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_recently_pulled: Option<u32>,
     /// Those stay that were pushed less than this ago.
+    #[schemars(extend("x-kubernetes-validations" = rules_of_duration(&[KEEPS_SOMETHING])))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pushed_within: Option<Duration>,
     /// Those stay that were pulled less than this ago, by tag or by digest. What was never pulled counts from its push.
+    #[schemars(extend("x-kubernetes-validations" = rules_of_duration(&[KEEPS_SOMETHING])))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulled_within: Option<Duration>,
     /// Those stay whose image says that it was made less than this ago, or does not say when.
+    #[schemars(extend("x-kubernetes-validations" = rules_of_duration(&[KEEPS_SOMETHING])))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_within: Option<Duration>,
     /// Those stay that are versions, as semver.org writes them, of a range or among the highest. `semver: {}` is all

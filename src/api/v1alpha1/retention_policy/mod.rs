@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Duration;
-use crate::api::v1alpha1::rules::{demanded_by_rules, rules};
+use crate::api::v1alpha1::rules::{demanded_by_rules, rules, rules_of_duration, where_duration};
 
 pub use field_path::{FieldPath, FieldPathError, Misfit};
 pub use in_use::{
@@ -64,7 +64,7 @@ pub use status::{
         "a policy needs a Registry: write its name, such as registryRef: {name: main}"
     ),
     (
-        "size(self.keep) > 0 || self.unmatchedTags == 'Delete' || self.untagged.action == 'Delete' || size(self.holds) > 0 || duration(self.minimumAge) > duration('1h')",
+        &where_duration("self.minimumAge", "size(self.keep) > 0 || self.unmatchedTags == 'Delete' || self.untagged.action == 'Delete' || size(self.holds) > 0 || duration(self.minimumAge) > duration('1h')"),
         "this policy does nothing: write rules into keep, such as {name: releases, tags: [\"v*\"], always: {}}, or else unmatchedTags: Delete, untagged: {action: Delete}, a minimumAge of more than 1h, or holds"
     ),
 ])))]
@@ -94,7 +94,7 @@ pub struct RetentionPolicySpec {
     #[serde(default)]
     pub suspend: bool,
     /// How late a run may start. One that is later is skipped, and the next one is on time. At least 1m.
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(
+    #[schemars(extend("x-kubernetes-validations" = rules_of_duration(&[(
         "duration(self) >= duration('1m')",
         "startingDeadline must be at least 1m: the operator may be restarting when a run is due"
     )])))]
