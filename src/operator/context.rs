@@ -49,7 +49,7 @@ impl Context {
     /// Tells those who watch an object that something changed about it. An Event that cannot be written is
     /// logged, and changes nothing.
     pub async fn record(&self, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
-        let note = note.chars().take(MAX_NOTE_CHARS).collect();
+        let note = clip(note).to_owned();
         let action = "Reconcile".to_owned();
         let event = Event { type_, reason: reason.to_owned(), note: Some(note), action, secondary: None };
         if let Err(error) = self.recorder.publish(&event, about).await {
@@ -64,5 +64,25 @@ impl Context {
     }
 }
 
-/// The API server takes a kilobyte; a character is at most four bytes.
-const MAX_NOTE_CHARS: usize = 256;
+/// The longest note that the API server takes, in bytes.
+const MAX_NOTE_BYTES: usize = 1024;
+
+/// As much of a note as an Event takes, in whole characters.
+fn clip(note: &str) -> &str {
+    let longest = MAX_NOTE_BYTES.min(note.len());
+    (0..=longest).rev().find_map(|end| note.get(..end)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn note_is_clipped_where_the_api_server_takes_no_more_and_between_characters() {
+        let long = "x".repeat(1025);
+        assert_eq!(clip(&long).len(), 1024);
+        let wide = format!("x{}", "\u{20ac}".repeat(400));
+        assert_eq!(clip(&wide).len(), 1 + 341 * 3);
+        assert_eq!(clip("as it is"), "as it is");
+    }
+}

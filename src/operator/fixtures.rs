@@ -1,6 +1,9 @@
 //! An API server and a registry for tests, which answer what they are told to.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
@@ -53,6 +56,8 @@ pub(crate) enum Answer {
     Json(u16, Value),
     /// The connection breaks.
     Broken,
+    /// It comes late.
+    Late(Duration, Box<Answer>),
 }
 
 impl Answer {
@@ -68,6 +73,11 @@ impl Answer {
 
     pub(crate) fn broken() -> Self {
         Self::Broken
+    }
+
+    /// The same, after a while.
+    pub(crate) fn after(self, pause: Duration) -> Self {
+        Self::Late(pause, Box::new(self))
     }
 }
 
@@ -103,12 +113,17 @@ impl Cluster {
         let bytes = body.collect_bytes().await.unwrap();
         let asked =
             self.remember(parts.method.to_string(), parts.uri, serde_json::from_slice(&bytes).unwrap_or_default());
-        match (self.script)(&asked) {
+        let mut answer = (self.script)(&asked);
+        while let Answer::Late(pause, then) = answer {
+            tokio::time::sleep(pause).await;
+            answer = *then;
+        }
+        match answer {
             Answer::Json(code, body) => {
                 let body = Body::from(serde_json::to_vec(&body).unwrap());
                 Ok(Response::builder().status(code).header("content-type", "application/json").body(body).unwrap())
             }
-            Answer::Broken => Err(std::io::ErrorKind::ConnectionReset.into()),
+            Answer::Broken | Answer::Late(..) => Err(std::io::ErrorKind::ConnectionReset.into()),
         }
     }
 

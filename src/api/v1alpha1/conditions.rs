@@ -130,6 +130,8 @@ pub enum Reason {
     Completed,
     /// `LastRunSucceeded`: what is in use could not be found out.
     InUseUnknown,
+    /// `LastRunSucceeded`: what the Registry's policies keep could not be read.
+    PoliciesUnknown,
     /// `LastRunSucceeded`: the plan was over a limit.
     LimitExceeded,
     /// `LastRunSucceeded`: the Registry deletes nothing.
@@ -188,6 +190,7 @@ impl Reason {
             Self::AwaitingApproval => "AwaitingApproval",
             Self::Completed => "Completed",
             Self::InUseUnknown => "InUseUnknown",
+            Self::PoliciesUnknown => "PoliciesUnknown",
             Self::LimitExceeded => "LimitExceeded",
             Self::DeletionUnavailable => "DeletionUnavailable",
             Self::RegistryUnavailable => "RegistryUnavailable",

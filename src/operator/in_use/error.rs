@@ -33,6 +33,14 @@ pub enum Error {
         /// What it may take.
         seconds: u64,
     },
+    /// What a policy names besides the workloads could not be read.
+    #[error("inUse of RetentionPolicy {policy} cannot be read")]
+    OfPolicy {
+        /// The policy's name.
+        policy: String,
+        /// Why.
+        source: Box<Self>,
+    },
     /// A `ConfigMap` of `extraImagesFrom` is not there.
     #[error("there is no ConfigMap {name} in this namespace, which inUse.extraImagesFrom names")]
     NoConfigMap {
@@ -74,6 +82,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Names the policy that asked.
+    pub(super) fn of_policy(policy: &str) -> impl Fn(Self) -> Self {
+        move |source| Self::OfPolicy { policy: policy.to_owned(), source: Box::new(source) }
+    }
+
+    /// Whether the API server refuses.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::OfPolicy { source, .. } => source.is_refusal(),
+            _ => false,
+        }
+    }
+
     /// What the API server's answer to the list of a resource means.
     pub(super) fn listing(resource: String, error: kube::Error) -> Self {
         match error {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
-use crate::api::v1alpha1::{InUseScope, InUseSpec, RolloutHistory as HistorySpec};
+use crate::api::v1alpha1::InUseScope;
 use crate::operator::config::WatchScope;
 
 use super::{
     custom_resource::CustomResource,
+    demand::{Demand, Named},
     error::Error,
     image_list,
     images::each_image,
@@ -30,28 +31,30 @@ pub struct Inquiry<'a> {
     pub client: &'a Client,
     /// Where the operator has rights.
     pub watched: &'a WatchScope,
-    /// The policy's namespace.
+    /// The policy's namespace, which is that of the others of its Registry.
     pub namespace: &'a str,
-    /// What the policy counts as in use.
-    pub spec: &'a InUseSpec,
+    /// The policy's name.
+    pub policy: &'a str,
+    /// What it and the others count as in use.
+    pub demand: &'a Demand,
 }
 
 impl Inquiry<'_> {
-    /// Lists every source, live, to its end, and adds what it finds to `protection`. Returns how long that took.
+    /// Lists every source, live, to its end, and adds what it finds to `protection`. Returns when that began.
     ///
     /// # Errors
     /// When one source cannot be read to its end. Then nothing is known about what is in use.
-    pub async fn list(&self, protection: &mut Protection<'_>) -> Result<Duration, Error> {
+    pub async fn list(&self, protection: &mut Protection<'_>) -> Result<Instant, Error> {
         let began = Instant::now();
         let all = tokio::time::timeout(TIME_LIMIT, self.list_all(protection));
         all.await.unwrap_or(Err(Error::TooSlow { seconds: TIME_LIMIT.as_secs() }))?;
-        Ok(began.elapsed())
+        Ok(began)
     }
 
     /// What the reader of a status should know of how much was asked, if it is not everything.
     #[must_use]
     pub fn narrowness(&self) -> Option<String> {
-        match (self.spec.scope, self.watched) {
+        match (self.demand.scope(), self.watched) {
             (InUseScope::WatchedNamespaces, WatchScope::Namespaces(names)) => Some(format!(
                 "inUse.scope is WatchedNamespaces: only what the namespaces {} use is protected",
                 names.join(", ")
@@ -60,31 +63,40 @@ impl Inquiry<'_> {
         }
     }
 
-    /// What may help where a list was refused.
+    /// What the reader of a status should know besides an error: what may help where a list was refused, and who asks
+    /// where this policy does not.
     #[must_use]
-    pub fn hint(&self, error: &Error) -> Option<&'static str> {
-        let is_refused = matches!(error, Error::Refused { .. }) && self.spec.scope == InUseScope::Cluster;
-        (is_refused && *self.watched != WatchScope::Cluster).then_some(
-            "the operator has rights in the namespaces that it watches only: give it more, or say \
-             inUse.scope: WatchedNamespaces",
-        )
+    pub fn hint(&self, error: &Error) -> Option<String> {
+        if error.is_refusal() && self.demand.scope() == InUseScope::Cluster && *self.watched != WatchScope::Cluster {
+            return Some(format!(
+                "the operator has rights in the namespaces that it watches only: give it more, or say \
+                 inUse.scope: WatchedNamespaces in RetentionPolicy {}",
+                self.demand.of_the_whole_cluster()
+            ));
+        }
+        let is_named = matches!(error, Error::OfPolicy { .. }) || self.demand.is_of(self.policy);
+        (!is_named)
+            .then(|| format!("RetentionPolicy {} of the same Registry keeps what is in use", self.demand.policies()))
     }
 
     /// What others make workloads from comes before the workloads (see [`SOURCES`]).
     async fn list_all(&self, protection: &mut Protection<'_>) -> Result<(), Error> {
-        for extra in &self.spec.extra_images_from {
-            image_list::add(self.client, self.namespace, extra, protection).await?;
+        for Named { policy, what } in self.demand.extra_images() {
+            let added = image_list::add(self.client, self.namespace, what, protection).await;
+            added.map_err(Error::of_policy(policy))?;
         }
-        for wanted in &self.spec.custom_resources {
-            let custom = CustomResource::find(self.client, wanted).await?;
+        for Named { policy, what } in self.demand.custom_resources() {
+            let found = CustomResource::find(self.client, what).await;
+            let custom = found.map_err(Error::of_policy(policy))?;
             let everywhere = vec![None];
             let parts = if custom.is_namespaced { self.parts() } else { everywhere };
             for part in parts {
                 let mut add = |object: &_| custom.add(object, protection);
-                each_object(self.client, &custom.resource, part.as_deref(), &mut add).await?;
+                let listed = each_object(self.client, &custom.resource, part.as_deref(), &mut add).await;
+                listed.map_err(Error::of_policy(policy))?;
             }
         }
-        let mut history = (self.spec.rollout_history == HistorySpec::Ignore).then(RolloutHistory::default);
+        let mut history = (!self.demand.protects_history()).then(RolloutHistory::default);
         for source in SOURCES {
             for part in self.parts() {
                 self.list_source(source, part.as_deref(), history.as_mut(), protection).await?;
@@ -95,7 +107,7 @@ impl Inquiry<'_> {
 
     /// The namespaces to list one after the other; `None` is all of them in one list.
     fn parts(&self) -> Vec<Option<String>> {
-        match self.spec.scope {
+        match self.demand.scope() {
             InUseScope::Cluster => vec![None],
             InUseScope::WatchedNamespaces => self.watched.parts(),
         }
@@ -124,7 +136,7 @@ impl Inquiry<'_> {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::api::wire::Candidate;
+    use crate::api::{v1alpha1::InUseSpec, wire::Candidate};
     use crate::operator::fixtures::{Answer, Cluster};
 
     use super::*;
@@ -162,10 +174,22 @@ mod tests {
     async fn listed_as(cluster: &Cluster, spec: &Value, watched: &WatchScope) -> Result<Vec<u32>, Error> {
         let index = index();
         let mut protection = Protection::new(&index, "shop");
-        let spec: InUseSpec = serde_json::from_value(spec.clone()).unwrap();
-        let inquiry = Inquiry { client: &cluster.client(), watched, namespace: "shop", spec: &spec };
-        inquiry.list(&mut protection).await?;
+        let (client, demand) = (cluster.client(), demand(&[("cleanup", spec)]));
+        let inquiry = Inquiry { client: &client, watched, namespace: "shop", policy: "cleanup", demand: &demand };
+        inquiry.list(&mut protection).await.map_err(|error| match error {
+            Error::OfPolicy { policy, source } => {
+                assert_eq!(policy, "cleanup");
+                *source
+            }
+            error => error,
+        })?;
         Ok(protection.in_use().into_iter().map(|in_use| in_use.candidate).collect())
+    }
+
+    fn demand(policies: &[(&str, &Value)]) -> Demand {
+        let specs: Vec<(&str, InUseSpec)> =
+            policies.iter().map(|(name, spec)| (*name, serde_json::from_value((*spec).clone()).unwrap())).collect();
+        Demand::of(specs.iter().map(|(name, spec)| ((*name).to_owned(), spec)))
     }
 
     fn paths(cluster: &Cluster) -> Vec<String> {
@@ -272,9 +296,9 @@ mod tests {
         assert_eq!(listed_as(&cluster, &narrow, &watched).await.unwrap(), [1]);
         assert_eq!(cluster.requests().len(), 2 * SOURCES.len());
 
-        let spec: InUseSpec = serde_json::from_value(narrow).unwrap();
-        let client = cluster.client();
-        let mut inquiry = Inquiry { client: &client, watched: &watched, namespace: "shop", spec: &spec };
+        let (client, demand) = (cluster.client(), demand(&[("cleanup", &narrow)]));
+        let mut inquiry =
+            Inquiry { client: &client, watched: &watched, namespace: "shop", policy: "cleanup", demand: &demand };
         assert!(inquiry.narrowness().unwrap().contains("shop, lab"));
         inquiry.watched = &WatchScope::Cluster;
         assert_eq!(inquiry.narrowness(), None, "all of it is watched");
@@ -285,11 +309,16 @@ mod tests {
         let watched = WatchScope::Namespaces(vec!["shop".to_owned()]);
         let cluster = Cluster::answering(|_| Answer::failure(403, "not for you"));
         let error = listed_as(&cluster, &json!({}), &watched).await.unwrap_err();
-        let (client, spec) = (cluster.client(), InUseSpec::default());
-        let mut inquiry = Inquiry { client: &client, watched: &watched, namespace: "shop", spec: &spec };
-        assert!(inquiry.hint(&error).unwrap().contains("WatchedNamespaces"));
+        let narrow = json!({"scope": "WatchedNamespaces"});
+        let (client, demand) = (cluster.client(), demand(&[("cleanup", &narrow), ("other", &json!({}))]));
+        let mut inquiry =
+            Inquiry { client: &client, watched: &watched, namespace: "shop", policy: "cleanup", demand: &demand };
+        let hint = inquiry.hint(&error).unwrap();
+        assert!(hint.ends_with("inUse.scope: WatchedNamespaces in RetentionPolicy other"), "{hint}");
         inquiry.watched = &WatchScope::Cluster;
         assert_eq!(inquiry.hint(&error), None);
+        inquiry.policy = "third";
+        assert!(inquiry.hint(&error).unwrap().contains("RetentionPolicy cleanup, other"), "it does not ask itself");
     }
 
     #[tokio::test]

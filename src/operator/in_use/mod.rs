@@ -8,9 +8,12 @@
 //! cluster's images stay in this process: what leaves it is the numbers of candidates, and the names of objects in
 //! the policy's own namespace.
 //!
+//! What counts as in use is what any policy of the Registry counts as such ([`Demand`]).
+//!
 //! *Assumptions*: what is in use moves down only, from what makes to what is made (see [`SOURCES`]).
 
 mod custom_resource;
+mod demand;
 mod error;
 mod image_list;
 mod image_reference;
@@ -23,6 +26,7 @@ mod recorded;
 mod rollout_history;
 mod source;
 
+pub use demand::Demand;
 pub use error::Error;
 pub use image_reference::ImageReference;
 pub use images::each_image;

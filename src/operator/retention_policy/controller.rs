@@ -81,7 +81,7 @@ struct Guarded {
 fn retry(error: &Error) -> Duration {
     match error {
         Error::Stale => RETRY_STALE,
-        Error::Api { .. } => RETRY,
+        Error::Api { .. } | Error::Policies(_) => RETRY,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::api::v1alpha1::{HoldState, Registry, RetentionPolicy, RetentionPolicy
 use crate::api::wire::{RunRequest, RunStatus};
 use crate::operator::{
     context::Context,
+    in_use::Demand,
     labels,
     registries::Registries,
     registry_client::{self, RegistryClient},
@@ -28,9 +29,9 @@ use super::{
     decide::Step,
     hold_looks::HoldLooks,
     holds,
-    live::LivePolicies,
+    live::{self, LivePolicies},
     run::{Ending, Progress, Run},
-    status::{accept, approve, begin, conclude, end, go_on, set_aside},
+    status::{accept, approve, begin, conclude, end, failing_since, go_on, set_aside},
 };
 
 /// A policy is looked at this often without a cause, for watches miss things.
@@ -39,6 +40,10 @@ const RESYNC: Duration = Duration::from_secs(600);
 const OPEN_HOLDS: Duration = Duration::from_secs(30);
 /// The first pause before a run is looked at again, and the longest; in between, a quarter of its age.
 const RUN_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// A plan that was approved waits so long for what is in use to be known, where that fails: an API server may be
+/// restarting. After that nobody would expect any more that it is applied.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(15);
 
 /// A reconciliation failed; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,9 @@ pub enum Error {
         /// Why not.
         source: Box<kube::Error>,
     },
+    /// The Registry's policies could not be read.
+    #[error("could not begin a run")]
+    Policies(#[from] live::Error),
     /// The policy has changed since it was read.
     #[error("the policy has changed meanwhile")]
     Stale,
@@ -224,6 +232,7 @@ impl Reconciler {
                 return self.end_run(policy, object, status, *ending).await;
             }
             Ok(Progress::Going) => None,
+            Ok(Progress::Later(outcome, words)) => Some((Some(outcome), words)),
             Err(error) => Some(match obstacle(&error, !self.may_start(policy, &status)) {
                 Obstacle::End(outcome, words) => {
                     if let Some(registry) = client.as_ref().filter(|_| driven.last.is_some()) {
@@ -277,7 +286,7 @@ impl Reconciler {
                     let words = "the registry could not be asked to run it within startingDeadline";
                     return Ok(over(RunOutcome::RegistryUnavailable, words.to_owned()));
                 }
-                let policies = policies.to_start_with().await.map_err(Error::api("list the policies"))?;
+                let policies = policies.to_start_with().await?;
                 let uid = policy.uid().unwrap_or_default();
                 registry
                     .start_run(&RunRequest {
@@ -295,12 +304,30 @@ impl Reconciler {
             Err(error) => return Ok(Driven { last: None, progress: Err(error) }),
         };
         let namespace = policy.namespace().unwrap_or_default();
-        let (client, watched, in_use) = (&self.context.client, &self.context.config.scope, &policy.spec.in_use);
+        let name = policy.name_any();
         let known = policy.status.as_ref();
-        let approved = known.and_then(|status| status.last_handled_approval.as_deref());
-        let run = Run { id: run, namespace: &namespace, approved, in_use, watched, client, policies, registry, stop };
+        let failing_for = known.and_then(failing_since).map(|since| self.context.now().duration_since(since));
+        let run = Run {
+            id: run,
+            namespace: &namespace,
+            name: &name,
+            approved: known.and_then(|status| status.last_handled_approval.as_deref()),
+            is_patient: failing_for.is_none_or(|failing| failing < PATIENCE),
+            known_demand: &self.known_demand(policy),
+            watched: &self.context.config.scope,
+            client: &self.context.client,
+            policies,
+            registry,
+            stop,
+        };
         let progress = run.advance(&mut status).await;
         Ok(Driven { last: Some(status), progress })
+    }
+
+    /// What the Registry's policies count as in use, as far as the cache knows.
+    fn known_demand(&self, policy: &RetentionPolicy) -> Demand {
+        let others: Vec<_> = self.others(policy).collect();
+        live::demand(others.iter().map(AsRef::as_ref).chain([policy]))
     }
 
     /// Why a plan that was made for `policy` must not be applied, in words, if it must not by now.

@@ -5,15 +5,17 @@ use std::time::Duration;
 use kube::Client;
 use tokio::time::Instant;
 
-use crate::api::v1alpha1::{InUseProtection, InUseSpec, RunOutcome};
-use crate::api::wire::{ApplyRequest, AwaitedApproval, Brake, PlanSummary, RunResult, RunState, RunStatus};
+use crate::api::v1alpha1::RunOutcome;
+use crate::api::wire::{
+    ApplyRequest, AwaitedApproval, Brake, InUse, PlanSummary, PolicySource, RunResult, RunState, RunStatus,
+};
 use crate::operator::{
     config::WatchScope,
-    in_use::{CandidateIndex, Inquiry, Protection},
+    in_use::{CandidateIndex, Demand, Inquiry, Protection},
     registry_client::{Error, RegistryClient},
 };
 
-use super::live::LivePolicies;
+use super::live::{self, LivePolicies};
 
 /// A reconciliation stays with a run for so long, and comes back later: most runs are over by then, and one that is
 /// not keeps no other policy waiting for long.
@@ -33,6 +35,8 @@ pub enum Progress {
     Ended(Box<Ending>),
     /// It is to be looked at again.
     Going,
+    /// It could not be told what is in use, and is told later: what that is called, and in words.
+    Later(RunOutcome, String),
 }
 
 impl Progress {
@@ -87,10 +91,14 @@ pub struct Run<'a, C> {
     pub id: &'a str,
     /// The policy's namespace.
     pub namespace: &'a str,
+    /// The policy's name.
+    pub name: &'a str,
     /// The hash that was approved, if one was.
     pub approved: Option<&'a str>,
-    /// Whether and where the cluster is asked what it runs.
-    pub in_use: &'a InUseSpec,
+    /// Whether a plan that was approved is applied later where it is not known now what is in use.
+    pub is_patient: bool,
+    /// What the Registry's policies count as in use as far as the cache knows: for the words of an end.
+    pub known_demand: &'a Demand,
     /// Where the operator has rights.
     pub watched: &'a WatchScope,
     /// The cluster.
@@ -122,21 +130,25 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         loop {
             match status.state {
                 RunState::Planning | RunState::Applying => {}
-                RunState::AwaitingUsage => {
-                    if let Some(ending) = self.apply(status, None).await? {
-                        return Ok(Progress::ended(ending));
-                    }
-                }
+                RunState::AwaitingUsage => match self.apply(status, None).await? {
+                    Applied::Asked => {}
+                    Applied::Later(outcome, words) => return Ok(Progress::Later(outcome, words)),
+                    Applied::Over(ending) => return Ok(Progress::Ended(ending)),
+                },
                 RunState::AwaitingApproval => {
                     let hash = status.plan.as_ref().map(|plan| plan.hash.as_str());
                     let Some(hash) = self.approved.filter(|approved| Some(*approved) == hash) else {
                         return Ok(Progress::ended(self.ending(status.clone())));
                     };
-                    if let Some(ending) = self.apply(status, Some(hash)).await? {
-                        // It must not go on saying that it waits; nobody can approve it any more.
-                        let words = ending.message.clone().unwrap_or_default();
-                        self.registry.interrupt_run(self.id, words).await?;
-                        return Ok(Progress::ended(ending));
+                    match self.apply(status, Some(hash)).await? {
+                        Applied::Asked => {}
+                        Applied::Later(outcome, words) => return Ok(Progress::Later(outcome, words)),
+                        Applied::Over(ending) => {
+                            // It must not go on saying that it waits; nobody can approve it any more.
+                            let words = ending.message.clone().unwrap_or_default();
+                            self.registry.interrupt_run(self.id, words).await?;
+                            return Ok(Progress::Ended(ending));
+                        }
                     }
                 }
                 RunState::Completed | RunState::LimitExceeded | RunState::Interrupted | RunState::Failed => {
@@ -152,39 +164,52 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         }
     }
 
-    /// Reads the candidates, lists the cluster, and lets the registry apply the plan; or how the run ends instead.
-    async fn apply(&self, status: &RunStatus, approve: Option<&str>) -> Result<Option<Ending>, Error> {
+    /// Reads the candidates, lists the cluster, and lets the registry apply the plan.
+    async fn apply(&self, status: &RunStatus, approve: Option<&str>) -> Result<Applied, Error> {
         if let Some(words) = (self.stop)() {
-            return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone())));
+            return Ok(Applied::over(RunOutcome::Interrupted, words, status));
         }
-        let mut request = match self.in_use.protection {
-            InUseProtection::Disabled => ApplyRequest::default(),
-            InUseProtection::Enabled => {
-                let (candidates, list) = self.candidates().await?;
-                match self.usage(&candidates).await {
-                    Ok(request) => ApplyRequest { list, ..request },
-                    Err(error) => {
-                        let words = format!("what is in use is not known, so nothing more is deleted: {error}");
-                        return Ok(Some(Ending::cut(RunOutcome::InUseUnknown, words, status.clone())));
-                    }
+        let is_approved = approve.is_some() || status.approved;
+        let unknown = |outcome, words: String| {
+            if is_approved && self.is_patient {
+                Applied::Later(outcome, format!("{words}; the approved plan waits, for this is tried again"))
+            } else {
+                Applied::over(outcome, words, status)
+            }
+        };
+        let policies_unknown = |error: live::Error| {
+            let why = chain(&error);
+            let words = format!("what the Registry's policies keep is not known, so nothing more is deleted: {why}");
+            unknown(RunOutcome::PoliciesUnknown, words)
+        };
+        let demand = match self.policies.demand().await {
+            Ok(demand) => demand,
+            Err(error) => return Ok(policies_unknown(error)),
+        };
+        let listing = if demand.is_nothing() {
+            Listing::default()
+        } else {
+            let (candidates, of) = self.candidates().await?;
+            match self.list(&candidates, &demand).await {
+                Ok(listing) => Listing { of, ..listing },
+                Err(why) => {
+                    let words = format!("what is in use is not known, so nothing more is deleted: {why}");
+                    return Ok(unknown(RunOutcome::InUseUnknown, words));
                 }
             }
         };
         // Listing takes a while, in which this policy may have been changed, and others may have come to keep something.
-        request.policies = match self.policies.to_apply_with().await {
-            Ok(Ok(policies)) => policies,
-            Ok(Err(words)) => return Ok(Some(Ending::cut(RunOutcome::Interrupted, words, status.clone()))),
-            Err(error) => {
-                let words = format!(
-                    "what the Registry's policies keep by now is not known, so nothing more is deleted: {}",
-                    chain(&error)
-                );
-                return Ok(Some(Ending::cut(RunOutcome::InUseUnknown, words, status.clone())));
-            }
+        let latest = match self.policies.to_apply_with().await {
+            Ok(Ok(latest)) => latest,
+            Ok(Err(words)) => return Ok(Applied::over(RunOutcome::Interrupted, words, status)),
+            Err(error) => return Ok(policies_unknown(error)),
         };
-        request.approve = approve.map(str::to_owned);
-        self.registry.apply_run(self.id, &request).await?;
-        Ok(None)
+        if latest.demand == demand {
+            let request = listing.into_request(latest.policies, approve);
+            self.registry.apply_run(self.id, &request).await?;
+        }
+        // Otherwise something else counts as in use by now: the run still waits, and the next look lists that, too.
+        Ok(Applied::Asked)
     }
 
     /// The candidates, and which list they are.
@@ -211,22 +236,25 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
         }
     }
 
-    fn inquiry(&self) -> Inquiry<'_> {
-        Inquiry { client: self.client, watched: self.watched, namespace: self.namespace, spec: self.in_use }
+    fn inquiry<'b>(&'b self, demand: &'b Demand) -> Inquiry<'b> {
+        let Self { client, watched, namespace, name: policy, .. } = *self;
+        Inquiry { client, watched, namespace, policy, demand }
     }
 
     /// What is in use, or in words why that is not known.
-    async fn usage(&self, candidates: &CandidateIndex) -> Result<ApplyRequest, String> {
-        let (inquiry, mut protection) = (self.inquiry(), Protection::new(candidates, self.namespace));
-        let took = inquiry.list(&mut protection).await.map_err(|error| {
+    async fn list(&self, candidates: &CandidateIndex, demand: &Demand) -> Result<Listing, String> {
+        let (inquiry, mut protection) = (self.inquiry(demand), Protection::new(candidates, self.namespace));
+        let began = inquiry.list(&mut protection).await.map_err(|error| {
             let hint = inquiry.hint(&error).map(|hint| format!("; {hint}")).unwrap_or_default();
             format!("{}{hint}", chain(&error))
         })?;
-        Ok(ApplyRequest { listing_seconds: took.as_secs_f64(), in_use: protection.in_use(), ..ApplyRequest::default() })
+        Ok(Listing { began: Some(began), in_use: protection.in_use(), of: None })
     }
 
     fn ending(&self, status: RunStatus) -> Ending {
+        let failed = status.result.filter(|result| result.failed > 0);
         let outcome = match (status.state, status.awaits.map(|awaits| awaits.brake)) {
+            (RunState::Completed, _) if failed.is_some() => RunOutcome::Failed,
             (RunState::Completed, _) => RunOutcome::Completed,
             (RunState::AwaitingApproval, Some(Brake::Manual)) => RunOutcome::AwaitingApproval,
             (RunState::AwaitingApproval | RunState::LimitExceeded, _) => RunOutcome::LimitExceeded,
@@ -235,14 +263,56 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
                 RunOutcome::Failed
             }
         };
-        let unprotected = match self.in_use.protection {
-            InUseProtection::Disabled => Some(UNPROTECTED.to_owned()),
-            InUseProtection::Enabled => self.inquiry().narrowness(),
+        let unprotected = if self.known_demand.is_nothing() {
+            Some(UNPROTECTED.to_owned())
+        } else {
+            self.inquiry(self.known_demand).narrowness()
         };
-        let said: Vec<String> = status.message.into_iter().chain(unprotected).collect();
+        let failed = failed.map(|RunResult { deleted_tags, deleted_manifests, failed, .. }| {
+            format!(
+                "{failed} could not be deleted, and the registry's log says why; {deleted_tags} tags and \
+                 {deleted_manifests} manifests went to the trash"
+            )
+        });
+        let said: Vec<String> = failed.into_iter().chain(status.message).chain(unprotected).collect();
         let message = (!said.is_empty()).then(|| said.join("; "));
         let awaits = status.awaits.filter(|_| status.state == RunState::AwaitingApproval);
         Ending { outcome, message, plan: status.plan, result: status.result.unwrap_or_default(), awaits }
+    }
+}
+
+/// What came of telling the registry to apply a plan.
+enum Applied {
+    /// It was asked, or is asked at the next look.
+    Asked,
+    /// It is asked later: why, as in [`Progress::Later`].
+    Later(RunOutcome, String),
+    /// It must not be asked.
+    Over(Box<Ending>),
+}
+
+impl Applied {
+    fn over(outcome: RunOutcome, words: String, status: &RunStatus) -> Self {
+        Self::Over(Box::new(Ending::cut(outcome, words, status.clone())))
+    }
+}
+
+/// What the cluster was found to use.
+#[derive(Debug, Default)]
+struct Listing {
+    /// When the listing began; nothing where the cluster was not asked.
+    began: Option<Instant>,
+    in_use: Vec<InUse>,
+    /// Which list of candidates the numbers are of, where the registry said that.
+    of: Option<String>,
+}
+
+impl Listing {
+    /// The request to apply a plan, to be sent at once: it says how old the listing is.
+    fn into_request(self, policies: Vec<PolicySource>, approve: Option<&str>) -> ApplyRequest {
+        let listing_seconds = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        let Self { in_use, of: list, .. } = self;
+        ApplyRequest { listing_seconds, in_use, list, policies, approve: approve.map(str::to_owned) }
     }
 }
 

@@ -26,7 +26,7 @@ impl Reconciler {
     }
 
     /// Those but itself.
-    fn others(&self, policy: &RetentionPolicy) -> impl Iterator<Item = Arc<RetentionPolicy>> {
+    pub(super) fn others(&self, policy: &RetentionPolicy) -> impl Iterator<Item = Arc<RetentionPolicy>> {
         let own = policy.uid();
         self.siblings(policy).into_iter().filter(move |other| other.uid() != own)
     }

@@ -1,7 +1,7 @@
 //! What a policy's status says. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::v1alpha1::{
     LastRun, Mode, PlanSample, PlanStatus, PreventedDeletions, RetentionPolicy, RetentionPolicyStatus, RunOutcome,
@@ -89,6 +89,16 @@ pub fn go_on(status: &mut RetentionPolicyStatus, in_the_way: Option<RunOutcome>,
     let Some(run) = &mut status.last_run else { return };
     run.result = in_the_way;
     run.message = words.map(clip);
+}
+
+/// Since when the run in progress could not be told what is in use, if that is what is in its way.
+#[must_use]
+pub fn failing_since(status: &RetentionPolicyStatus) -> Option<Timestamp> {
+    let run = status.last_run.as_ref().filter(|run| run.completion_time.is_none())?;
+    let is_unknown = matches!(run.result, Some(RunOutcome::InUseUnknown | RunOutcome::PoliciesUnknown));
+    let is_of_run = |known: &&Condition| known.type_ == ConditionType::LastRunSucceeded.as_str();
+    let condition = status.conditions.iter().find(is_of_run).filter(|_| is_unknown)?;
+    Some(condition.last_transition_time.0)
 }
 
 /// The run has ended.
@@ -190,6 +200,7 @@ fn last_run_succeeded(run: &LastRun) -> Finding {
         Some(RunOutcome::InUseUnknown) => (ConditionStatus::False, Reason::InUseUnknown),
         Some(RunOutcome::LimitExceeded) => (ConditionStatus::False, Reason::LimitExceeded),
         Some(RunOutcome::AwaitingApproval) => (ConditionStatus::Unknown, Reason::AwaitingApproval),
+        Some(RunOutcome::PoliciesUnknown) => (ConditionStatus::False, Reason::PoliciesUnknown),
         Some(RunOutcome::DeletionUnavailable) => (ConditionStatus::False, Reason::DeletionUnavailable),
         Some(RunOutcome::RegistryUnavailable) => (ConditionStatus::False, Reason::RegistryUnavailable),
         Some(RunOutcome::Interrupted) => (ConditionStatus::False, Reason::Interrupted),

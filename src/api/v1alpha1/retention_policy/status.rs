@@ -175,6 +175,8 @@ pub enum RunOutcome {
     Completed,
     /// What is in use could not be found out; nothing was deleted.
     InUseUnknown,
+    /// What the Registry's policies keep could not be read; nothing was deleted.
+    PoliciesUnknown,
     /// The plan is over a limit, and waits for approval; nothing was deleted.
     LimitExceeded,
     /// The plan waits for approval, because approval is Manual; nothing was deleted.

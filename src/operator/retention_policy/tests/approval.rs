@@ -161,8 +161,8 @@ async fn run_by_hand_replaces_the_plan_that_waits() {
     assert_eq!(world.condition("Ready").1, "AwaitingApproval");
 }
 
-#[tokio::test]
-async fn plan_is_not_applied_when_what_is_in_use_cannot_be_listed_and_nobody_can_approve_it_any_more() {
+/// A world whose plan waits and was approved, and whose jobs cannot be listed from then on, until told otherwise.
+async fn approved_and_unlisted() -> (RegistryStub, World, Arc<Mutex<bool>>) {
     let registry = waiting_registry().await;
     let fails = Arc::new(Mutex::new(false));
     let failing = Arc::clone(&fails);
@@ -174,7 +174,62 @@ async fn plan_is_not_applied_when_what_is_in_use_cannot_be_listed_and_nobody_can
     *fails.lock().unwrap() = true;
     world.annotate("lagan.dev/approve", "h");
     world.reconcile().await.unwrap();
+    (registry, world, fails)
+}
+
+#[tokio::test]
+async fn approved_plan_outlives_a_short_failure_to_list_the_cluster() {
+    let (registry, world, fails) = approved_and_unlisted().await;
+    assert_eq!((interruptions(&registry), applications(&registry).len()), (0, 1));
+    let (status, reason, message) = world.condition("LastRunSucceeded");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "InUseUnknown"));
+    assert!(message.contains("cronjobs.batch") && message.contains("tried again"), "{message}");
+    assert_eq!(world.status()["lastRun"].get("completionTime"), None);
+
+    *world.now.lock().unwrap() = "2026-07-01T12:14:00Z".parse().unwrap();
+    world.reconcile().await.unwrap();
+    assert_eq!(world.status()["lastRun"].get("completionTime"), None);
+    *fails.lock().unwrap() = false;
+    world.reconcile().await.unwrap();
+    assert_eq!(interruptions(&registry), 0);
+    assert_eq!(applications(&registry)[1]["approve"], "h");
+    assert_eq!(world.status()["lastRun"]["result"], "Completed");
+}
+
+#[tokio::test]
+async fn approved_plan_is_void_when_what_is_in_use_cannot_be_listed_for_long_and_nobody_can_approve_it_any_more() {
+    let (registry, world, _) = approved_and_unlisted().await;
+    *world.now.lock().unwrap() = "2026-07-01T12:16:00Z".parse().unwrap();
+    world.reconcile().await.unwrap();
     assert_eq!((interruptions(&registry), applications(&registry).len()), (1, 1));
     assert_eq!(world.condition("LastRunSucceeded").1, "InUseUnknown");
     assert_eq!(world.condition("Ready").1, "Scheduled");
+    assert_eq!(world.status()["lastRun"]["completionTime"], "2026-07-01T12:16:00Z");
+}
+
+#[tokio::test]
+async fn event_of_a_plan_that_waits_has_the_whole_line_to_type_whatever_the_names() {
+    let (namespace, name, hash) = ("n".repeat(63), "p".repeat(52), "f".repeat(64));
+    let plan = json!({"hash": hash, "run": "r", "createdAt": NOW, "tagsInScope": 10_000_000, "deletes": 10_000_000,
+        "keeps": 0, "protectedInUse": 0, "reclaimableBytes": 0, "expiresAt": "2026-07-08T12:00:00Z"});
+    let policy: RetentionPolicy = serde_json::from_value(json!({
+        "apiVersion": "lagan.dev/v1alpha1", "kind": "RetentionPolicy", "spec": enforced(),
+        "metadata": {"name": name, "namespace": namespace, "uid": "u", "generation": 1, "creationTimestamp": NOW},
+        "status": {"observedGeneration": 1, "plan": plan},
+    }))
+    .unwrap();
+    let cluster = Cluster::answering(|request| Answer::Json(201, request.body.clone()));
+    let context = context(&cluster, || NOW.parse().unwrap());
+    let registry = serde_json::from_value(json!({})).unwrap();
+    let registry = crate::api::v1alpha1::Registry::new("main", registry);
+    let now = NOW.parse().unwrap();
+    let assessment = super::super::assess::assess(&policy, Some(&registry), [], now);
+    let status = super::super::status::conclude(&policy, policy.status.clone().unwrap(), &assessment, now);
+    super::super::announce::changes(&context, &policy, &status).await;
+
+    let event = cluster.requests().remove(0).body;
+    assert_eq!(event["reason"], "AwaitingApproval", "{event:#}");
+    let note = event["note"].as_str().unwrap();
+    let line = format!("kubectl annotate retentionpolicy -n {namespace} {name} lagan.dev/approve={hash} --overwrite");
+    assert!(note.contains(&line) && note.len() <= 1024, "{note}");
 }

@@ -4,6 +4,7 @@
 mod approval;
 mod deadline;
 mod holds;
+mod siblings;
 
 use std::{
     sync::{Arc, Mutex},
@@ -289,6 +290,29 @@ async fn list_that_cannot_be_read_to_its_end_ends_the_run_without_application() 
         world.reconcile().await.unwrap();
         assert_eq!(applications(&registry), Vec::<Value>::new());
     }
+}
+
+#[tokio::test]
+async fn run_that_could_not_delete_everything_has_failed() {
+    let registry = RegistryStub::answering(|request| match request.method.as_str() {
+        "GET" => {
+            let mut status = run_status(request.path().rsplit('/').next().unwrap(), "Completed");
+            status["result"]["failed"] = json!(3);
+            Answer::ok(status)
+        }
+        method => panic!("{method} was not expected"),
+    })
+    .await;
+    let world = World::new(registry.client(), &enforced(), |_| None);
+    world.reconcile().await.unwrap();
+
+    let status = world.status();
+    assert_eq!((&status["lastRun"]["result"], &status["lastRun"]["failed"]), (&json!("Failed"), &json!(3)));
+    assert_eq!(status.get("lastSuccessfulTime"), None);
+    let (is_fine, reason, message) = world.condition("LastRunSucceeded");
+    assert_eq!((is_fine.as_str(), reason.as_str()), ("False", "Failed"));
+    assert!(message.contains("3 could not be deleted") && message.contains("2 tags and 1 manifests"), "{message}");
+    assert_eq!(world.events(), ["Scheduled", "Failed"]);
 }
 
 #[tokio::test]
