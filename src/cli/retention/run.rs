@@ -93,7 +93,7 @@ async fn run_at(
         return forecast::show(client, &choice, None, arguments.output).await;
     }
     if from_files {
-        check_use(&choice.chosen, arguments.nothing_in_use, is_configured)?;
+        check_use(&choice, arguments.nothing_in_use, is_configured)?;
     }
     let mut runs = Vec::new();
     for policy in &choice.chosen {
@@ -131,18 +131,16 @@ fn check_runner(runner: PolicyRunner, from_files: bool) -> Result<(), InvalidUsa
     }))
 }
 
-/// That nothing is deleted of which it is not known whether it may be.
-fn check_use(chosen: &[PolicySource], nothing_in_use: bool, is_configured: bool) -> Result<(), InvalidUsage> {
-    let is_dangerous = |policy: &&PolicySource| {
-        policy.spec.mode == Mode::Enforce && policy.spec.in_use.protection == InUseProtection::Enabled
-    };
-    if let Some(policy) = chosen.iter().find(is_dangerous).filter(|_| !nothing_in_use) {
+/// That nothing is deleted of which it is not known whether it may be: what one policy keeps, none deletes.
+fn check_use(choice: &PolicyChoice, nothing_in_use: bool, is_configured: bool) -> Result<(), InvalidUsage> {
+    let deletes = choice.chosen.iter().any(|policy| policy.spec.mode == Mode::Enforce);
+    let asks = |policy: &&PolicySource| policy.spec.in_use.protection == InUseProtection::Enabled;
+    if let Some(policy) = choice.all.iter().find(asks).filter(|_| deletes && !nothing_in_use) {
         return Err(InvalidUsage(format!(
             "policy {}/{} keeps what is in use, and nobody knows here what is: if nothing is, say --nothing-in-use",
             policy.namespace, policy.name
         )));
     }
-    let deletes = chosen.iter().any(|policy| policy.spec.mode == Mode::Enforce);
     if deletes && !is_configured {
         return Err(InvalidUsage(
             "nobody serves the folder, and it does not say which of its tags are immutable: give --config FILE instead \
@@ -266,13 +264,18 @@ mod tests {
 
     #[test]
     fn what_may_be_in_use_is_deleted_only_where_somebody_says_that_nothing_is() {
-        let refused = |mode, protection, said| check_use(&[policy(mode, protection)], said, true).is_err();
+        let alone = |mode, protection| PolicyChoice::among(vec![policy(mode, protection)], None).unwrap();
+        let refused = |mode, protection, said| check_use(&alone(mode, protection), said, true).is_err();
         assert!(refused("Enforce", "Enabled", false));
         assert!(!refused("Enforce", "Enabled", true));
         assert!(!refused("Enforce", "Disabled", false), "the policy says that nobody is to be asked");
         assert!(!refused("DryRun", "Enabled", false));
-        let unconfigured = |mode| check_use(&[policy(mode, "Disabled")], true, false).is_err();
+        let unconfigured = |mode| check_use(&alone(mode, "Disabled"), true, false).is_err();
         assert_eq!((unconfigured("Enforce"), unconfigured("DryRun")), (true, false));
+        let other = PolicySource { name: "q".into(), ..policy("DryRun", "Enabled") };
+        let beside = PolicyChoice::among(vec![policy("Enforce", "Disabled"), other], Some("p")).unwrap();
+        assert!(check_use(&beside, false, true).unwrap_err().0.contains("policy a/q keeps what is in use"));
+        assert!(check_use(&beside, true, true).is_ok());
     }
 
     #[test]
