@@ -38,7 +38,10 @@ fn plan_over_a_limit_is_applied_once_approved_less_what_was_pulled_and_what_runs
     assert_eq!(planned["lastRun"]["result"], "LimitExceeded", "{planned:#}");
     let hash = hash_of(&planned);
     let message = policy.await_reason("Ready", "False", "AwaitingApproval");
-    assert!(message.contains(&format!("lagan.dev/approve={hash}")), "{message}");
+    let line = format!("lagan.dev/approve={hash} --overwrite");
+    assert!(message.contains(&line), "{message}");
+    let told = policy.await_event("AwaitingApproval");
+    assert!(told.contains(&line), "{told}");
 
     policy.approve("0123");
     policy.await_status("says that this is another hash", |status| {
@@ -60,6 +63,8 @@ fn plan_over_a_limit_is_applied_once_approved_less_what_was_pulled_and_what_runs
         "{done:#}"
     );
     twelve.only_these_answer(&BTreeSet::from(["t01", "t02", "t08", "t09", "t10", "t11", "t12"]));
+    let told = policy.await_event("Applied");
+    assert!(told.contains("5 tags"), "{told}");
     let results: Vec<&Value> = done["history"].as_array().unwrap().iter().map(|run| &run["result"]).collect();
     assert_eq!(results, ["Completed", "Interrupted"], "{done:#}");
 }

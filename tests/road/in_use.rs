@@ -274,17 +274,38 @@ fn each_source_keeps_what_it_names_and_each_that_fails_stops_the_run() {
     assert_eq!(listed.status, 404, "the repository is gone with the last image: {listed:?}\n{status:#}");
 }
 
+/// Lets the operator look after Deployments in one namespace, whatever it may do in the whole cluster: the Registry's is
+/// one of them.
+struct MayDeployHere<'a>(&'a Namespace);
+
+impl<'a> MayDeployHere<'a> {
+    fn given(namespace: &'a Namespace) -> Self {
+        namespace.run("create role lagan-test-deployments --verb * --resource deployments.apps");
+        let account = format!("--serviceaccount {OPERATOR_NAMESPACE}:lagan");
+        namespace.run(&format!("create rolebinding lagan-test-deployments --role lagan-test-deployments {account}"));
+        Self(namespace)
+    }
+}
+
+impl Drop for MayDeployHere<'_> {
+    fn drop(&mut self) {
+        self.0.try_run("delete role,rolebinding lagan-test-deployments --ignore-not-found");
+    }
+}
+
 /// Takes one source after the other away.
 fn each_failing_source_stops_the_run(namespace: &Namespace, policy: &mut Policy, nothing_is_gone: impl Fn()) {
     let mut stopped = |name: &str| {
         let status = policy.run();
         assert_eq!(status["lastRun"]["result"], "InUseUnknown", "without {name}: {status:#}");
-        let message = status["lastRun"]["message"].as_str().unwrap().to_lowercase();
-        assert!(message.contains(name), "the message does not name {name}: {message}");
+        // What the condition says, to whoever waits for it.
+        let message = policy.await_reason("LastRunSucceeded", "False", "InUseUnknown").to_lowercase();
+        assert!(message.contains(name), "the condition does not name {name}: {message}");
         nothing_is_gone();
     };
-    // Without Deployments the operator could not do its other work.
+    let others_work = MayDeployHere::given(namespace);
     for resource in [
+        "deployments",
         "pods",
         "podtemplates",
         "replicationcontrollers",
@@ -299,6 +320,7 @@ fn each_failing_source_stops_the_run(namespace: &Namespace, policy: &mut Policy,
         stopped(resource);
         drop(forbidden);
     }
+    drop(others_work);
     may_list_sites(false);
     stopped("sites.example.lagan.test");
     may_list_sites(true);

@@ -14,13 +14,17 @@
 )]
 
 mod approval;
+mod holds;
 mod images;
 mod in_use;
 mod installation;
 mod lifecycle;
+mod objects;
 mod one_machine;
 mod own_ground;
 mod retention;
 mod runs;
+mod schedules;
+mod several_policies;
 mod support;
 mod validation;

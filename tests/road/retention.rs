@@ -150,6 +150,8 @@ fn plan_over_a_limit_deletes_nothing() {
     assert_eq!(status["lastRun"]["result"], "LimitExceeded", "{status:#}");
     let message = policy.await_reason("LastRunSucceeded", "False", "LimitExceeded");
     assert!(message.contains("25"), "the message does not name the limit: {message}");
+    let told = policy.await_event("LimitExceeded");
+    assert!(told.contains("25"), "the Event does not name the limit: {told}");
     assert_eq!(planned_tag_deletions(&status).len(), 7, "{status:#}");
     twelve.only_these_answer(&everything);
 }

@@ -13,6 +13,9 @@ fn policy(spec: &str) -> String {
     )
 }
 
+/// What somebody reads who writes a time in another form.
+const TIME: &str = "write hours, minutes and seconds, such as 720h or 1h30m; there are no days";
+
 #[test]
 #[ignore = "needs a cluster: tests/run"]
 fn invalid_objects_are_refused_with_words_that_say_what_is_wrong() {
@@ -27,8 +30,19 @@ fn invalid_objects_are_refused_with_words_that_say_what_is_wrong() {
         (registry("deletion: {restoreWindow: 1m}"), "at least 10m"),
         (registry("tls: {mode: SecretRef}"), "secretRef"),
         (policy("mode: Perhaps"), "Enforce"),
-        (policy("startingDeadline: soon"), "startingDeadline"),
-        (policy("keep: [{name: a, tags: ['*']}]"), "keep"),
+        (policy("unmatchedTags: Delete, startingDeadline: soon"), TIME),
+        (policy("unmatchedTags: Delete, startingDeadline: 10s"), "startingDeadline must be at least 1m"),
+        (policy("unmatchedTags: Delete, minimumAge: -1h"), TIME),
+        (policy("minimumAge: 2d"), TIME),
+        (policy("keep: [{name: a, tags: ['*'], pulledWithin: 30d}]"), TIME),
+        (policy("keep: [{name: a, tags: ['*'], pushedWithin: 0h}]"), "0s keeps nothing"),
+        (policy("unmatchedTags: Delete, untagged: {action: Delete, minimumAge: -24h}"), TIME),
+        (registry("deletion: {restoreWindow: 7d}"), TIME),
+        (registry("garbageCollection: {gracePeriod: -24h}"), TIME),
+        (policy("unmatchedTags: Delete, limits: {maxDeletions: -5}"), "should be greater than or equal to 0"),
+        (policy("unmatchedTags: Delete, limits: {maxDeletePercent: -1}"), "should be greater than or equal to 0"),
+        (policy("keep: [{name: a, tags: ['*'], mostRecentlyPushed: 0}]"), "should be greater than or equal to 1"),
+        (policy("keep: [{name: a, tags: ['*']}]"), "a keep rule needs a criterion, such as always: {}"),
         (policy("unmatchedTags: Delete, repositories: {include: []}"), "for all of them"),
         (policy("mode: Enforce"), "this policy does nothing: write rules into keep"),
         (policy("holds: [{repository: app}]"), "a hold needs a reference: write the tag or the digest"),
@@ -37,6 +51,9 @@ fn invalid_objects_are_refused_with_words_that_say_what_is_wrong() {
     for (object, words) in table {
         let refusal = namespace.refused(&object);
         assert!(refusal.contains(words), "{object}\nis refused without the words {words:?}:\n{refusal}");
+        for riddle in ["rule evaluation error", "no such overload", "failed rule"] {
+            assert!(!refusal.contains(riddle), "{object}\nis refused with {riddle:?}:\n{refusal}");
+        }
     }
 }
 

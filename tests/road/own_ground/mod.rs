@@ -3,6 +3,7 @@
 mod collection;
 mod crash;
 mod drain;
+mod killed_operator;
 mod node;
 mod node_pull;
 mod object_storage;

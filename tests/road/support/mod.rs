@@ -17,6 +17,7 @@ mod policy;
 #[path = "../../support/program.rs"]
 mod program;
 mod registry;
+mod signature;
 
 pub(crate) use address::{Credentials, RegistryAddress};
 pub(crate) use condition::{eventually, eventually_within};
@@ -30,3 +31,4 @@ pub(crate) use operator::{NAMESPACE as OPERATOR_NAMESPACE, Operator, helm_templa
 pub(crate) use policy::{Policy, planned_tag_deletions};
 pub(crate) use program::{Output, Program};
 pub(crate) use registry::Registry;
+pub(crate) use signature::Signature;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Kubectl, Namespace, eventually_within};
+use super::{Kubectl, Namespace, eventually, eventually_within};
 
 /// Longer than a registry may plan and the operator may list on a busy machine.
 const RUN: Duration = Duration::from_secs(180);
@@ -32,16 +32,31 @@ impl Policy {
         policy
     }
 
+    /// A policy of the Registry `registry` with a schedule, not awaited.
+    pub(crate) fn scheduled(namespace: &Namespace, name: &str, schedule: &str, spec: &str) -> Self {
+        Self::sent_with(namespace, name, "registry", schedule, spec)
+    }
+
     fn sent(namespace: &Namespace, name: &str, registry: &str, spec: &str) -> Self {
+        Self::sent_with(namespace, name, registry, "0 0 1 1 *", spec)
+    }
+
+    fn sent_with(namespace: &Namespace, name: &str, registry: &str, schedule: &str, spec: &str) -> Self {
         namespace.apply(&format!(
             "{{apiVersion: lagan.dev/v1alpha1, kind: RetentionPolicy, metadata: {{name: {name}}}, \
-             spec: {{registryRef: {{name: {registry}}}, schedule: '0 0 1 1 *', {spec}}}}}"
+             spec: {{registryRef: {{name: {registry}}}, schedule: '{schedule}', {spec}}}}}"
         ));
         Self { kubectl: Kubectl::namespaced(namespace.name()), object: format!("retentionpolicy/{name}"), runs: 0 }
     }
 
-    pub(crate) fn patch(&self, spec: &Value) {
+    /// Changes the spec, and awaits nothing.
+    pub(crate) fn spec_becomes(&self, spec: &Value) {
         self.kubectl.patch(&self.object, &json!({"spec": spec}));
+    }
+
+    /// Changes the spec, and awaits that the policy is ready.
+    pub(crate) fn patch(&self, spec: &Value) {
+        self.spec_becomes(spec);
         self.kubectl.await_condition(&self.object, "Ready", "True");
     }
 
@@ -89,6 +104,19 @@ impl Policy {
             let found = holds.iter().any(|hold| hold["reference"] == reference && hold["state"] == state);
             if found { Ok(()) } else { Err(format!("{status:#}")) }
         });
+    }
+
+    /// Awaits an Event about the policy, and returns its note.
+    pub(crate) fn await_event(&self, reason: &str) -> String {
+        let name = self.object.split('/').next_back().unwrap_or_default();
+        let selector = format!("involvedObject.kind=RetentionPolicy,involvedObject.name={name},reason={reason}");
+        eventually(&format!("there is an Event {reason} of {}", self.object), || {
+            let line = format!("get events --field-selector {selector} --output json");
+            let events = self.kubectl.try_run(&line).into_result()?;
+            let events: Value = serde_json::from_str(&events).map_err(|error| error.to_string())?;
+            let note = events["items"][0]["message"].as_str().map(str::to_owned);
+            note.ok_or_else(|| self.kubectl.run("get events"))
+        })
     }
 
     pub(crate) fn await_reason(&self, condition: &str, status: &str, reason: &str) -> String {
