@@ -1,7 +1,5 @@
 //! What the other policies of the Registry count as in use counts, too.
 
-use std::time::Duration;
-
 use super::*;
 
 fn policy(name: &str, spec: &Value) -> Value {
