@@ -62,3 +62,11 @@ pub(crate) async fn check_gone(of: &impl Content, repository: &str, references: 
     }
     Ok(())
 }
+
+/// Why a blob that is gone is not.
+pub(crate) async fn check_no_blob(of: &impl Content, repository: &str, digest: &Digest) -> Result<(), String> {
+    match of.blob(repository, digest).await? {
+        Some(_) => Err(format!("blob {repository} {digest} was deleted, and is served")),
+        None => Ok(()),
+    }
+}

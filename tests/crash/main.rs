@@ -18,6 +18,7 @@ mod content;
 mod cut;
 mod disk;
 mod examine;
+mod fault;
 mod image;
 mod listing;
 mod recording;
@@ -36,13 +37,15 @@ use std::{collections::BTreeSet, time::Instant};
 use futures::{StreamExt as _, stream};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
+use fault::Faults;
 use scenario::Scenario;
 use search::Search;
+use server::Served;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[test]
 #[ignore = "is what the other tests trace"]
-async fn the_traced_program() {
-    recording::traced().await;
+fn the_traced_program() {
+    recording::traced();
 }
 
 /// What was recorded of all scenarios, or of the one that `LAGAN_CRASH_ONLY` names; once for all tests.
@@ -72,15 +75,20 @@ async fn nothing_is_lost_whenever_the_power_is_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs strace: tests/run --only tools crash"]
 async fn nothing_is_lost_whenever_the_power_is_cut_during_an_import() {
+    let source = to_import_from().await;
+    let violations = examined(&mut Search::of(scenario::import(&source.url)).await).await;
+    source.end().await;
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+/// A registry that has what an import finds.
+async fn to_import_from() -> Served {
     let place = recording::folder();
     let source = registry::Registry::open(&place.path().join("source")).await.unwrap();
     for action in scenario::to_import() {
         action.ask(&source, false).await.unwrap();
     }
-    let source = server::Served::begin(source).await;
-    let violations = examined(&mut Search::of(scenario::import(&source.url)).await).await;
-    source.end().await;
-    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+    Served::begin(source, place).await
 }
 
 /// What is wrong after a power cut in one scenario.
@@ -92,15 +100,49 @@ async fn examined(search: &mut Search) -> Vec<String> {
     violations
 }
 
-/// Syncs without which something was seen to be lost, in one of the scenarios. The others that a run prints as unnoticed are
-/// not decided, but for two on which nothing rests that anybody is told: that of the marker of a clean stop
-/// (`lagan/v1/local/clean`), without which the next start takes longer, and that of staged bytes that were dropped, because
-/// the blob was there (`_uploads/<upload>/data`).
-const NOTICED: [&str; 34] = [
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs strace: tests/run --only tools crash"]
+async fn nothing_is_lost_whichever_call_on_the_files_fails() {
+    let only = std::env::var("LAGAN_CRASH_ONLY").ok();
+    let chosen = scenario::all().into_iter().filter(|scenario| only.as_ref().is_none_or(|only| only == scenario.name));
+    let endured = stream::iter(chosen).map(|scenario| tokio::spawn(endured(scenario))).buffer_unordered(2);
+    let violations: Vec<Vec<String>> = endured.map(Result::unwrap).collect().await;
+    let violations = violations.concat();
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs strace: tests/run --only tools crash"]
+async fn nothing_is_lost_whichever_call_of_an_import_fails() {
+    let source = to_import_from().await;
+    let violations = endured(scenario::import(&source.url)).await;
+    source.end().await;
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+/// What is wrong when calls fail in one scenario.
+async fn endured(scenario: Scenario) -> Vec<String> {
+    let (name, began) = (scenario.name, Instant::now());
+    let mut faults = Faults::of(scenario).await;
+    let violations = faults.run().await;
+    let seconds = began.elapsed().as_secs_f64();
+    eprintln!("{name}: {}; {} violations, {seconds:.1} s", faults.numbers, violations.len());
+    violations
+}
+
+/// Syncs without which something is seen to be lost, in one of the scenarios.
+const NOTICED: [&str; 60] = [
     "fdatasync lagan/v1/adoption",
+    "fdatasync lagan/v1/collections/<id>",
     "fdatasync lagan/v1/facts/<name>/_g/<tag>/<id>",
     "fdatasync lagan/v1/facts/<name>/_m/<digest>",
+    "fdatasync lagan/v1/facts/<name>/_u/<digest>",
+    "fdatasync lagan/v1/pending/<id>",
+    "fdatasync lagan/v1/quarantine/<digest>/<id>",
     "fdatasync lagan/v1/referrers/<name>/_s/<digest>/<digest>",
+    "fdatasync lagan/v1/trash/<name>/_n/<tag>/<id>",
+    "fdatasync lagan/v1/trash/<name>/_t/<digest>/<id>",
+    "fdatasync lagan/v1/trash/_i/<id>",
     "fdatasync …/blobs/sha256/<2>/<hex>/data",
     "fdatasync …/repositories/<name>/_layers/sha256/<hex>/link",
     "fdatasync …/repositories/<name>/_manifests/revisions/sha256/<hex>/link",
@@ -108,10 +150,29 @@ const NOTICED: [&str; 34] = [
     "fdatasync …/repositories/<name>/_manifests/tags/<tag>/index/sha256/<hex>/link",
     "fsync docker",
     "fsync docker/registry",
+    "fsync lagan/v1",
+    "fsync lagan/v1/collections",
+    "fsync lagan/v1/facts",
+    "fsync lagan/v1/facts/<name>",
+    "fsync lagan/v1/facts/<name>/_g",
+    "fsync lagan/v1/facts/<name>/_g/<tag>",
     "fsync lagan/v1/facts/<name>/_m",
+    "fsync lagan/v1/facts/<name>/_r",
+    "fsync lagan/v1/facts/<name>/_u",
+    "fsync lagan/v1/local",
+    "fsync lagan/v1/pending",
+    "fsync lagan/v1/quarantine",
+    "fsync lagan/v1/quarantine/<digest>",
     "fsync lagan/v1/referrers/<name>",
     "fsync lagan/v1/referrers/<name>/_s",
     "fsync lagan/v1/referrers/<name>/_s/<digest>",
+    "fsync lagan/v1/trash",
+    "fsync lagan/v1/trash/<name>",
+    "fsync lagan/v1/trash/<name>/_n",
+    "fsync lagan/v1/trash/<name>/_n/<tag>",
+    "fsync lagan/v1/trash/<name>/_t",
+    "fsync lagan/v1/trash/<name>/_t/<digest>",
+    "fsync lagan/v1/trash/_i",
     "fsync the root",
     "fsync …",
     "fsync …/blobs",
@@ -133,6 +194,36 @@ const NOTICED: [&str; 34] = [
     "syncfs",
 ];
 
+/// Syncs on which nothing rests that anybody is told, with the reason. They are there because each durable write makes them.
+const HARMLESS: [(&str, &str); 11] = [
+    (
+        "fdatasync lagan/v1/facts/<name>/_r/<digest>",
+        "a torn note of a restore counts as one: no policy deletes what may have been restored",
+    ),
+    (
+        "fdatasync lagan/v1/referrers/<name>/_built",
+        "a torn one is none, and without it the index of referrers is built anew",
+    ),
+    (
+        "fdatasync …/repositories/<name>/_uploads/<upload>/data",
+        "staged bytes that were dropped, because the blob was there",
+    ),
+    (
+        "fsync lagan/v1/local/boot",
+        "a torn one names no start of the machine: then ages count as lost, as after any other start",
+    ),
+    ("fsync lagan/v1/local/clean", "without it the next start syncs the file system first"),
+    ("fsync lagan/v1/referrers", "with the folder goes the mark that says it is complete: it is built anew"),
+    ("fsync lagan/v1/self-test", "what a self-test writes it removes"),
+    (
+        "fsync …/repositories/<name>/_manifests/tags/<tag>/index",
+        "an entry of a tag's index is a hint: where a tag points is in current, where it pointed in the facts",
+    ),
+    ("fsync …/repositories/<name>/_manifests/tags/<tag>/index/sha256", "as above"),
+    ("fsync …/repositories/<name>/_manifests/tags/<tag>/index/sha256/<hex>", "as above"),
+    ("fsync …/repositories/<name>/_uploads", "an upload that is under way is promised to nobody"),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs strace: tests/run --only tools crash"]
 async fn a_sync_that_is_left_out_is_noticed() {
@@ -147,8 +238,19 @@ async fn a_sync_that_is_left_out_is_noticed() {
             unnoticed.push(kind.as_str());
         }
     }
-    let missed: Vec<_> = NOTICED.iter().filter(|kind| unnoticed.contains(kind)).collect();
-    assert!(missed.is_empty(), "nobody notices any more: {missed:#?}");
+    let (noticed, harmless) = (NOTICED.len(), HARMLESS.len());
+    eprintln!(
+        "{} kinds of syncs: {} are missed; of {harmless} it is known why not",
+        kinds.len(),
+        kinds.len() - unnoticed.len()
+    );
+    let is_harmless = |kind: &str| HARMLESS.iter().any(|(harmless, _)| *harmless == kind);
+    unnoticed.retain(|kind| !is_harmless(kind));
+    assert!(unnoticed.is_empty(), "nobody notices, and no reason is given in HARMLESS: {unnoticed:#?}");
+    let unnamed: Vec<_> = kinds.iter().filter(|kind| !NOTICED.contains(&kind.as_str()) && !is_harmless(kind)).collect();
+    assert!(unnamed.is_empty(), "neither in NOTICED nor in HARMLESS: {unnamed:#?}");
+    let is_all = std::env::var_os("LAGAN_CRASH_ONLY").is_none();
+    assert!(!is_all || kinds.len() == noticed + harmless, "some syncs of the lists are not made any more");
 }
 
 /// What is lost in any of the scenarios without the syncs of one kind, and how many more stores can be found.

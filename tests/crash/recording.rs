@@ -8,11 +8,12 @@ use std::{
 };
 
 use super::{
-    examine::import_arguments,
+    examine::{self, import_arguments},
+    fault,
     registry::Registry,
     scenario::{self, Action, Scenario},
     step::{MARK, Step, steps},
-    trace,
+    trace::{self, Line},
     tree::Tree,
 };
 
@@ -45,18 +46,74 @@ impl Recording {
         let place = folder();
         prepare(place.path(), scenario).await;
         let base = Tree::read(place.path());
-        let steps = match &scenario.actions[..] {
-            [Action::Import { from, .. }] => {
-                let data = place.path().join(DATA);
-                let arguments = [&import_arguments(from)[..], &[data.to_str().unwrap()]].concat();
-                let binary = PathBuf::from(env!("CARGO_BIN_EXE_lagan"));
-                watch(place.path(), &binary, &arguments, &[])
-            }
-            _ => watch_task(place.path(), &format!("do {}", scenario.name)),
-        };
+        let steps = Program::of(scenario, "do", place.path()).watch();
         let acknowledged = acknowledged(&steps, scenario.actions.len());
         assert!(!steps.is_empty());
         Self { base, steps, acknowledged }
+    }
+}
+
+/// A program that does something to a folder.
+pub(crate) struct Program {
+    binary: PathBuf,
+    arguments: Vec<String>,
+    task: Option<String>,
+    /// Without links.
+    place: PathBuf,
+}
+
+/// What a program did while one of its calls failed.
+pub(crate) struct Attempt {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) steps: Vec<Step>,
+    /// What it said when it failed.
+    pub(crate) ended: Result<(), String>,
+}
+
+impl Program {
+    /// One that does what a scenario says, in a way that [`traced`] knows.
+    pub(crate) fn of(scenario: &Scenario, way: &str, place: &Path) -> Self {
+        match &scenario.actions[..] {
+            [Action::Import { from, .. }] => {
+                let data = place.join(DATA).display().to_string();
+                let arguments = import_arguments(from).into_iter().map(str::to_owned).chain([data]).collect();
+                let binary = PathBuf::from(env!("CARGO_BIN_EXE_lagan"));
+                Self { binary, arguments, task: None, place: place.canonicalize().unwrap() }
+            }
+            _ => Self::of_task(&format!("{way} {}", scenario.name), place),
+        }
+    }
+
+    fn of_task(task: &str, place: &Path) -> Self {
+        let arguments = ["--exact", "the_traced_program", "--ignored", "--nocapture", "--test-threads=1"];
+        Self {
+            binary: env::current_exe().unwrap(),
+            arguments: arguments.map(str::to_owned).into(),
+            task: Some(format!("{task} {}", place.display())),
+            place: place.canonicalize().unwrap(),
+        }
+    }
+
+    /// Runs it. It must not fail.
+    fn watch(&self) -> Vec<Step> {
+        let attempt = self.attempt(None);
+        attempt.ended.unwrap_or_else(|said| panic!("{said}"));
+        attempt.steps
+    }
+
+    /// Runs it; `inject` is what strace is to do to its calls.
+    pub(crate) fn attempt(&self, inject: Option<&str>) -> Attempt {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let environment: Vec<(&str, &str)> = self.task.iter().map(|task| (TASK, task.as_str())).collect();
+        let (lines, ended) = trace::run(log.path(), &self.binary, &arguments, &environment, inject);
+        let steps = steps(&lines, self.root());
+        Attempt { lines, steps, ended }
+    }
+
+    /// The folder, as a trace names it.
+    pub(crate) fn root(&self) -> &str {
+        self.place.to_str().unwrap()
     }
 }
 
@@ -74,7 +131,7 @@ pub(crate) fn recoveries(trees: &[&Tree]) -> Vec<Vec<Step>> {
         fs::create_dir(&folder).unwrap();
         tree.write(&folder);
     }
-    let all = watch_task(place.path(), &format!("recover {}", trees.len()));
+    let all = Program::of_task(&format!("recover {}", trees.len()), place.path()).watch();
     let mut recoveries = vec![Vec::new(); trees.len()];
     let mut current = None;
     for step in all {
@@ -93,25 +150,12 @@ pub(crate) fn recoveries(trees: &[&Tree]) -> Vec<Vec<Step>> {
 pub(crate) fn resumption(tree: &Tree, scenario: &Scenario, from: usize) -> (Vec<Step>, Vec<usize>) {
     let place = folder();
     tree.write(place.path());
-    let steps = watch_task(place.path(), &format!("resume {} {from}", scenario.name));
+    let steps = Program::of_task(&format!("resume {} {from}", scenario.name), place.path()).watch();
     let mut acknowledged = acknowledged(&steps, scenario.actions.len());
     for at in &mut acknowledged[..from] {
         *at = 0;
     }
     (steps, acknowledged)
-}
-
-fn watch_task(place: &Path, task: &str) -> Vec<Step> {
-    let environment = [(TASK, format!("{task} {}", place.display()))];
-    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let arguments = ["--exact", "the_traced_program", "--ignored", "--nocapture", "--test-threads=1"];
-    watch(place, &env::current_exe().unwrap(), &arguments, &environment)
-}
-
-fn watch(place: &Path, program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Vec<Step> {
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let place = place.canonicalize().unwrap();
-    steps(&trace::run(log.path(), program, arguments, environment), place.to_str().unwrap())
 }
 
 /// The step at which each action was acknowledged: its end; or that of a program that answers nobody.
@@ -127,7 +171,7 @@ fn acknowledged(steps: &[Step], actions: usize) -> Vec<usize> {
     ends
 }
 
-async fn prepare(place: &Path, scenario: &Scenario) {
+pub(crate) async fn prepare(place: &Path, scenario: &Scenario) {
     let data = place.join(DATA);
     if !scenario.before.is_empty() {
         let registry = Registry::open(&data).await.unwrap();
@@ -150,7 +194,7 @@ fn damage(data: &Path, digest: &lagan::oci::Digest) {
     let hexadecimal = digest.hex();
     let blob = data.join(format!("docker/registry/v2/blobs/sha256/{}/{hexadecimal}/data", &hexadecimal[..2]));
     let mut bytes = fs::read(&blob).unwrap();
-    bytes[0] ^= 1;
+    examine::damage(&mut bytes);
     fs::write(&blob, bytes).unwrap();
     fs::write(data.join("docker/registry/v2/repositories/app/_manifests/tags/whole/current/link"), "").unwrap();
     let facts = fs::read_dir(data.join("lagan/v1/facts/app/_m")).unwrap();
@@ -168,28 +212,40 @@ fn age(folder: &Path, to: SystemTime) {
 }
 
 /// What runs under strace.
-pub(crate) async fn traced() {
+pub(crate) fn traced() {
     let Ok(task) = env::var(TASK) else { return };
     let words: Vec<&str> = task.split(' ').collect();
     match words[..] {
-        ["do", name, place] => go_on(name, None, place).await,
-        ["resume", name, from, place] => go_on(name, Some(from.parse().unwrap()), place).await,
-        ["recover", count, place] => {
-            for number in 0..count.parse::<usize>().unwrap() {
-                mark(&format!("recover {number}"));
-                // One that does not open is found when it is examined.
-                if let Ok(registry) = Registry::open(&Path::new(place).join(number.to_string()).join(DATA)).await {
-                    registry.abandon().await;
-                }
-            }
-        }
+        ["do", name, place] => on_two_threads(go_on(name, None, place)),
+        ["resume", name, from, place] => on_two_threads(go_on(name, Some(from.parse().unwrap()), place)),
+        ["recover", count, place] => on_two_threads(recover(count.parse().unwrap(), place)),
+        ["endure", name, place] => fault::endure(&named(name), &Path::new(place).join(DATA)),
         _ => panic!("no such task: {task}"),
+    }
+}
+
+fn on_two_threads(task: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap().block_on(task);
+}
+
+fn named(name: &str) -> Scenario {
+    scenario::all().into_iter().find(|scenario| scenario.name == name).unwrap()
+}
+
+async fn recover(count: usize, place: &str) {
+    for number in 0..count {
+        mark(&format!("recover {number}"));
+        // One that does not open is found when it is examined.
+        if let Ok(registry) = Registry::open(&Path::new(place).join(number.to_string()).join(DATA)).await {
+            registry.abandon().await;
+        }
     }
 }
 
 /// Does what a scenario says, or the rest of it from the action that was interrupted.
 async fn go_on(name: &str, interrupted: Option<usize>, place: &str) {
-    let scenario = scenario::all().into_iter().find(|scenario| scenario.name == name).unwrap();
+    let scenario = named(name);
     let registry = Registry::open(&Path::new(place).join(DATA)).await.unwrap();
     for (number, action) in scenario.actions.iter().enumerate().skip(interrupted.unwrap_or(0)) {
         mark(&format!("begin {number}"));
@@ -200,6 +256,6 @@ async fn go_on(name: &str, interrupted: Option<usize>, place: &str) {
 }
 
 /// One write, so that it is one line of the trace.
-fn mark(word: &str) {
+pub(crate) fn mark(word: &str) {
     std::io::stderr().write_all(format!("{MARK}{word}\n").as_bytes()).unwrap();
 }

@@ -12,7 +12,7 @@ use lagan::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName};
 use lagan::storage::driver::{FilesystemDriver, StorageDriver as _};
 use lagan::storage::{
     Audience, Catalog, Clock, Conflict, DeleteCause, DeletionMode, Error, Options, PutManifest, Repository,
-    StorageMetrics, TrashFilter,
+    StorageMetrics, TrashFilter, TrashGroup,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -80,9 +80,18 @@ impl Registry {
 
     /// Ends it in order.
     pub(crate) async fn close(self) {
+        self.try_to_close().await.unwrap();
+    }
+
+    pub(crate) async fn try_to_close(self) -> Result<(), String> {
         let driver = self.driver.clone();
         self.abandon().await;
-        driver.close().await.unwrap();
+        driver.close().await.map_err(|error| format!("the end in order: {error}"))
+    }
+
+    /// Whether a sync failed, so that it takes no more writes.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.driver.is_poisoned()
     }
 
     /// Whether ages that files were given may have been lost with the machine.
@@ -142,19 +151,68 @@ impl Registry {
 
     /// Deletes; where it is asked for again, it may be gone already.
     pub(crate) async fn delete(&self, name: &str, reference: &str, is_again: bool) -> Result<(), String> {
-        let (actor, reason) = (ACTOR.to_owned(), "it was asked for".to_owned());
-        let cause = DeleteCause { actor, reason, policy: None, group: None };
-        match self.repository(name).delete_manifest(&reference.parse().unwrap(), cause).await {
+        match self.repository(name).delete_manifest(&reference.parse().unwrap(), cause()).await {
             Ok(_) => Ok(()),
             Err(Error::ManifestUnknown { .. }) if is_again => Ok(()),
             Err(error) => Err(said(format!("the delete of {reference}"))(error)),
         }
     }
 
-    pub(crate) async fn restore(&self, name: &str, reference: &str) -> Result<(), String> {
+    pub(crate) async fn delete_blob(&self, name: &str, digest: &Digest, is_again: bool) -> Result<(), String> {
+        match self.repository(name).delete_blob(digest, cause()).await {
+            Ok(_) => Ok(()),
+            Err(Error::BlobUnknown { .. }) if is_again => Ok(()),
+            Err(error) => Err(said(format!("the delete of {digest}"))(error)),
+        }
+    }
+
+    pub(crate) async fn delete_repository(&self, name: &str, is_again: bool) -> Result<(), String> {
+        match self.repository(name).delete(cause()).await {
+            Ok(_) => Ok(()),
+            Err(Error::RepositoryUnknown { .. }) if is_again => Ok(()),
+            Err(error) => Err(said(format!("the delete of {name}"))(error)),
+        }
+    }
+
+    /// Where it is asked for again, a blob may be there already. Of a manifest that is no error.
+    pub(crate) async fn restore(
+        &self,
+        name: &str,
+        reference: &str,
+        conflict: Conflict,
+        is_again: bool,
+    ) -> Result<(), String> {
         let (name, reference) = (repository_name(name), reference.parse().unwrap());
-        let restored = self.catalog.trash().restore_reference(&name, &reference, Conflict::Fail, ACTOR).await;
-        restored.map(drop).map_err(said("a restore"))
+        match self.catalog.trash().restore_reference(&name, &reference, conflict, ACTOR).await {
+            Ok(_) => Ok(()),
+            Err(Error::NotInTrash { .. }) if is_again => Ok(()),
+            Err(error) => Err(said("a restore")(error)),
+        }
+    }
+
+    /// Brings back what was deleted together with the newest entry of a repository, if there is one still.
+    pub(crate) async fn restore_group(&self, name: &str, is_again: bool) -> Result<(), String> {
+        let filter = TrashFilter { repository: Some(repository_name(name)), ..TrashFilter::default() };
+        let trash = self.catalog.trash();
+        let entries = trash.list(&filter, None, ALL).await.map_err(said("the trash"))?.entries;
+        let Some(entry) = entries.first() else {
+            return if is_again { Ok(()) } else { Err(format!("nothing of {name} is in the trash")) };
+        };
+        let group = TrashGroup { repository: entry.repository.clone(), name: entry.group.clone() };
+        trash.restore_group(&group, Conflict::Fail, ACTOR).await.map(drop).map_err(said("the restore of a group"))
+    }
+
+    /// Gives up the newest entry of what a reference names; where it is asked for again, it may be given up already.
+    pub(crate) async fn purge(&self, name: &str, reference: &str, is_again: bool) -> Result<(), String> {
+        let (repository, reference) = (Some(repository_name(name)), Some(reference.parse().unwrap()));
+        let filter = TrashFilter { repository, reference, ..TrashFilter::default() };
+        let trash = self.catalog.trash();
+        let entries = trash.list(&filter, None, ALL).await.map_err(said("the trash"))?.entries;
+        match entries.first() {
+            Some(entry) => trash.purge(&entry.id).await.map(drop).map_err(said("a purge")),
+            None if is_again => Ok(()),
+            None => Err(format!("what is to be purged of {name} is not in the trash")),
+        }
     }
 
     /// Restores whatever can be.
@@ -181,6 +239,13 @@ impl Registry {
             (CollectionState::Halted, Some(halt)) => Ok(Some(halt.brake)),
             _ => Err(format!("a collection ended: {status:?}")),
         }
+    }
+
+    /// Whether the last collection came to an end, be it that a brake stopped it.
+    pub(crate) async fn has_collected(&self) -> Result<bool, String> {
+        let status = self.collections.status().await.map_err(|error| format!("the collection's report: {error}"))?;
+        let ended = [CollectionState::Finished, CollectionState::Halted];
+        Ok(status.is_some_and(|status| ended.contains(&status.state)))
     }
 
     /// Looks at everything, and mends it if that is asked for; what was found.
@@ -220,6 +285,11 @@ impl Content for Registry {
             Err(error) => Err(said(digest.to_string())(error)),
         }
     }
+}
+
+fn cause() -> DeleteCause {
+    let (actor, reason) = (ACTOR.to_owned(), "it was asked for".to_owned());
+    DeleteCause { actor, reason, policy: None, group: None }
 }
 
 pub(crate) fn repository_name(text: &str) -> RepositoryName {

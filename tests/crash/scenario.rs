@@ -1,10 +1,12 @@
 //! What is done, and what is true after each part of it.
 
 use lagan::api::v1alpha1::CollectionBrake;
-use lagan::oci::Digest;
+use lagan::api::wire::{FindingKind, FindingView, Treatment};
+use lagan::oci::{Algorithm, Digest};
+use lagan::storage::Conflict;
 
 use super::{
-    content::{Content, check_blob, check_gone, check_image},
+    content::{Content, check_blob, check_gone, check_image, check_no_blob},
     image::Image,
     registry::Registry,
 };
@@ -37,7 +39,25 @@ pub(crate) enum Action {
         repository: &'static str,
         reference: String,
     },
+    DeleteBlob {
+        repository: &'static str,
+        digest: Digest,
+    },
+    /// Deletes all that is in a repository, as one group.
+    DeleteRepository {
+        repository: &'static str,
+    },
     Restore {
+        repository: &'static str,
+        reference: String,
+        conflict: Conflict,
+    },
+    /// Brings back all that was deleted with a repository.
+    RestoreGroup {
+        repository: &'static str,
+    },
+    /// Gives up what could be restored.
+    Purge {
         repository: &'static str,
         reference: String,
     },
@@ -70,6 +90,11 @@ pub(crate) enum Claim {
         repository: &'static str,
         references: Vec<String>,
     },
+    /// The repository has no such blob.
+    NoBlob {
+        repository: &'static str,
+        digest: Digest,
+    },
 }
 
 /// A sequence of actions on a store that was prepared.
@@ -82,6 +107,8 @@ pub(crate) struct Scenario {
     pub(crate) aged: bool,
     /// Bytes that are damaged before it begins.
     pub(crate) damaged: Option<Digest>,
+    /// Whether the report of a collection may be lost: what it removed is gone also where that cannot be written down.
+    pub(crate) may_lose_reports: bool,
     pub(crate) actions: Vec<Action>,
     /// What is true before the first action, after it, and so on.
     pub(crate) claims: Vec<Vec<Claim>>,
@@ -98,9 +125,15 @@ impl Action {
                 registry.put_manifest(repository, reference, image).await
             }
             Self::Delete { repository, reference } => registry.delete(repository, reference, is_again).await,
-            Self::Restore { repository, reference } => registry.restore(repository, reference).await,
+            Self::DeleteBlob { repository, digest } => registry.delete_blob(repository, digest, is_again).await,
+            Self::DeleteRepository { repository } => registry.delete_repository(repository, is_again).await,
+            Self::Restore { repository, reference, conflict } => {
+                registry.restore(repository, reference, *conflict, is_again).await
+            }
+            Self::RestoreGroup { repository } => registry.restore_group(repository, is_again).await,
+            Self::Purge { repository, reference } => registry.purge(repository, reference, is_again).await,
             Self::Collect => collect_or_wait(registry).await,
-            Self::Repair => registry.scrub(true).await.map(drop),
+            Self::Repair => repair_all(registry).await,
             // Not in this process.
             Self::Import { .. } => Ok(()),
         }
@@ -113,6 +146,17 @@ impl Action {
             other => vec![other.clone()],
         }
     }
+}
+
+/// What a scrub says that it left as it was may have been out of its reach.
+async fn repair_all(registry: &Registry) -> Result<(), String> {
+    let found = registry.scrub(true).await?;
+    let mended = [FindingKind::CorruptBlob, FindingKind::TornLink, FindingKind::UnreadableRecord];
+    let is_left = |finding: &&FindingView| {
+        let is_mended = finding.treatment == Treatment::Repaired;
+        finding.kind == FindingKind::Unreadable || mended.contains(&finding.kind) && !is_mended
+    };
+    found.iter().find(is_left).map_or(Ok(()), |finding| Err(format!("a scrub leaves {finding:?}")))
 }
 
 /// Where ages may have been lost with the machine, nothing may be removed for half the grace period.
@@ -129,6 +173,7 @@ impl Claim {
             Self::Served { repository, references, image } => check_image(of, repository, references, image).await,
             Self::Blob { repository, bytes, digest } => check_blob(of, repository, digest, bytes).await,
             Self::Gone { repository, references } => check_gone(of, repository, references).await,
+            Self::NoBlob { repository, digest } => check_no_blob(of, repository, digest).await,
         }
     }
 }
@@ -161,6 +206,10 @@ fn delete(repository: &'static str, reference: &str) -> Action {
     Action::Delete { repository, reference: reference.to_owned() }
 }
 
+fn restored(repository: &'static str, reference: &str, conflict: Conflict) -> Action {
+    Action::Restore { repository, reference: reference.to_owned(), conflict }
+}
+
 /// All that pushing an image takes, children first.
 fn push(repository: &'static str, references: &[&str], image: &Image) -> Vec<Action> {
     let digest = image.digest().to_string();
@@ -186,7 +235,8 @@ impl Scenario {
     }
 
     fn new(name: &'static str, before: Vec<Action>, claims: Vec<Claim>) -> Self {
-        Self { name, before, aged: false, damaged: None, actions: Vec::new(), claims: vec![claims] }
+        let (actions, claims) = (Vec::new(), vec![claims]);
+        Self { name, before, aged: false, damaged: None, may_lose_reports: false, actions, claims }
     }
 
     /// An action, and all that is true after it.
@@ -207,11 +257,9 @@ impl Scenario {
     fn pushing(mut self, actions: Vec<Action>) -> Self {
         for action in actions {
             let claim = match &action {
-                Action::PushBlob { repository, bytes, .. } => Claim::Blob {
-                    repository,
-                    bytes: bytes.clone(),
-                    digest: Digest::of(lagan::oci::Algorithm::Sha256, bytes),
-                },
+                Action::PushBlob { repository, bytes, .. } => {
+                    Claim::Blob { repository, bytes: bytes.clone(), digest: Digest::of(Algorithm::Sha256, bytes) }
+                }
                 Action::PutManifest { repository, reference, image } => {
                     served(repository, &[reference.as_str()], image)
                 }
@@ -231,7 +279,14 @@ pub(crate) fn all() -> Vec<Scenario> {
         overwrite(),
         delete_one(),
         delete_tag(),
+        delete_blob(),
+        delete_repository(),
         restore(),
+        restore_tag(),
+        restore_blob(),
+        restore_over_another(),
+        restore_group(),
+        purge(),
         collect(),
         refresh(),
         repair(),
@@ -311,8 +366,90 @@ fn restore() -> Scenario {
     // What a restore wrote that broke off stays, and so does its entry (docs/protocol.md, Deleting and restoring).
     let away = vec![served("app", &[], &second)];
     let back = vec![served("app", &["v1"], &list)];
-    let action = Action::Restore { repository: "app", reference: list.digest().to_string() };
-    Scenario::new("restore", before, away).then(action, back)
+    Scenario::new("restore", before, away).then(restored("app", &list.digest().to_string(), Conflict::Fail), back)
+}
+
+/// Something that no manifest needs, beside an image that stays.
+fn with_a_blob() -> (Vec<Action>, Claim, Claim, Digest) {
+    let (kept, bytes) = (Image::named("kept"), b"nobody needs it".to_vec());
+    let digest = Digest::of(Algorithm::Sha256, &bytes);
+    let mut before = push("app", &["kept"], &kept);
+    before.push(blob("app", &bytes, 0));
+    let there = Claim::Blob { repository: "app", bytes, digest: digest.clone() };
+    (before, served("app", &["kept"], &kept), there, digest)
+}
+
+fn delete_blob() -> Scenario {
+    let (before, kept, there, digest) = with_a_blob();
+    let gone = Claim::NoBlob { repository: "app", digest: digest.clone() };
+    let action = Action::DeleteBlob { repository: "app", digest };
+    Scenario::new("delete-blob", before, vec![kept.clone(), there]).then(action, vec![kept, gone])
+}
+
+fn restore_blob() -> Scenario {
+    let (mut before, kept, there, digest) = with_a_blob();
+    before.push(Action::DeleteBlob { repository: "app", digest: digest.clone() });
+    let gone = Claim::NoBlob { repository: "app", digest: digest.clone() };
+    let action = restored("app", &digest.to_string(), Conflict::Fail);
+    Scenario::new("restore-blob", before, vec![kept.clone(), gone]).then(action, vec![kept, there])
+}
+
+/// Two images in a repository, and one in another.
+fn two_repositories() -> (Vec<Action>, Vec<Claim>, Vec<Claim>, Vec<Claim>) {
+    let (kept, first, second) = (Image::named("kept"), Image::named("first"), Image::named("second"));
+    let mut before = push("kept", &["v1"], &kept);
+    before.extend(push("team/app", &["v1", "latest"], &first));
+    before.extend(push("team/app", &["v2"], &second));
+    let always = vec![served("kept", &["v1"], &kept)];
+    let there = vec![served("team/app", &["v1", "latest"], &first), served("team/app", &["v2"], &second)];
+    let away = vec![gone("team/app", &["v1", "latest"], &first), gone("team/app", &["v2"], &second)];
+    (before, always.clone(), [always.clone(), there].concat(), [always, away].concat())
+}
+
+/// One image goes after the other: what is true of both while it is under way, the lists say.
+fn delete_repository() -> Scenario {
+    let (before, always, _, away) = two_repositories();
+    Scenario::new("delete-repository", before, always).then(Action::DeleteRepository { repository: "team/app" }, away)
+}
+
+fn restore_group() -> Scenario {
+    let (mut before, always, there, _) = two_repositories();
+    before.push(Action::DeleteRepository { repository: "team/app" });
+    Scenario::new("restore-group", before, always).then(Action::RestoreGroup { repository: "team/app" }, there)
+}
+
+fn restore_tag() -> Scenario {
+    let image = Image::named("tagged");
+    let mut before = push("app", &["v1", "v2"], &image);
+    before.push(delete("app", "v1"));
+    let no_tag = Claim::Gone { repository: "app", references: texts(&["v1"]) };
+    let without = vec![served("app", &["v2"], &image), no_tag];
+    let back = vec![served("app", &["v1", "v2"], &image)];
+    Scenario::new("restore-tag", before, without).then(restored("app", "v1", Conflict::Fail), back)
+}
+
+/// A tag of what is restored points elsewhere by now.
+fn restore_over_another() -> Scenario {
+    let (old, new) = (Image::named("old"), Image::named("new"));
+    let mut before = push("app", &["v1"], &old);
+    before.push(delete("app", &old.digest().to_string()));
+    before.extend(push("app", &["v1"], &new));
+    // Its tag goes before the other one comes: in between it leads nowhere.
+    let during = vec![served("app", &[], &new)];
+    let after = vec![served("app", &["v1"], &old), served("app", &[], &new)];
+    let action = restored("app", &old.digest().to_string(), Conflict::Replace);
+    Scenario::new("restore-over-another", before, during).then(action, after)
+}
+
+fn purge() -> Scenario {
+    let (given_up, kept) = (Image::named("given up"), Image::named("kept"));
+    let mut before = push("app", &["v1"], &given_up);
+    before.extend(push("app", &["v2"], &kept));
+    before.push(delete("app", &given_up.digest().to_string()));
+    before.push(delete("app", "v2"));
+    let always = vec![gone("app", &["v1"], &given_up), served("app", &[], &kept)];
+    let action = Action::Purge { repository: "app", reference: given_up.digest().to_string() };
+    Scenario::new("purge", before, always.clone()).then(action, always)
 }
 
 fn collect() -> Scenario {
@@ -333,7 +470,7 @@ fn collect() -> Scenario {
 fn refresh() -> Scenario {
     let kept = Image::named("kept");
     let orphan = b"promised".to_vec();
-    let digest = Digest::of(lagan::oci::Algorithm::Sha256, &orphan);
+    let digest = Digest::of(Algorithm::Sha256, &orphan);
     let mut before = push("app", &["kept"], &kept);
     before.push(blob("app", &orphan, 0));
     let always = vec![served("app", &["kept"], &kept)];

@@ -33,9 +33,9 @@ const STORES_WITHOUT: usize = 300;
 pub(crate) struct Found {
     pub(crate) tree: Tree,
     /// How many actions were acknowledged before it.
-    done: usize,
+    pub(crate) done: usize,
     /// After which step it can be found first, for a reader.
-    when: String,
+    pub(crate) when: String,
 }
 
 /// What was looked at.
@@ -68,7 +68,7 @@ struct Part {
 }
 
 /// How many violations of a scenario are enough: nobody reads more before mending the first.
-fn enough() -> usize {
+pub(crate) fn enough() -> usize {
     env::var("LAGAN_CRASH_ENOUGH").map_or(10, |text| text.parse().unwrap())
 }
 
@@ -156,11 +156,11 @@ impl Search {
         self.numbers.steps = self.recordings.iter().map(|part| part.steps.len()).sum();
         let found = self.found(None, seeds());
         self.numbers.stores = found.len();
-        let mut violations = self.examine(&found, enough()).await;
+        let mut violations = examine_each(&self.scenario, &found, enough()).await;
         if violations.len() < enough() {
             let of_recoveries = self.cut_recoveries(&found);
             self.numbers.stores_of_recoveries = of_recoveries.len();
-            violations.extend(self.examine(&of_recoveries, enough()).await);
+            violations.extend(examine_each(&self.scenario, &of_recoveries, enough()).await);
         }
         if violations.is_empty() {
             violations.extend(self.serve_by_stock(&found).await);
@@ -189,20 +189,6 @@ impl Search {
             }
         }
         cut
-    }
-
-    /// What is wrong with some of what was found; at most so many.
-    async fn examine(&self, found: &[Found], enough: usize) -> Vec<String> {
-        let examined = stream::iter(found).map(|found| {
-            let (scenario, found) = (Arc::clone(&self.scenario), found.clone());
-            tokio::spawn(async move {
-                let place = folder();
-                found.tree.write(place.path());
-                let result = examine(&place.path().join(DATA), &scenario, found.done).await;
-                result.err().map(|error| format!("{}, {} done, {}: {error}", scenario.name, found.done, found.when))
-            })
-        });
-        examined.buffer_unordered(AT_ONCE).filter_map(|found| async { found.unwrap() }).take(enough).collect().await
     }
 
     async fn serve_by_stock(&mut self, found: &[Found]) -> Vec<String> {
@@ -250,7 +236,7 @@ impl Search {
         let found = self.found(Some(kind), 1);
         self.seen = before;
         let chosen: Vec<Found> = spread(&found, STORES_WITHOUT).into_iter().cloned().collect();
-        let lost = self.examine(&chosen, 1).await;
+        let lost = examine_each(&self.scenario, &chosen, 1).await;
         (found.len(), lost.into_iter().next())
     }
 }
@@ -266,8 +252,22 @@ impl fmt::Display for Numbers {
     }
 }
 
+/// What is wrong with some of what was found; at most so many.
+pub(crate) async fn examine_each(scenario: &Arc<Scenario>, found: &[Found], enough: usize) -> Vec<String> {
+    let examined = stream::iter(found.to_vec()).map(|found| {
+        let scenario = Arc::clone(scenario);
+        tokio::spawn(async move {
+            let place = folder();
+            found.tree.write(place.path());
+            let result = examine(&place.path().join(DATA), &scenario, found.done).await;
+            result.err().map(|error| format!("{}, {} done, {}: {error}", scenario.name, found.done, found.when))
+        })
+    });
+    examined.buffer_unordered(AT_ONCE).filter_map(|found| async { found.unwrap() }).take(enough).collect().await
+}
+
 /// At most so many of some, evenly spread, the last among them.
-fn spread<T>(all: &[T], count: usize) -> Vec<&T> {
+pub(crate) fn spread<T>(all: &[T], count: usize) -> Vec<&T> {
     if all.len() <= count {
         return all.iter().collect();
     }

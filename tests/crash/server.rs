@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lagan::api::v1alpha1::Anonymous;
 use lagan::http::{App, Authenticator, Metrics, Server, ServerOptions, Service, Settings};
+use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -13,12 +14,14 @@ use super::registry::Registry;
 pub(crate) struct Served {
     pub(crate) url: String,
     registry: Registry,
+    /// Where it lies, for as long as this.
+    place: TempDir,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
 }
 
 impl Served {
-    pub(crate) async fn begin(registry: Registry) -> Self {
+    pub(crate) async fn begin(registry: Registry, place: TempDir) -> Self {
         let metrics = Arc::new(Metrics::new());
         let app = Arc::new(App::new(registry.catalog.clone(), Settings::default(), Arc::clone(&metrics)));
         let authenticator = Arc::new(Authenticator::new(Anonymous::All, None).unwrap());
@@ -28,12 +31,13 @@ impl Served {
         let options = ServerOptions { max_connections: 64, drain_timeout: Duration::from_millis(200) };
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(Server::new(service, None, metrics, options).serve(listener, shutdown.clone()));
-        Self { url, registry, shutdown, server }
+        Self { url, registry, place, shutdown, server }
     }
 
     pub(crate) async fn end(self) {
         self.shutdown.cancel();
         self.server.await.unwrap();
         self.registry.abandon().await;
+        self.place.close().unwrap();
     }
 }

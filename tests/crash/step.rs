@@ -126,7 +126,8 @@ const HARMLESS: [&str; 37] = [
     "epoll_wait",
 ];
 
-/// The steps of a trace below `root`, an absolute path. A call that might change something and is not known fails.
+/// The steps of a trace below `root`, an absolute path. A call that might change something and is not known fails. A sync
+/// that failed never ends.
 pub(crate) fn steps(lines: &[Line], root: &str) -> Vec<Step> {
     let mut reader = Reader { root, steps: Vec::new(), syncing: HashSet::new() };
     for line in lines {
@@ -143,7 +144,7 @@ fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
     for at in 0..steps.len() {
         let Step::Mkdir { path } = &steps[at] else { continue };
         let inside = format!("{path}/");
-        let gone = steps[..at].iter().rposition(|step| matches!(step, Step::Remove { path: gone } if gone == path));
+        let gone = steps[..at].iter().rposition(|step| step.takes(path));
         let since = gone.map_or(0, |gone| gone + 1);
         let early = |step: &Step| step.makes().is_some_and(|path| path.starts_with(&inside));
         if let Some(first) = steps[since..at].iter().position(early) {
@@ -160,6 +161,17 @@ impl Step {
         match self {
             Self::Create { path } | Self::Mkdir { path } | Self::Rename { to: path, .. } => Some(path),
             _ => None,
+        }
+    }
+
+    /// Whether a folder is gone after it, by itself or with one that it lies in.
+    fn takes(&self, folder: &str) -> bool {
+        match self {
+            Self::Remove { path } => path == folder,
+            Self::Rename { from, .. } => {
+                folder.strip_prefix(from).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            _ => false,
         }
     }
 }
@@ -196,8 +208,8 @@ impl Reader<'_> {
     fn end(&mut self, thread: u32, call: &Call) {
         if matches!(call.name.as_str(), "fsync" | "fdatasync" | "syncfs" | "sync") {
             if self.syncing.remove(&thread) {
-                assert!(call.succeeded(), "a sync failed: {call:?}");
-                self.steps.push(Step::SyncEnd { thread });
+                assert!(call.succeeded() || call.was_injected(), "a sync failed: {call:?}");
+                self.steps.extend(call.succeeded().then_some(Step::SyncEnd { thread }));
             }
             return;
         }
@@ -338,4 +350,12 @@ fn a_folder_comes_before_what_is_in_it() {
         mkdir("a/b"),
     ];
     assert_eq!(format!("{:?}", in_order(told)), format!("{expected:?}"));
+}
+
+#[test]
+fn a_folder_that_was_moved_away_comes_again_behind_that() {
+    let mkdir = |path: &str| Step::Mkdir { path: path.to_owned() };
+    let away = Step::Rename { from: "a/b".to_owned(), to: "staging/1".to_owned() };
+    let told = vec![mkdir("a/b"), mkdir("a/b/c"), away, mkdir("a/b"), mkdir("a/b/c")];
+    assert_eq!(format!("{:?}", in_order(told.clone())), format!("{told:?}"));
 }

@@ -27,22 +27,27 @@ pub(crate) enum Line {
     End { thread: u32, call: Call },
 }
 
-/// Runs a program under strace, and returns what it and its threads did.
-pub(crate) fn run(log: &Path, program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Vec<Line> {
+/// Runs a program under strace, and returns what it and its threads did, and what it said if it failed. `inject` is what
+/// strace is to do to its calls.
+pub(crate) fn run(
+    log: &Path,
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    inject: Option<&str>,
+) -> (Vec<Line>, Result<(), String>) {
     let mut command = Command::new("strace");
     command.args(["-f", "-y", "-xx", "--seccomp-bpf", "-s", STRING_LIMIT, "-o"]).arg(log);
     command.args(["-e", "signal=none", "-e", "trace=%file,%desc,sync,io_uring_setup"]);
+    command.args(inject.iter().flat_map(|fault| ["-e", fault]));
     command.arg(program).args(arguments).envs(environment.iter().copied());
     let done = command.output().unwrap_or_else(|error| panic!("strace: {error}; tests/cluster/tools installs it"));
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(
-        done.status.success(),
-        "{} ended with {}: {said}{}",
-        program.display(),
-        done.status,
-        String::from_utf8_lossy(&done.stdout)
-    );
-    parse(&fs::read_to_string(log).unwrap())
+    let said = || {
+        let (said, printed) = (String::from_utf8_lossy(&done.stderr), String::from_utf8_lossy(&done.stdout));
+        format!("{} ended with {}: {said}{printed}", program.display(), done.status)
+    };
+    let ended = if done.status.success() { Ok(()) } else { Err(said()) };
+    (parse(&fs::read_to_string(log).unwrap()), ended)
 }
 
 fn parse(text: &str) -> Vec<Line> {
@@ -105,6 +110,11 @@ impl Call {
     /// Whether it did what it was to do.
     pub(crate) fn succeeded(&self) -> bool {
         !self.result.starts_with('-') && !self.result.starts_with('?')
+    }
+
+    /// Whether strace let it fail.
+    pub(crate) fn was_injected(&self) -> bool {
+        self.result.contains("INJECTED")
     }
 
     /// An argument; empty where there is none.
