@@ -13,7 +13,7 @@
 mod support;
 
 use std::{
-    env, fs,
+    env,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},

@@ -41,7 +41,7 @@ impl Change<'_> {
         let from = world.time.now();
         let delete = async move { place.delete_manifest(&goes, cause()).await };
         let answer = attempt(world, self.process, Some(name), kind, delete, judged_delete).await;
-        self.note_deleted(&answer, from);
+        self.note_deleted(answer.as_ref(), from);
         if let Some(Err(Error::ManifestUnknown { .. })) = &answer {
             let asked = world.since(from);
             world.expect(match reference {
@@ -59,11 +59,11 @@ impl Change<'_> {
         let from = self.world.time.now();
         let delete = async move { place.delete_blob(&goes, cause()).await };
         let answer = attempt(self.world, self.process, Some(name), kind, delete, judged_delete).await;
-        self.note_deleted(&answer, from);
+        self.note_deleted(answer.as_ref(), from);
         matches!(answer, Some(Ok(_) | Err(Error::BlobUnknown { .. })))
     }
 
-    fn note_deleted(&self, answer: &Option<Result<Tombstone, Error>>, began: Duration) {
+    fn note_deleted(&self, answer: Option<&Result<Tombstone, Error>>, began: Duration) {
         if let Some(Ok(tombstone)) = answer {
             self.world.history.deleted(tombstone.clone(), began, self.world.time.now());
         }

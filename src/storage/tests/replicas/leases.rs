@@ -154,7 +154,7 @@ async fn who_only_was_too_late_is_back_at_once_although_it_was_evicted_before() 
         world.cut_store(&process.address, false);
         let lapsed_at = world.time.now();
         is_back(&world, process, term.id()).await;
-        let away = world.time.now() - lapsed_at;
+        let away = world.time.now().saturating_sub(lapsed_at);
         assert!(away < timing.beat * 4, "it stayed away for {away:?}");
     })
     .await;
