@@ -13,6 +13,9 @@ use super::{Durability, Error, PathComponent, StorageDriver, StoragePath};
 /// How many keys are tried, all at once: enough to meet several servers behind one address.
 const KEYS: usize = 16;
 
+/// How many names are asked for at once when the list is read in pages: so few that there are some.
+const PAGE: usize = 3;
+
 /// How often each key is written and removed again.
 const ROUNDS: usize = 3;
 
@@ -42,8 +45,9 @@ pub async fn self_test(driver: Arc<dyn StorageDriver>, folder: &StoragePath) -> 
     let test = Test { fenced: Arc::clone(&driver).fenced(), driver, folder };
     let found = stream::iter((0..KEYS).map(|number| test.key(number))).buffer_unordered(KEYS);
     let found = found.try_collect::<Vec<_>>().await;
+    let in_pages = test.pages().await;
     let removed = test.driver.delete_directory(&test.folder).await;
-    let mut found: Vec<Violation> = found?.into_iter().flatten().collect();
+    let mut found: Vec<Violation> = found?.into_iter().flatten().chain(in_pages?).collect();
     removed?;
     match test.driver.list(&test.folder, None, 1).await {
         Err(Error::NotFound { .. }) => {}
@@ -61,6 +65,10 @@ fn component(name: &str, folder: &StoragePath) -> Result<PathComponent, Error> {
     })
 }
 
+fn key_name(number: usize) -> String {
+    format!("key-{number:03}")
+}
+
 struct Test {
     driver: Arc<dyn StorageDriver>,
     fenced: Arc<dyn StorageDriver>,
@@ -70,7 +78,7 @@ struct Test {
 impl Test {
     /// One key, through its life.
     async fn key(&self, number: usize) -> Result<Vec<Violation>, Error> {
-        let name = component(&format!("key-{number:03}"), &self.folder)?;
+        let name = component(&key_name(number), &self.folder)?;
         let path = self.folder.child(&name);
         let mut found = Vec::new();
         let mut note = |seen| found.push(Violation { path: path.clone(), seen });
@@ -101,6 +109,29 @@ impl Test {
             }
         }
         Ok(found)
+    }
+
+    /// All keys at once, listed in pages: a store may end a list early, or go on at another place than it was told.
+    async fn pages(&self) -> Result<Vec<Violation>, Error> {
+        let names = (0..KEYS).map(|number| component(&key_name(number), &self.folder));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let put = async |name: &PathComponent| {
+            self.driver.put(&self.folder.child(name), Bytes::from_static(b"listed"), Durability::Durable).await
+        };
+        stream::iter(names.iter().map(put)).buffer_unordered(KEYS).try_collect::<()>().await?;
+        let mut listed: Vec<String> = Vec::new();
+        // One more than there are ends also what never ends.
+        while listed.len() <= KEYS {
+            let page = self.driver.list(&self.folder, listed.last().map(String::as_str), PAGE).await?;
+            let is_last = page.len() < PAGE;
+            listed.extend(page.into_iter().map(|entry| entry.name));
+            if is_last {
+                break;
+            }
+        }
+        let is_whole = listed.iter().eq(names.iter().map(PathComponent::as_str));
+        let seen = "a list in pages was not the whole list";
+        Ok(if is_whole { Vec::new() } else { vec![Violation { path: self.folder.clone(), seen }] })
     }
 
     /// By both clients, which have connections of their own; the first answer that is not the other's is no answer.
@@ -153,6 +184,8 @@ mod tests {
         Reads,
         /// Every seventh list does.
         Lists,
+        /// A list that goes on behind a name ends after one more.
+        CutShort,
     }
 
     #[derive(Debug)]
@@ -188,7 +221,10 @@ mod tests {
         }
 
         async fn list(&self, folder: &StoragePath, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, Error> {
-            let now = self.inner.list(folder, after, limit).await?;
+            let mut now = self.inner.list(folder, after, limit).await?;
+            if self.late == Late::CutShort && after.is_some() {
+                now.truncate(1);
+            }
             let before = std::mem::replace(&mut *self.list.lock().unwrap(), now.clone());
             Ok(if self.is_late(Late::Lists) { before } else { now })
         }
@@ -255,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_keeps_the_assumption_passes_and_a_late_one_does_not() {
         assert_eq!(violations(Late::Never).await, []);
-        for late in [Late::Reads, Late::Lists] {
+        for late in [Late::Reads, Late::Lists, Late::CutShort] {
             assert_ne!(violations(late).await, [], "{late:?}");
         }
     }

@@ -15,7 +15,10 @@ use object_store::list::{PaginatedListOptions, PaginatedListStore};
 
 use crate::storage::driver::{Entry, Error, StoragePath};
 
-use super::bucket::{Bucket, modified};
+use super::{
+    bucket::{Bucket, modified},
+    fault::broken,
+};
 
 /// The largest page that every store has.
 const MAX_PAGE: usize = 1_000;
@@ -77,6 +80,8 @@ struct Walk {
     page: usize,
     token: Option<String>,
     is_at_end: bool,
+    /// Whether a page came full and without a word of what follows.
+    was_full: bool,
 }
 
 impl Bucket {
@@ -137,7 +142,8 @@ impl Bucket {
     /// The keys of the next page, below `prefix`, a folder's with a slash behind it; `None` after the last page.
     ///
     /// There are servers that cut a list short and do not say how to go on. What comes full and without a token at once
-    /// is asked for again with room for more, until there is room left.
+    /// is asked for again with room for more, until there is room left; and then it is asked for what is behind it, for
+    /// no server's pages grow for ever.
     async fn next_page(
         &self,
         pages: &dyn PaginatedListStore,
@@ -165,12 +171,39 @@ impl Bucket {
             walk.token = found.page_token;
             if is_first && walk.token.is_none() && keys.len() >= walk.page {
                 walk.page = walk.page.saturating_mul(2);
+                walk.was_full = true;
                 continue;
             }
             walk.is_at_end = walk.token.is_none();
+            if walk.is_at_end && walk.was_full {
+                self.refuse_to_end(pages, folder, prefix, &keys).await?;
+            }
             return Ok(Some(keys));
         }
         Ok(None)
+    }
+
+    /// Fails where more follows what was listed last: what is not listed would count as absent.
+    async fn refuse_to_end(
+        &self,
+        pages: &dyn PaginatedListStore,
+        folder: &StoragePath,
+        prefix: &str,
+        keys: &[Listed],
+    ) -> Result<(), Error> {
+        let Some(last) = keys.iter().map(|listed| format!("{prefix}{}", listed.key)).max() else { return Ok(()) };
+        // All that is in a folder is behind its name, and was listed with it.
+        let last = if last.ends_with('/') { format!("{last}{}", char::MAX) } else { last };
+        let options = PaginatedListOptions { offset: Some(last.clone()), max_keys: Some(1), ..Default::default() };
+        let found = self.look("list", folder, || pages.list_paginated(Some(prefix), options.clone())).await?;
+        // A server that does not know where to begin tells of the first one again.
+        match found.result.objects.iter().find(|object| object.location.as_ref() > last.as_str()) {
+            None => Ok(()),
+            Some(next) => {
+                let text = format!("the store ends its list before {}, and does not say how to go on", next.location);
+                Err(broken("list", folder, text))
+            }
+        }
     }
 
     /// All objects in a folder, at any depth, by their path below it.

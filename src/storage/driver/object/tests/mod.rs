@@ -1,6 +1,7 @@
 //! The driver over a store in memory, and over real ones.
 
 mod gcs_proxy;
+mod listing;
 mod servers;
 mod uploads;
 mod watched;
