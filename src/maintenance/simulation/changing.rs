@@ -129,23 +129,24 @@ impl Change<'_> {
 }
 
 impl Change<'_> {
-    /// Deletes all that is in a repository.
-    pub(super) async fn delete_repository(&self, name: &RepositoryName) {
+    /// Deletes all that is in a repository; whether it is gone now.
+    pub(super) async fn delete_repository(&self, name: &RepositoryName) -> bool {
         let (world, place) = (self.world, self.process.catalog.repository(name));
         let from = world.time.now();
         let delete = async move { place.delete(cause()).await };
         let kind = Kind::DeleteRepository;
         let answer = attempt(world, self.process, Some(name), kind, delete, judged_repository).await;
-        if let Some(Err(Error::RepositoryUnknown { .. })) = answer {
+        if let Some(Err(Error::RepositoryUnknown { .. })) = &answer {
             let asked = world.since(from);
             for item in &world.content.items {
                 world.expect(world.history.refute_absence(&world.content, name, &item.digest, asked));
             }
         }
+        matches!(answer, Some(Ok(_) | Err(Error::RepositoryUnknown { .. })))
     }
 
-    /// Brings back all that was deleted with an entry.
-    pub(super) async fn restore_group(&self, entry: &Tombstone, conflict: Conflict) {
+    /// Brings back all that was deleted with an entry; whether it is back.
+    pub(super) async fn restore_group(&self, entry: &Tombstone, conflict: Conflict) -> bool {
         let (world, trash, name) = (self.world, self.process.catalog.trash(), &entry.repository);
         let group = TrashGroup { repository: name.clone(), name: entry.group.clone() };
         let replaces = conflict == Conflict::Replace;
@@ -156,11 +157,11 @@ impl Change<'_> {
             Err(_) => (Outcome::Unknown, None),
         };
         let kind = Kind::Restore { brought: None, replaces };
-        attempt(world, self.process, Some(name), kind, restore, judge).await;
+        matches!(attempt(world, self.process, Some(name), kind, restore, judge).await, Some(Ok(_)))
     }
 
-    /// Gives an entry up.
-    pub(super) async fn purge(&self, entry: &Tombstone) {
+    /// Gives an entry up; whether it is given up now.
+    pub(super) async fn purge(&self, entry: &Tombstone) -> bool {
         let (trash, id) = (self.process.catalog.trash(), entry.id);
         let purge = async move { trash.purge(&id).await };
         let judge = |answer: &Result<Tombstone, Error>| match answer {
@@ -169,7 +170,8 @@ impl Change<'_> {
             Err(_) => (Outcome::Unknown, None),
         };
         let kind = Kind::Purge { id };
-        attempt(self.world, self.process, Some(&entry.repository), kind, purge, judge).await;
+        let answer = attempt(self.world, self.process, Some(&entry.repository), kind, purge, judge).await;
+        matches!(answer, Some(Ok(_) | Err(Error::TombstoneUnknown { .. })))
     }
 }
 

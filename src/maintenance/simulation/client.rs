@@ -58,7 +58,9 @@ async fn act(world: &Arc<World>, process: &Arc<Process>, name: &RepositoryName) 
         44..57 => {
             change.delete(name, &some_reference(world)).await;
         }
-        57..59 => change.delete_repository(name).await,
+        57..59 => {
+            change.delete_repository(name).await;
+        }
         59..62 => {
             let item = world.chance.pick(&world.content.items);
             if !item.blobs.is_empty() {
@@ -94,10 +96,8 @@ async fn of_the_trash(change: &Change<'_>) {
     match world.chance.below(6) {
         0 => change.purge(entry).await,
         1 => change.restore_group(entry, conflict).await,
-        _ => {
-            change.restore(entry, world.chance.hits(300), conflict).await;
-        }
-    }
+        _ => change.restore(entry, world.chance.hits(300), conflict).await,
+    };
 }
 
 /// Pushes something, until it is there or tried often enough.

@@ -1,6 +1,6 @@
 //! Every single request to the store goes wrong once, in each way in which it can: of a push in chunks, of an index with its
-//! children, of an overwrite, of deletes, restores, a policy's run and a collection; among replicas, and in one process on
-//! a folder.
+//! children, of an overwrite, a mount, a promise, an import, of deletes, restores, a purge, a scrub's repair, a policy's run
+//! and a collection; among replicas, and in one process on a folder.
 //!
 //! Each time nothing that was acknowledged is lost, no answer says what is not so, and the same request again succeeds.
 //! `cargo test` takes some of the points; `LAGAN_FAULT_POINTS=all` all of them.
@@ -15,8 +15,9 @@ use std::{
 };
 
 use crate::{
+    api::wire::ScrubState,
     oci::{Digest, Reference, RepositoryName},
-    storage::{Conflict, seeded},
+    storage::{Conflict, Tombstone, TombstoneState, seeded},
 };
 
 use super::{
@@ -28,8 +29,9 @@ use super::{
     invariants, policy,
     process::{Process, RESTORE_WINDOW},
     profile::timing,
-    pulling::Pull,
+    pulling::{NoAnswer, Pull},
     pushing::Push,
+    scrubbing::scrub,
     world::World,
 };
 
@@ -46,6 +48,9 @@ const MOST: u32 = 2_000;
 /// For how long something may be frozen that failed half-way, and its changes be unfinished.
 const LONGEST: Duration = Duration::from_secs(240);
 
+/// What refers to the first image, by its place in the content.
+const REFERRER: usize = 7;
+
 /// What is done while one request goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
@@ -58,9 +63,18 @@ enum Action {
     Replace,
     Policy,
     Collect,
+    /// What `lagan import` asks of a folder's storage.
+    Import,
+    Mount,
+    /// A promise of what is old, on which a push relies after a collection.
+    Promise,
+    DeleteRepository,
+    RestoreGroup,
+    Purge,
+    Repair,
 }
 
-const ACTIONS: [Action; 9] = [
+const ACTIONS: [Action; 16] = [
     Action::PushOverTag,
     Action::PushIndex,
     Action::DeleteManifest,
@@ -70,6 +84,13 @@ const ACTIONS: [Action; 9] = [
     Action::Replace,
     Action::Policy,
     Action::Collect,
+    Action::Import,
+    Action::Mount,
+    Action::Promise,
+    Action::DeleteRepository,
+    Action::RestoreGroup,
+    Action::Purge,
+    Action::Repair,
 ];
 
 /// One way to go wrong.
@@ -115,6 +136,10 @@ impl Scene {
         self.world.content.items[item].digest.clone()
     }
 
+    fn layer(&self, item: usize) -> Digest {
+        sha256(&self.world.content.items[item].blobs[1])
+    }
+
     async fn push(&self, item: usize, label: Option<&str>) -> bool {
         let process = self.here();
         let push = Push { world: &self.world, process: &process, repository: &self.name };
@@ -150,8 +175,92 @@ impl Scene {
                 assert!(self.delete(&Reference::Digest(self.digest(4))).await);
                 self.world.time.sleep(RESTORE_WINDOW + timing().expiry_margin + timing().grace).await;
             }
+            Action::Promise => {
+                assert!(self.promised(4).await);
+                self.world.time.sleep(timing().grace).await;
+            }
+            Action::RestoreGroup => {
+                assert!(self.push(2, Some(TAGS[2])).await);
+                assert!(self.delete_all().await);
+            }
+            Action::Purge => assert!(self.delete(&image).await),
+            Action::Repair => {
+                assert!(self.push(REFERRER, None).await);
+                self.forget_referrer();
+            }
             _ => {}
         }
+    }
+
+    async fn delete_all(&self) -> bool {
+        Change { world: &self.world, process: &self.here() }.delete_repository(&self.name).await
+    }
+
+    /// Takes what says that something refers to the first image.
+    fn forget_referrer(&self) {
+        assert!(self.world.medium.files().remove(&self.referrer()).is_some());
+    }
+
+    fn referrer(&self) -> String {
+        format!("lagan/v1/referrers/{}/_s/{}/{}", self.name, self.digest(0), self.digest(REFERRER))
+    }
+
+    /// Whether all blobs of an item are promised now.
+    async fn promised(&self, item: usize) -> bool {
+        let process = self.here();
+        let push = Push { world: &self.world, process: &process, repository: &self.name };
+        for blob in &self.world.content.items[item].blobs {
+            if push.blob(blob).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A collection comes between a promise and who relies on it.
+    async fn rely_on_a_promise(&self) -> bool {
+        let process = self.here();
+        if !self.promised(4).await {
+            return false;
+        }
+        collect(&self.world, &process).await;
+        let push = Push { world: &self.world, process: &process, repository: &self.name };
+        push.manifest(&self.world.content.items[4], None).await.is_ok()
+    }
+
+    /// Looks first, then brings the manifests by their digests, and the tag last.
+    async fn import(&self) -> bool {
+        let process = self.here();
+        let pull = Pull { world: &self.world, process: &process, repository: &self.name };
+        let wanted = Some(self.digest(5));
+        match pull.leads_to(&Reference::Tag(tag(TAGS[2]))).await {
+            Ok(found) if found == wanted => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+        let Ok(found) = pull.leads_to(&Reference::Digest(self.digest(5))).await else { return false };
+        if found != wanted && !self.push(5, None).await {
+            return false;
+        }
+        self.push(5, Some(TAGS[2])).await
+    }
+
+    async fn mount(&self) -> bool {
+        let (process, elsewhere) = (self.here(), repository(REPOSITORIES[1]));
+        let push = Push { world: &self.world, process: &process, repository: &elsewhere };
+        push.mounted(&self.layer(0), self.name.clone()).await.is_ok_and(|is_mounted| is_mounted)
+    }
+
+    /// The newest entry of the trash.
+    async fn entry(&self) -> Result<Option<Tombstone>, NoAnswer> {
+        let entries = Change { world: &self.world, process: &self.here() }.trash().await.ok_or(NoAnswer)?;
+        Ok(entries.into_iter().find(|entry| entry.state == TombstoneState::Restorable))
+    }
+
+    async fn repair(&self) -> bool {
+        let ended = scrub(&self.world, &self.here(), true).await;
+        let is_listed = self.world.medium.files().contains_key(&self.referrer());
+        ended.is_some_and(|status| status.state == ScrubState::Finished) && is_listed
     }
 
     /// Does it; whether it is done.
@@ -163,10 +272,7 @@ impl Scene {
             Action::PushIndex => self.push(5, Some(TAGS[2])).await,
             Action::DeleteManifest => self.delete(&Reference::Digest(self.digest(0))).await,
             Action::DeleteTag => self.delete(&Reference::Tag(tag(TAGS[0]))).await,
-            Action::DeleteBlob => {
-                let layer = sha256(&self.world.content.items[0].blobs[1]);
-                change.delete_blob(&self.name, &layer).await
-            }
+            Action::DeleteBlob => change.delete_blob(&self.name, &self.layer(0)).await,
             Action::Restore | Action::Replace => {
                 let conflict = if action == Action::Replace { Conflict::Replace } else { Conflict::Fail };
                 let Some(entries) = change.trash().await else { return false };
@@ -185,6 +291,21 @@ impl Scene {
                 let files = self.world.medium.files();
                 !invariants::blobs(&files).any(|digest| digest == gone)
             }
+            Action::Import => self.import().await,
+            Action::Mount => self.mount().await,
+            Action::Promise => self.rely_on_a_promise().await,
+            Action::DeleteRepository => self.delete_all().await,
+            Action::RestoreGroup => match self.entry().await {
+                Ok(Some(entry)) => change.restore_group(&entry, Conflict::Fail).await,
+                Ok(None) => self.is_visible(0) && self.is_visible(2),
+                Err(NoAnswer) => false,
+            },
+            Action::Purge => match self.entry().await {
+                Ok(Some(entry)) => change.purge(&entry).await,
+                Ok(None) => true,
+                Err(NoAnswer) => false,
+            },
+            Action::Repair => self.repair().await,
         }
     }
 

@@ -52,7 +52,8 @@ impl Push<'_> {
         self.process.catalog.repository(self.repository)
     }
 
-    async fn blob(&self, bytes: &Bytes) -> Result<(), Failed> {
+    /// Pushes a blob, if it is not promised already.
+    pub(super) async fn blob(&self, bytes: &Bytes) -> Result<(), Failed> {
         let (world, digest) = (self.world, sha256(bytes));
         let asked = world.time.now();
         let (place, wanted) = (self.place(), digest.clone());
@@ -65,15 +66,18 @@ impl Push<'_> {
             Err(Error::BlobUnknown { .. }) => {}
             Err(_) => return Err(Failed),
         }
-        if world.chance.hits(world.profile.mounts) && self.mounted(&digest).await? {
-            return Ok(());
+        if world.chance.hits(world.profile.mounts) {
+            let from = repository(world.chance.pick::<&str>(&REPOSITORIES));
+            if self.mounted(&digest, from).await? {
+                return Ok(());
+            }
         }
         self.upload(bytes, &digest).await
     }
 
-    async fn mounted(&self, digest: &Digest) -> Result<bool, Failed> {
+    /// Takes a blob over from another repository; whether that worked.
+    pub(super) async fn mounted(&self, digest: &Digest, from: RepositoryName) -> Result<bool, Failed> {
         let (world, place, mounted) = (self.world, self.place(), digest.clone());
-        let from = repository(world.chance.pick::<&str>(&REPOSITORIES));
         let asked = world.time.now();
         let mount = async move { place.mount_blob(&mounted, &from).await };
         let judge = |answer: &Result<Option<Descriptor>, Error>| match answer {
@@ -120,7 +124,8 @@ impl Push<'_> {
         Ok(())
     }
 
-    async fn manifest(&self, item: &Item, tag: Option<&Tag>) -> Result<(), Failed> {
+    /// Pushes a manifest, whose blobs are there.
+    pub(super) async fn manifest(&self, item: &Item, tag: Option<&Tag>) -> Result<(), Failed> {
         let (world, place) = (self.world, self.place());
         let tags: Vec<Tag> = tag.cloned().into_iter().collect();
         let put = PutManifest {
