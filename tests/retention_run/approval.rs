@@ -9,7 +9,7 @@ use lagan::api::v1alpha1::Approval;
 use lagan::api::wire::{ApplyRequest, Brake, InUse, RunRequest, RunState, RunStatus};
 use lagan::maintenance::{Error, RunId};
 use lagan::oci::Reference;
-use lagan::storage::DeletionMode;
+use lagan::storage::{DeleteCause, DeletionMode};
 
 use crate::world::{World, five_images, in_use, keep_two, repository_name, request};
 
@@ -155,7 +155,60 @@ async fn what_changed_while_a_plan_waited_stays_and_nothing_is_added() {
     assert_eq!(done.state, RunState::Completed, "{done:?}");
     assert_eq!(done.result.unwrap().deleted_tags, 1);
     assert_eq!(world.tags().await, ["a1", "a2", "v1", "v2", "v3", "v4"]);
-    drop(candidates);
+    assert_eq!(candidates.len(), 5);
+    let told: Vec<(&str, &str)> =
+        done.left_out.iter().map(|left| (left.reference.as_str(), left.reason.as_str())).collect();
+    let [(v1, pushed), (v2, pulled), (v3, again), (v4, by_digest)] = told[..] else { panic!("{told:?}") };
+    assert_eq!([v1, v2, v3, v4], ["team/app:v1", "team/app:v2", "team/app:v3", "team/app:v4"]);
+    assert!(pushed.starts_with("rule ") && again.starts_with("rule "), "{told:?}");
+    for words in [pulled, by_digest] {
+        assert!(words.starts_with("in use: pulled at ") && words.ends_with("after the plan was made"), "{words}");
+    }
+    // Who asks later, or another process, is told the same.
+    assert_eq!(world.restarted().await.runs.status(&run).await.unwrap(), done);
+}
+
+#[tokio::test]
+async fn what_was_moved_deleted_or_came_into_use_while_a_plan_waited_is_told() {
+    let world = World::noting_pulls().await;
+    let (run, _, all) = world.planned(request("r1", manual())).await;
+    let waiting = world.applied(&run, Vec::new()).await;
+    let digest = world.push("v1", "another image").await;
+    // It is to go still, and is another one.
+    for name in ["a1", "a2"] {
+        world.push(name, name).await;
+    }
+    let by_hand = DeleteCause { actor: "ann".into(), reason: "by hand".into(), policy: None, group: None };
+    world.repository().delete_manifest(&"v2".parse().unwrap(), by_hand).await.unwrap();
+
+    let done = world.approved(&run, &waiting, in_use(&all, "v3")).await;
+
+    let told = |tag: &str| {
+        let name = format!("team/app:{tag}");
+        done.left_out.iter().find(|left| left.reference == name).unwrap().reason.clone()
+    };
+    assert_eq!(told("v1"), format!("it points to {digest} by now"));
+    assert_eq!(told("v2"), "it is gone already");
+    assert!(told("v3").starts_with("in use: "), "{}", told("v3"));
+    assert_eq!(done.left_out.len(), 3);
+}
+
+#[tokio::test]
+async fn a_run_that_others_ask_for_leaves_the_plan_of_a_declared_policy_alone_and_says_why_it_ends_another_ones() {
+    let world = World::noting_pulls().await;
+    let begun = request("r1", manual());
+    world.runs.declare(begun.policies.clone());
+    let (run, waiting) = world.waiting(begun).await;
+    world.planned(of_policy("u2", "r2", keep_two("DryRun"))).await;
+    assert_eq!(world.runs.status(&run).await.unwrap(), waiting);
+
+    // Of what is not declared here, nobody knows whether it is still there.
+    world.runs.declare(Vec::new());
+    world.planned(of_policy("u2", "r3", keep_two("DryRun"))).await;
+    let void = world.runs.status(&run).await.unwrap();
+    assert_eq!(void.state, RunState::Interrupted);
+    let words = void.message.unwrap();
+    assert!(words.contains("not among those that run r3 began with") && words.contains("left it out"), "{words}");
 }
 
 #[tokio::test]

@@ -22,8 +22,8 @@ pub use plan::{
     Verdict,
 };
 pub use retention::{
-    ApplyRequest, AwaitedApproval, Brake, Candidate, CandidatePage, InUse, InterruptRequest, PolicyList, PolicyRunner,
-    PolicySource, RunList, RunRequest, RunResult, RunState, RunStatus,
+    ApplyRequest, AwaitedApproval, Brake, Candidate, CandidatePage, InUse, InterruptRequest, LeftOut, PolicyList,
+    PolicyRunner, PolicySource, RunList, RunRequest, RunResult, RunState, RunStatus,
 };
 pub use scrub::{
     FindingCount, FindingKind, FindingPage, FindingView, ScrubProgress, ScrubRequest, ScrubState, ScrubStatus,

@@ -150,9 +150,23 @@ pub struct RunStatus {
     /// What it did; absent before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<RunResult>,
+    /// Some of what it was to delete and did not, and why. Of a plan that did not wait, what came to be kept while it was
+    /// made is told in the stored plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// Why it is where it is, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// What a run was to delete, and did not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// `repository:tag` or `repository@digest`.
+    pub reference: String,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// What the application of a plan did.

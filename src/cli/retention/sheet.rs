@@ -43,7 +43,11 @@ impl Sheet {
         self.plans += 1;
         (self.lines, self.widths) = (0, (0, 0));
         Ok(match self.format {
-            OutputFormat::Table => format!("{}{}\n", if is_first { "" } else { "\n" }, headline(plan)),
+            OutputFormat::Table => {
+                let left = plan.left_out.iter();
+                let left: String = left.map(|left| format!("  {} stayed: {}\n", left.reference, left.reason)).collect();
+                format!("{}{}\n{left}", if is_first { "" } else { "\n" }, headline(plan))
+            }
             OutputFormat::Json => {
                 let text = serde_json::to_string(plan).context("could not write JSON")?;
                 let open = text.strip_suffix('}').unwrap_or_default();

@@ -9,8 +9,9 @@ use tracing::{info, warn};
 use crate::api::wire::RunResult;
 use crate::oci::{Reference, RepositoryName};
 use crate::retention::{Deletion, Plan};
-use crate::storage::{self, Catalog, Clock, DeleteCause, PlannedDelete, PlannedOutcome, RunClaim};
+use crate::storage::{self, Catalog, Clock, DeleteCause, PlannedDelete, PlannedOutcome, RunClaim, with_causes};
 
+use super::left_out::{Leavings, words};
 use super::{Error, RunId};
 
 /// How an application ended.
@@ -49,12 +50,18 @@ pub(super) struct Applier<'a> {
 }
 
 impl Applier<'_> {
-    /// Deletes what the plan says, one tombstone after another, each only if nothing has changed since.
+    /// Deletes what the plan says, one tombstone after another, each only if nothing has changed since. What is not deleted
+    /// is counted, and told to `left_out`.
     ///
     /// # Errors
     /// [`Error::Storage`] when the storage takes no more writes at all; a single deletion that fails is counted and
     /// logged, and the others go on.
-    pub(super) async fn apply(&self, plan: &Plan, result: &mut RunResult) -> Result<Ended, Error> {
+    pub(super) async fn apply(
+        &self,
+        plan: &Plan,
+        result: &mut RunResult,
+        left_out: &mut Leavings,
+    ) -> Result<Ended, Error> {
         for (repository, deletion) in plan.deletions() {
             if self.stop.is_cancelled() {
                 return Ok(Ended::Stopped);
@@ -66,7 +73,12 @@ impl Applier<'_> {
                 return Ok(Ended::ListingTooOld);
             }
             match self.delete(repository, deletion).await {
-                Ok(PlannedOutcome::Deleted(_)) => count(deletion, result),
+                Ok(PlannedOutcome::Deleted(_)) => {
+                    count(deletion, result);
+                    for name in names(repository, deletion) {
+                        left_out.remove(&name);
+                    }
+                }
                 // It may have waited for a push until now.
                 Ok(PlannedOutcome::Changed { .. }) if self.clock.now() >= self.deadline => {
                     return Ok(Ended::ListingTooOld);
@@ -74,9 +86,12 @@ impl Applier<'_> {
                 Ok(PlannedOutcome::Changed { reason }) => {
                     info!(%repository, reference = %deletion.reference, reason, "left alone, changed since planned");
                     result.changed_since_planned += deletion.count();
+                    for name in names(repository, deletion) {
+                        left_out.add(&name, &reason);
+                    }
                 }
                 Err(storage::Error::NoLease) => return Ok(Ended::LeaseLost),
-                Err(error) => self.failed(repository, deletion, error, result)?,
+                Err(error) => self.failed(repository, deletion, error, result, left_out)?,
             }
         }
         Ok(Ended::Completed)
@@ -113,9 +128,14 @@ impl Applier<'_> {
         deletion: &Deletion,
         error: storage::Error,
         result: &mut RunResult,
+        left_out: &mut Leavings,
     ) -> Result<(), Error> {
         if matches!(error, storage::Error::Poisoned | storage::Error::DeletionDisabled) {
             return Err(Error::Storage { action: "delete anything more", source: error });
+        }
+        let why = format!("it could not be deleted: {}", with_causes(&error));
+        for name in names(repository, deletion) {
+            left_out.add(&name, &why);
         }
         let error = &error as &(dyn std::error::Error + 'static);
         warn!(run = %self.run, %repository, reference = %deletion.reference, error, "could not delete");
@@ -126,12 +146,12 @@ impl Applier<'_> {
 
 /// Why a deletion was decided, in words: of several tags that go with one manifest, the first one's.
 fn reason(deletion: &Deletion) -> String {
-    let first = deletion.decisions.first();
-    let words = first.map(|decision| match &decision.rule {
-        Some(rule) => format!("rule {rule}: {}", decision.reason),
-        None => decision.reason.to_string(),
-    });
-    words.unwrap_or_default()
+    deletion.decisions.first().map(words).unwrap_or_default()
+}
+
+/// What goes with a deletion, as people write it.
+fn names(repository: &RepositoryName, deletion: &Deletion) -> impl Iterator<Item = String> {
+    deletion.decisions.iter().map(|decision| decision.name_in(repository))
 }
 
 fn count(deletion: &Deletion, result: &mut RunResult) {

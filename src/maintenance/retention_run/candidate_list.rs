@@ -106,7 +106,7 @@ impl CandidateList {
 }
 
 /// The references of a deletion: its tags, or the manifest itself where it has none.
-fn references(deletion: &Deletion) -> Vec<Option<&Tag>> {
+pub(super) fn references(deletion: &Deletion) -> Vec<Option<&Tag>> {
     if deletion.tags.is_empty() { vec![None] } else { deletion.tags.iter().map(Some).collect() }
 }
 
@@ -128,6 +128,14 @@ impl Allowed<'_> {
             std::mem::take(&mut plan.deletions).into_iter().partition(|d| allowed.is_some_and(|a| a.contains(d)));
         plan.deletions = named;
         new
+    }
+
+    /// What the first plan named in a repository, in order.
+    pub(super) fn in_repository(&self, name: &RepositoryName) -> Vec<(Option<&Tag>, &Digest)> {
+        let mut named: Vec<_> =
+            self.0.get(name).into_iter().flat_map(|allowed| allowed.references.iter().copied()).collect();
+        named.sort_unstable();
+        named
     }
 
     /// How many references of the first plan a later one does not delete, those in use aside.

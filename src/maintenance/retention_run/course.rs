@@ -15,6 +15,7 @@ use crate::storage::{Catalog, DeletionMode, RunClaim, with_causes};
 
 use super::applier::{Applier, Ended};
 use super::candidate_list::CandidateList;
+use super::left_out::Leavings;
 use super::planner::{PlanBounds, PlanLines, Planner};
 use super::records::{self, Record};
 use super::stored_plan::{PlanWriter, StoredPlan};
@@ -75,6 +76,7 @@ impl Inner {
             awaits: None,
             approved: false,
             result: None,
+            left_out: Vec::new(),
             message: None,
         })
     }
@@ -137,7 +139,7 @@ impl Inner {
     ) -> Result<RunStatus, Error> {
         let now = self.clock.now();
         let bounds = PlanBounds { usage: &BTreeMap::new(), allowed: None, unpulled_since: None };
-        let plan = planner.plan(&self.catalog, run.as_str(), now, &bounds, PlanLines::Dropped).await?;
+        let plan = planner.plan(&self.catalog, run.as_str(), now, &bounds, PlanLines::Dropped, None).await?;
         let list = self.keep_list(run, &CandidateList::of(&plan), claim).await?;
         let message = plan.remark().map(|remark| remark.to_string());
         Ok(RunStatus {
@@ -190,7 +192,10 @@ impl Inner {
         // What was planned first is what is read: of a run that goes on, the rest is left.
         let mut writer = begun.plan_lines.is_none().then(|| PlanWriter::new(&catalog, run));
         let lines = writer.as_mut().map_or(PlanLines::Dropped, PlanLines::Stored);
-        let plan = planner.plan(&self.catalog, run.as_str(), now, &plan_bounds, lines).await?;
+        let mut left_out = Leavings::after(&begun.left_out, begun.result.is_some());
+        // Where the plan is stored anew, that tells it.
+        let told = begun.approved.then_some(&mut left_out);
+        let plan = planner.plan(&self.catalog, run.as_str(), now, &plan_bounds, lines, told).await?;
         let mut begun = begun.clone();
         if let Some(writer) = writer {
             begun.plan_lines = Some(writer.finish().await?);
@@ -202,10 +207,11 @@ impl Inner {
         }
         // What was pushed after an approved plan was made stays, too.
         let planned_at = unpulled_since.unwrap_or(now);
-        let (state, message, result) = self.carry_out(run, &plan, planned_at, *bounds, &begun, claim).await;
+        let (state, message, result) =
+            self.carry_out(run, &plan, planned_at, *bounds, &begun, &mut left_out, claim).await;
         let result = result.map(|result| with_changes(result, allowed.len(), &plan, &begun));
         let shown = if begun.approved { begun.plan.clone() } else { Some(summary(&plan, now)) };
-        Ok(RunStatus { state, plan: shown, result, message, ..begun })
+        Ok(RunStatus { state, plan: shown, result, left_out: left_out.told(), message, ..begun })
     }
 
     /// Has a plan wait for approval.
@@ -233,6 +239,7 @@ impl Inner {
         Ok(RunStatus { state: RunState::AwaitingApproval, plan: Some(plan), list, awaits, message, ..begun })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all of it is what is applied, and each is of another type")]
     async fn carry_out(
         &self,
         run: &RunId,
@@ -240,6 +247,7 @@ impl Inner {
         planned_at: Timestamp,
         bounds: Bounds,
         begun: &RunStatus,
+        left_out: &mut Leavings,
         claim: &RunClaim,
     ) -> (RunState, Option<String>, Option<RunResult>) {
         let remark = plan.remark().map(|remark| remark.to_string());
@@ -262,7 +270,7 @@ impl Inner {
             deadline: bounds.deadline,
         };
         let mut result = begun.result.unwrap_or_default();
-        let (state, message) = match applier.apply(plan, &mut result).await {
+        let (state, message) = match applier.apply(plan, &mut result, left_out).await {
             Ok(Ended::Completed) => (RunState::Completed, remark),
             Ok(Ended::ListingTooOld) => (RunState::AwaitingUsage, Some("the list of what is in use is too old".into())),
             Ok(Ended::PoliciesChanged) => (RunState::AwaitingUsage, Some("policies have changed".into())),
@@ -332,6 +340,7 @@ impl Inner {
 
     /// A run begins: what it replaces, and what its policies make void, waits no more.
     async fn replace_waiting(&self, catalog: &Catalog, run: &RunId, request: &RunRequest) -> Result<(), Error> {
+        let declared = self.declared.policies();
         for status in self.ledger.all().into_iter().filter(|status| status.state == RunState::AwaitingApproval) {
             let Ok(id) = status.run.parse::<RunId>() else { continue };
             let status = self.unless_expired(&id, status);
@@ -339,10 +348,15 @@ impl Inner {
                 self.ledger.update(catalog, &id, status).await?;
                 continue;
             }
-            let known = request.policies.iter().find(|policy| policy.uid == status.policy_uid);
+            // What this process runs by itself is what its files say, whoever asks for a run, and with which policies.
+            let mut known = declared.iter().chain(&request.policies);
+            let known = known.find(|policy| policy.uid == status.policy_uid);
             let reason = match known {
                 _ if status.policy_uid == request.policy => format!("run {run} of the same policy replaced the plan"),
-                None => "the policy was deleted, so nobody can approve the plan".to_owned(),
+                None => format!(
+                    "the policy is not among those that run {run} began with: it was deleted, or whoever asked for that run \
+                     left it out"
+                ),
                 Some(policy) if policy.generation != status.generation => {
                     "the policy was changed, so nobody can approve the plan".to_owned()
                 }

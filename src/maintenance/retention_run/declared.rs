@@ -26,6 +26,13 @@ impl Default for Declared {
     }
 }
 
+impl Declared {
+    /// The policies that this process runs by itself.
+    pub(super) fn policies(&self) -> Vec<PolicySource> {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Somebody wants a policy to run now, and waits to hear that it does.
 #[derive(Debug)]
 pub struct RunWish {
@@ -62,7 +69,7 @@ impl RetentionRuns {
     /// The policies that this process runs by itself.
     #[must_use]
     pub fn declared(&self) -> Vec<PolicySource> {
-        self.inner.declared.policies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.declared.policies()
     }
 
     /// Has one of the declared policies run now, and answers when the run has begun.

@@ -38,7 +38,7 @@ impl RetentionRuns {
         let bounds = PlanBounds { usage: &BTreeMap::new(), allowed: None, unpulled_since: None };
         let mut excerpt = Excerpt::new(limit, only);
         let lines = PlanLines::Excerpt(&mut excerpt);
-        let plan = planner.plan(&inner.catalog, NO_RUN, now, &bounds, lines).await?;
+        let plan = planner.plan(&inner.catalog, NO_RUN, now, &bounds, lines, None).await?;
         let policy = planner.running()?;
         let over = plan.check_limits().err().map(|over| format!("a run would wait for approval: {over}"));
         let said: Vec<String> = over.into_iter().chain(plan.remark().map(|remark| remark.to_string())).collect();

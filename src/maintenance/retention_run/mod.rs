@@ -3,7 +3,7 @@
 //! [`RetentionRuns`] is the way in: it keeps the [`ledger`] and owns the tasks that plan and apply, whose course the
 //! [`course`] is; whose [`turn`] it is, also among replicas, is decided before. The [`planner`] reads the registry and asks
 //! the engine; the [`candidate_list`] is what the first plan named; the [`applier`] deletes. What was planned is a
-//! [`stored_plan`], for people; if it waits for approval, its tags are among the [`waiting_plans`]. The [`explanation`] is
+//! [`stored_plan`], for people, and what of it was not deleted is [`left_out`]; if it waits for approval, its tags are among the [`waiting_plans`]. The [`explanation`] is
 //! about one image. A [`forecast`] is a plan that belongs to no run. What this process runs by itself is [`declared`].
 
 mod applier;
@@ -14,6 +14,7 @@ mod excerpt;
 mod explanation;
 mod forecast;
 mod ledger;
+mod left_out;
 mod planner;
 mod records;
 mod snapshot;

@@ -20,6 +20,7 @@ use crate::storage::{Catalog, on_a_thread};
 use super::Error;
 use super::candidate_list::Allowed;
 use super::excerpt::Excerpt;
+use super::left_out::Leavings;
 use super::snapshot::Facts;
 use super::stored_plan::PlanWriter;
 
@@ -112,6 +113,7 @@ impl Planner {
     }
 
     /// Plans every repository that the policy names, some at a time, and hands on the lines in the order of their names.
+    /// `left_out` is told what may go and does not.
     ///
     /// # Errors
     /// [`Error::Storage`]: what could not be read is not known, so there is no plan.
@@ -122,6 +124,7 @@ impl Planner {
         now: Timestamp,
         bounds: &PlanBounds<'_>,
         mut lines: PlanLines<'_, '_>,
+        mut left_out: Option<&mut Leavings>,
     ) -> Result<Plan, Error> {
         let running = self.running()?;
         let facts = self.facts(catalog, bounds.unpulled_since.is_some()).await?;
@@ -136,6 +139,9 @@ impl Planner {
             while let Some(repository) = planned.next().await {
                 let mut repository = repository?;
                 let held_back = bounds.allowed.map(|allowed| allowed.restrict(&mut repository)).unwrap_or_default();
+                if let (Some(left_out), Some(allowed)) = (&mut left_out, bounds.allowed) {
+                    left_out.compare(allowed, &repository, &held_back);
+                }
                 match &mut lines {
                     PlanLines::Dropped => {}
                     PlanLines::Stored(writer) => writer.add(&repository, &held_back).await?,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::api::v1alpha1::RunOutcome;
 use crate::api::wire::{
-    ApplyRequest, AwaitedApproval, Brake, InUse, PlanSummary, PolicySource, RunResult, RunState, RunStatus,
+    ApplyRequest, AwaitedApproval, Brake, InUse, LeftOut, PlanSummary, PolicySource, RunResult, RunState, RunStatus,
 };
 use crate::operator::{
     config::WatchScope,
@@ -27,6 +27,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What the reader of a status should know who switched the protection off.
 const UNPROTECTED: &str = "inUse.protection is Disabled: the cluster was not asked what it runs";
+
+/// How much is told one by one of what a run was to delete and did not: a message has a line's length.
+const TOLD_LEFT_OUT: usize = 3;
 
 /// How far a run came.
 #[derive(Debug, Clone, PartialEq)]
@@ -274,7 +277,9 @@ impl<C: Fn() -> Option<String>> Run<'_, C> {
                  {deleted_manifests} manifests went to the trash"
             )
         });
-        let said: Vec<String> = failed.into_iter().chain(status.message).chain(unprotected).collect();
+        let left_out = left_out(&status.left_out);
+        let said = failed.into_iter().chain(status.message).chain(unprotected).chain(left_out);
+        let said: Vec<String> = said.collect();
         let message = (!said.is_empty()).then(|| said.join("; "));
         let awaits = status.awaits.filter(|_| status.state == RunState::AwaitingApproval);
         Ending { outcome, message, plan: status.plan, result: status.result.unwrap_or_default(), awaits }
@@ -314,6 +319,14 @@ impl Listing {
         let Self { in_use, of: list, .. } = self;
         ApplyRequest { listing_seconds, in_use, list, policies, approve: approve.map(str::to_owned) }
     }
+}
+
+/// What a run was to delete and did not, in one line.
+fn left_out(left: &[LeftOut]) -> Option<String> {
+    let told = left.iter().take(TOLD_LEFT_OUT).map(|left| format!("{} ({})", left.reference, left.reason));
+    let told: Vec<String> = told.collect();
+    let more = if left.len() > told.len() { ", and others: `lagan retention plan` shows them" } else { "" };
+    (!told.is_empty()).then(|| format!("stayed: {}{more}", told.join(", ")))
 }
 
 /// An error and its causes in one line.
