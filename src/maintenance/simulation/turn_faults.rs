@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
     api::{
         v1alpha1::Approval,
         wire::{ApplyRequest, InUse, RunState},
     },
     maintenance::Error,
+    storage::driver::StoragePath,
 };
 
 use super::{
@@ -18,6 +21,9 @@ use super::{
 
 /// Nothing of what was sent lands later than that, in the times of a simulated world.
 const LATE: Duration = Duration::from_secs(25);
+
+/// Nearly as late as anything may land.
+const LATEST: Duration = Duration::from_secs(28);
 
 /// How much later a claim is gone that a living replica could not remove: it looks every minute.
 const LOOKS_WITHIN: Duration = Duration::from_secs(65);
@@ -108,6 +114,39 @@ fn whatever_becomes_of_a_record_of_a_plan_the_run_is_planned_in_the_end() {
             }
         }
     }
+}
+
+#[test]
+fn what_a_replica_wrote_just_before_it_lost_its_lease_is_not_taken_for_what_another_one_wrote_since() {
+    for quarter in 0..20 {
+        let world = World::quiet(true, false);
+        play(&world, async {
+            let pair = Pair::apart(&world, Duration::from_secs(1)).await;
+            pair.planned(&pair.one, &request("r1", Approval::Automatic)).await;
+            let list = pair.one.runs.candidates(&id("r1"), None, 100).await.unwrap().list;
+            // The other one sees that it is evicted a while before it does so itself. What it writes then lands when it has
+            // been gone for a while.
+            world.medium.put(&eviction_of_the_first(&world), Bytes::new(), true);
+            world.time.sleep(Duration::from_millis(250) * quarter).await;
+            world.trap.set(Some(write("lagan/v1/runs/", 0, Fate::Unanswered(LATEST))));
+            let begun = ApplyRequest { listing_seconds: 0.5, list, ..ApplyRequest::default() };
+            let _ = pair.one.runs.apply(&id("r1"), begun).await;
+            let ended = pair.applied(&pair.two, "r1", &[1], None).await;
+            world.trap.set(None);
+            world.time.sleep(LONG).await;
+            assert_eq!(ended.state, RunState::Completed, "{ended:?}");
+            for process in [&pair.one, &pair.two] {
+                assert_eq!(process.runs.status(&id("r1")).await.unwrap(), ended, "{quarter}");
+            }
+        });
+    }
+}
+
+/// Where it is said that others could not reach the replica that registered first.
+fn eviction_of_the_first(world: &World) -> StoragePath {
+    let files = world.medium.files();
+    let first = files.keys().find_map(|path| path.strip_prefix("lagan/v1/replicas/")).unwrap();
+    format!("lagan/v1/evicted/{first}").parse().unwrap()
 }
 
 #[test]

@@ -67,7 +67,13 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) async fn new(world: &Arc<World>) -> Self {
+        Self::apart(world, Duration::ZERO).await
+    }
+
+    /// The second one begins so much later, and so do its signs of life and its looks at the other one.
+    pub(super) async fn apart(world: &Arc<World>, later: Duration) -> Self {
         let one = Process::start_surely(world, "one:1").await;
+        world.time.sleep(later).await;
         let two = Process::start_surely(world, "two:1").await;
         for process in [&one, &two] {
             process.catalog.joined().await;
