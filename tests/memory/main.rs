@@ -26,6 +26,7 @@ mod registry;
 #[path = "../support/s3.rs"]
 mod s3;
 #[path = "../support/server.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod server;
 #[path = "../support/versitygw.rs"]
 mod versitygw;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use reqwest::{Method, RequestBuilder, StatusCode, header};
+use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::digest::sha256;
@@ -110,6 +111,21 @@ impl Client {
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(Unanswered(format!("{response:?}"))),
         }
+    }
+
+    /// Asks for what is beside the images: the status and the answer.
+    pub(crate) async fn get(&self, replica: usize, path: &str) -> (u16, Value) {
+        self.ask(self.request(replica, Method::GET, path)).await
+    }
+
+    /// Asks for something to be done: the status and the answer.
+    pub(crate) async fn post(&self, replica: usize, path: &str, body: &Value) -> (u16, Value) {
+        self.ask(self.request(replica, Method::POST, path).json(body)).await
+    }
+
+    async fn ask(&self, request: RequestBuilder) -> (u16, Value) {
+        let response = self.send(request, WRITE_TIMEOUT).await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
     }
 
     /// Reads all of an image, and compares it.

@@ -67,6 +67,15 @@ impl Cluster {
         drop(self.replicas[number].server.lock().unwrap().take());
     }
 
+    /// Asks one to end, and waits until it has.
+    pub(crate) async fn end(&self, number: usize, signal: Signal) {
+        self.signal(number, signal);
+        let is_there = || !self.replicas[number].server.lock().unwrap().as_mut().unwrap().has_ended();
+        while is_there() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+
     /// Starts one that was killed.
     pub(crate) async fn restart(&self, number: usize) {
         self.replicas[number].run().await;

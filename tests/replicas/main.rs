@@ -24,6 +24,7 @@ mod environment;
 mod issuer;
 mod line;
 mod redis;
+mod runs;
 #[path = "../support/s3.rs"]
 mod s3;
 #[path = "../support/server.rs"]
