@@ -82,6 +82,8 @@ struct Walk {
     is_at_end: bool,
     /// Whether a page came full and without a word of what follows.
     was_full: bool,
+    /// The last key of such a list: whether more follow is not known.
+    doubtful_end: Option<String>,
 }
 
 impl Bucket {
@@ -136,14 +138,17 @@ impl Bucket {
             }
             break;
         }
+        if seen.names.len() < limit {
+            self.refuse_to_end(pages, folder, prefix, walk).await?;
+        }
         Ok(seen.names)
     }
 
     /// The keys of the next page, below `prefix`, a folder's with a slash behind it; `None` after the last page.
     ///
     /// There are servers that cut a list short and do not say how to go on. What comes full and without a token at once
-    /// is asked for again with room for more, until there is room left; and then it is asked for what is behind it, for
-    /// no server's pages grow for ever.
+    /// is asked for again with room for more, until there is room left. No server's pages grow for ever: who wanted all of
+    /// it [asks for what is behind it](Self::refuse_to_end).
     async fn next_page(
         &self,
         pages: &dyn PaginatedListStore,
@@ -176,7 +181,7 @@ impl Bucket {
             }
             walk.is_at_end = walk.token.is_none();
             if walk.is_at_end && walk.was_full {
-                self.refuse_to_end(pages, folder, prefix, &keys).await?;
+                walk.doubtful_end = keys.iter().map(|listed| format!("{prefix}{}", listed.key)).max();
             }
             return Ok(Some(keys));
         }
@@ -189,9 +194,9 @@ impl Bucket {
         pages: &dyn PaginatedListStore,
         folder: &StoragePath,
         prefix: &str,
-        keys: &[Listed],
+        walk: Walk,
     ) -> Result<(), Error> {
-        let Some(last) = keys.iter().map(|listed| format!("{prefix}{}", listed.key)).max() else { return Ok(()) };
+        let Some(last) = walk.doubtful_end else { return Ok(()) };
         // All that is in a folder is behind its name, and was listed with it.
         let last = if last.ends_with('/') { format!("{last}{}", char::MAX) } else { last };
         let options = PaginatedListOptions { offset: Some(last.clone()), max_keys: Some(1), ..Default::default() };
@@ -228,6 +233,7 @@ impl Bucket {
         while let Some(keys) = self.next_page(&**pages, folder, &prefix, &mut walk).await? {
             objects.extend(keys.into_iter().filter(|listed| !listed.key.is_empty()));
         }
+        self.refuse_to_end(&**pages, folder, &prefix, walk).await?;
         Ok(objects)
     }
 
