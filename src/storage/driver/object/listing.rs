@@ -15,10 +15,7 @@ use object_store::list::{PaginatedListOptions, PaginatedListStore};
 
 use crate::storage::driver::{Entry, Error, StoragePath};
 
-use super::{
-    bucket::{Bucket, modified},
-    fault::broken,
-};
+use super::bucket::{Bucket, modified};
 
 /// The largest page that every store has.
 const MAX_PAGE: usize = 1_000;
@@ -82,8 +79,20 @@ struct Walk {
     is_at_end: bool,
     /// Whether a page came full and without a word of what follows.
     was_full: bool,
-    /// The last key of such a list: whether more follow is not known.
-    doubtful_end: Option<String>,
+    /// Behind which key it is gone on with, where the server does not say.
+    behind: Option<String>,
+}
+
+impl Walk {
+    /// Goes on behind the last of some keys, if there are any.
+    fn goes_on_behind(&mut self, prefix: &str, keys: &[Listed]) -> bool {
+        let Some(last) = keys.iter().map(|listed| format!("{prefix}{}", listed.key)).max() else { return false };
+        // All that is in a folder is behind its name, and was listed with it.
+        let last = if last.ends_with('/') { format!("{last}{}", char::MAX) } else { last };
+        self.offset = Some(last.clone());
+        self.behind = Some(last);
+        true
+    }
 }
 
 impl Bucket {
@@ -138,17 +147,15 @@ impl Bucket {
             }
             break;
         }
-        if seen.names.len() < limit {
-            self.refuse_to_end(pages, folder, prefix, walk).await?;
-        }
         Ok(seen.names)
     }
 
     /// The keys of the next page, below `prefix`, a folder's with a slash behind it; `None` after the last page.
     ///
     /// There are servers that cut a list short and do not say how to go on. What comes full and without a token at once
-    /// is asked for again with room for more, until there is room left. No server's pages grow for ever: who wanted all of
-    /// it [asks for what is behind it](Self::refuse_to_end).
+    /// is asked for again with room for more, until there is room left. No server's pages grow for ever: then what is
+    /// behind the last key is asked for, until nothing is. Not every server can begin there: what was listed is not listed
+    /// again.
     async fn next_page(
         &self,
         pages: &dyn PaginatedListStore,
@@ -179,36 +186,14 @@ impl Bucket {
                 walk.was_full = true;
                 continue;
             }
-            walk.is_at_end = walk.token.is_none();
-            if walk.is_at_end && walk.was_full {
-                walk.doubtful_end = keys.iter().map(|listed| format!("{prefix}{}", listed.key)).max();
-            }
+            let is_new = |listed: &Listed| {
+                walk.behind.as_deref().is_none_or(|behind| *format!("{prefix}{}", listed.key) > *behind)
+            };
+            let keys: Vec<Listed> = keys.into_iter().filter(is_new).collect();
+            walk.is_at_end = walk.token.is_none() && !(walk.was_full && walk.goes_on_behind(prefix, &keys));
             return Ok(Some(keys));
         }
         Ok(None)
-    }
-
-    /// Fails where more follows what was listed last: what is not listed would count as absent.
-    async fn refuse_to_end(
-        &self,
-        pages: &dyn PaginatedListStore,
-        folder: &StoragePath,
-        prefix: &str,
-        walk: Walk,
-    ) -> Result<(), Error> {
-        let Some(last) = walk.doubtful_end else { return Ok(()) };
-        // All that is in a folder is behind its name, and was listed with it.
-        let last = if last.ends_with('/') { format!("{last}{}", char::MAX) } else { last };
-        let options = PaginatedListOptions { offset: Some(last.clone()), max_keys: Some(1), ..Default::default() };
-        let found = self.look("list", folder, || pages.list_paginated(Some(prefix), options.clone())).await?;
-        // A server that does not know where to begin tells of the first one again.
-        match found.result.objects.iter().find(|object| object.location.as_ref() > last.as_str()) {
-            None => Ok(()),
-            Some(next) => {
-                let text = format!("the store ends its list before {}, and does not say how to go on", next.location);
-                Err(broken("list", folder, text))
-            }
-        }
     }
 
     /// All objects in a folder, at any depth, by their path below it.
@@ -233,7 +218,6 @@ impl Bucket {
         while let Some(keys) = self.next_page(&**pages, folder, &prefix, &mut walk).await? {
             objects.extend(keys.into_iter().filter(|listed| !listed.key.is_empty()));
         }
-        self.refuse_to_end(&**pages, folder, &prefix, walk).await?;
         Ok(objects)
     }
 
