@@ -45,8 +45,9 @@ impl Sheet {
         Ok(match self.format {
             OutputFormat::Table => {
                 let left = plan.left_out.iter();
-                let left: String = left.map(|left| format!("  {} stayed: {}\n", left.reference, left.reason)).collect();
-                format!("{}{}\n{left}", if is_first { "" } else { "\n" }, headline(plan))
+                let left: Vec<String> =
+                    left.map(|left| format!("  {} stayed: {}\n", left.reference, left.reason)).collect();
+                format!("{}{}\n{}", if is_first { "" } else { "\n" }, headline(plan), left.concat())
             }
             OutputFormat::Json => {
                 let text = serde_json::to_string(plan).context("could not write JSON")?;
