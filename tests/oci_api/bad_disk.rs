@@ -186,12 +186,12 @@ fn grow_old(paths: [PathBuf; 2]) {
 async fn a_full_disk_is_collected_and_has_room_again() {
     let disk = Disk::of(32);
     let registry = Registry::on(disk.folder(), Setup::default()).await;
-    registry.clock.show_real_time();
     let (layer, garbage) = (vec![7; 3 * MIB], vec![8; 6 * MIB]);
     let manifest = registry.push_image("a", "v1", &layer).await;
     let digest = registry.push_blob("a", &garbage).await;
     let (root, hex) = (registry.folder.path().join("docker/registry/v2"), digest.hex());
     let content = root.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
+    registry.clock.show_time_of(&content);
     grow_old([content.clone(), root.join(format!("repositories/a/_layers/sha256/{hex}/link"))]);
 
     disk.fill();
@@ -201,7 +201,7 @@ async fn a_full_disk_is_collected_and_has_room_again() {
     assert_eq!((report.state, report.removed.blobs), (CollectionState::Finished, 1), "{report:?}");
     assert!(!content.exists());
     expect_image(&registry, &manifest, &layer).await;
-    registry.push_blob("a", &[9; MIB]).await;
+    registry.push_blob("a", &vec![9; MIB]).await;
 }
 
 #[tokio::test]

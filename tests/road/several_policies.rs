@@ -13,8 +13,10 @@ fn suspended_policy_keeps_from_another_one_and_stops_it_while_it_is_invalid() {
     Operator::installed();
     let namespace = Namespace::new("several");
     let twelve = TwelveTags::pushed(&namespace);
-    let keeper = Policy::suspended(&namespace, "keeper", "registry", "keep: [{name: first, tags: [t01], always: {}}]");
-    let spec = format!("mode: Enforce, unmatchedTags: Delete, {BOLD}");
+    let rest = format!("unmatchedTags: Delete, {BOLD}");
+    let keep = format!("keep: [{{name: first, tags: [t01], always: {{}}}}], {rest}");
+    let keeper = Policy::suspended(&namespace, "keeper", "registry", &keep);
+    let spec = format!("mode: Enforce, {rest}");
     let mut cleanup = Policy::applied(&namespace, "cleanup", "registry", &spec);
 
     let status = cleanup.run();

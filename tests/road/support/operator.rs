@@ -43,6 +43,8 @@ impl Operator {
         helm(["upgrade", "--install", RELEASE])
             .arg(chart())
             .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"])
+            // Tests take rights away with kubectl.
+            .arg("--force-conflicts")
             .args(["--set", &format!("image.repository={repository}"), "--set", &format!("image.tag={tag}")])
             .args(["--set", "image.pullPolicy=IfNotPresent"])
             .args(values.iter().flat_map(|value| ["--set-json", value]))
