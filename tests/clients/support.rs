@@ -18,7 +18,6 @@ mod image;
 mod program;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../support/server.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod server;
 
 pub(crate) use address::{Credentials, RegistryAddress};

@@ -260,6 +260,7 @@ fn errors(call: &Call, is_one_thread: bool) -> (usize, &'static [&'static str]) 
 
 /// Does what a scenario says, although a call fails. All files are handled by one thread, so that the calls of each run are
 /// the same ones.
+#[expect(clippy::exit, reason = "a thread that is stuck would be waited for")]
 pub(crate) fn endure(scenario: &Scenario, data: &Path) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let builder = builder.max_blocking_threads(1).thread_keep_alive(10 * PATIENCE).enable_all();
@@ -273,7 +274,6 @@ pub(crate) fn endure(scenario: &Scenario, data: &Path) {
         Ok(Err(error)) => mark(&format!("{WRONG}{error}")),
         Err(_) => mark(&format!("{WRONG}it is stuck")),
     }
-    // A thread that is stuck would be waited for.
     std::process::exit(0);
 }
 

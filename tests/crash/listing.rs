@@ -114,13 +114,17 @@ impl World {
                 Action::DeleteRepository { repository } => {
                     let all = self.revisions.keys().filter(|(name, _)| name == repository);
                     let all: Vec<String> = all.map(|(_, digest)| digest.clone()).collect();
-                    all.iter().for_each(|digest| self.delete(repository, digest));
+                    for digest in &all {
+                        self.delete(repository, digest);
+                    }
                 }
                 Action::Restore { repository, reference, .. } => self.restore(repository, &reference),
                 Action::RestoreGroup { repository } => {
                     let all = self.trash.iter().filter(|entry| entry.repository == repository);
                     let all: Vec<String> = all.map(|entry| entry.digest.clone()).collect();
-                    all.iter().for_each(|digest| self.restore(repository, digest));
+                    for digest in &all {
+                        self.restore(repository, digest);
+                    }
                 }
                 Action::Collect => self.is_collected = true,
                 Action::Purge { repository, reference } => {

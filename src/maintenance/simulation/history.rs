@@ -9,14 +9,12 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
-
 use crate::{
     oci::{Digest, RepositoryName, Tag},
-    storage::{Tombstone, TombstoneId},
+    storage::TombstoneId,
 };
 
-use super::content::Content;
+use super::{buried::Deleted, content::Content};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -102,23 +100,15 @@ pub(super) struct Lateness {
 /// All operations.
 #[derive(Debug)]
 pub(super) struct History {
-    lateness: Lateness,
+    pub(super) lateness: Lateness,
     operations: Mutex<Vec<Operation>>,
     promises: Mutex<Vec<(RepositoryName, Digest, Duration, Duration)>>,
     deleted: Mutex<Vec<Deleted>>,
 }
 
-/// What a delete was answered with, and when it had begun and was answered.
-#[derive(Debug)]
-struct Deleted {
-    tombstone: Tombstone,
-    began: Duration,
-    answered: Duration,
-}
-
 impl Operation {
     /// Until when it may explain that something is there.
-    fn brings_until(&self, lateness: Lateness) -> Duration {
+    pub(super) fn brings_until(&self, lateness: Lateness) -> Duration {
         match (self.outcome, self.ended, &self.kind) {
             (Outcome::Done, Some(ended), _) => ended,
             (_, Some(ended), Kind::Restore { .. }) => ended + lateness.restore,
@@ -229,12 +219,7 @@ impl History {
         ));
     }
 
-    /// That something is in the trash, as a delete of `began` was answered at `answered`.
-    pub(super) fn deleted(&self, tombstone: Tombstone, began: Duration, answered: Duration) {
-        self.lock_deleted().push(Deleted { tombstone, began, answered });
-    }
-
-    fn lock_deleted(&self) -> MutexGuard<'_, Vec<Deleted>> {
+    pub(super) fn lock_deleted(&self) -> MutexGuard<'_, Vec<Deleted>> {
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -242,7 +227,7 @@ impl History {
         self.operations().iter().filter(|operation| operation.outcome == Outcome::Done).count()
     }
 
-    fn operations(&self) -> MutexGuard<'_, Vec<Operation>> {
+    pub(super) fn operations(&self) -> MutexGuard<'_, Vec<Operation>> {
         self.operations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -373,30 +358,6 @@ impl History {
         let purge =
             purges.find(|it| it.outcome == Outcome::Done && it.ended.is_some_and(|at| at + apart < asked.from))?;
         Some(format!("the entry {id} is in the trash after {purge:?}"))
-    }
-
-    /// I3: why a list of the trash cannot be all of it. No clock says that what is restorable after `expired` is expired.
-    pub(super) fn refute_trash(&self, listed: &[Tombstone], asked: Asked, expired: Timestamp) -> Option<String> {
-        let operations = self.operations();
-        let deleted = self.lock_deleted();
-        let mut surely = deleted.iter().filter(|it| {
-            it.answered < asked.from
-                && it.tombstone.restorable_until > expired
-                && !listed.iter().any(|entry| entry.id == it.tombstone.id)
-        });
-        let missing = surely.find(|it| {
-            let own = operations.iter().filter(|operation| {
-                operation.repository.as_ref().is_none_or(|name| *name == it.tombstone.repository)
-                    && operation.began <= asked.to
-                    && operation.brings_until(self.lateness) >= it.began
-            });
-            !own.into_iter().any(|operation| match &operation.kind {
-                Kind::Purge { id } => *id == it.tombstone.id,
-                Kind::Restore { .. } => true,
-                _ => false,
-            })
-        })?;
-        Some(format!("I3: the trash does not list {missing:?}, which nobody restored or purged"))
     }
 
     /// Whether a push failed that may have left a tag where it is.

@@ -19,6 +19,7 @@
 #![expect(clippy::print_stdout, reason = "how many seeds ended how is what whoever runs them wants to know")]
 
 mod asking;
+mod buried;
 mod chance;
 mod changing;
 mod client;

@@ -223,9 +223,10 @@ async fn event_of_a_plan_that_waits_has_the_whole_line_to_type_whatever_the_name
     let registry = serde_json::from_value(json!({})).unwrap();
     let registry = crate::api::v1alpha1::Registry::new("main", registry);
     let now = NOW.parse().unwrap();
-    let assessment = super::super::assess::assess(&policy, Some(&registry), [], now);
-    let status = super::super::status::conclude(&policy, policy.status.clone().unwrap(), &assessment, now);
-    super::super::announce::changes(&context, &policy, &status).await;
+    let assessment = crate::operator::retention_policy::assess::assess(&policy, Some(&registry), [], now);
+    let status =
+        crate::operator::retention_policy::status::conclude(&policy, policy.status.clone().unwrap(), &assessment, now);
+    crate::operator::retention_policy::announce::changes(&context, &policy, &status).await;
 
     let event = cluster.requests().remove(0).body;
     assert_eq!(event["reason"], "AwaitingApproval", "{event:#}");
