@@ -174,7 +174,6 @@ impl Trash {
         let changed_meanwhile = || Error::Frozen { key: id.to_string() };
         for replaced in 0..MAX_REPLACED {
             match self.attempt(&id, wanted, actor).await {
-                // Of this nothing has happened only while nothing was replaced.
                 Err(Error::TombstoneUnknown { .. }) if replaced > 0 => return Err(changed_meanwhile()),
                 Err(Error::TagConflict { tag, .. }) if conflict == Conflict::Replace => {
                     let repository = self.repository(&self.entry(&id).await?.repository);
